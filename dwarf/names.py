@@ -1,0 +1,154 @@
+"""`.debug_names`: an index of names, which gives the offsets of their entries.
+
+A set has a header, lists of units (relocated), a hash table, and a pool of index entries; an index
+entry says through an abbreviation of its own where the debugging entry lies, counted from its
+unit's header.  Offsets inside the pool (DW_IDX_parent, the list of entry offsets) don't change,
+for nothing in the pool changes its size: a reference of variable size that would is refused.  All
+of it stays as it is unless entries moved.
+
+Source: DWARF 5, sections 6.1.1 and 7.19.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from dwarf import leb128
+from dwarf.errors import Unsupported
+from dwarf.forms import SIZES, Sizes, initial_length, number, skip
+from dwarf.offset_map import IDENTITY
+from dwarf.section import Rewritten
+
+if TYPE_CHECKING:
+    from dwarf.section import Section, Target
+    from dwarf.unit import Entries, File
+
+DW_IDX_compile_unit = 1
+DW_IDX_type_unit = 2
+DW_IDX_die_offset = 3
+
+_HEADER_COUNTS = 7
+_FOREIGN_TYPE = "an entry of a type unit in another file"
+
+
+class _Set(NamedTuple):
+    """One set: its units in order (compilation units, then local type units) and its parts."""
+
+    units: list[Target]
+    type_units: int
+    abbreviations: int
+    pool: int
+    end: int
+    sizes: Sizes
+
+
+def rewrite(section: Section, file: File, entries: Entries) -> Rewritten | None:
+    """Move the offsets in ``section``, which name debugging entries, by ``entries``.
+
+    ``file`` is the file that the section lies in.  Returns None when nothing changes.  Raises
+    `Unsupported` for a set that is malformed or whose size would change.
+    """
+    if not entries.maps and not entries.split:
+        return None
+    data = bytearray(section.data)
+    place = 0
+    try:
+        while place < len(data):
+            found = _read_set(section, file, place)
+            _move_pool(section, data, found, entries)
+            place = found.end
+    except (IndexError, KeyError, ValueError):
+        raise Unsupported(section.name, place, "a set of names without an end") from None
+    return Rewritten(data, IDENTITY, {})
+
+
+def _read_set(section: Section, file: File, begin: int) -> _Set:
+    data = section.data
+    end, size, place = initial_length(data, begin, section.name)
+    version = number(data, place, 2)
+    if version != 5:
+        raise Unsupported(section.name, begin, f"version {version} of a set of names")
+    counts = [number(data, place + 4 + 4 * i, 4) for i in range(_HEADER_COUNTS)]
+    compile_units, type_units, foreign_units, buckets, names, table, augmentation = counts
+    place += 4 + 4 * _HEADER_COUNTS + augmentation
+    if size * (compile_units + type_units) > end - place:
+        raise IndexError(place)
+    units = []
+    for _ in range(compile_units + type_units):
+        units.append(file.resolve(section, place, number(data, place, size), ".debug_info"))
+        place += size
+    place += 8 * foreign_units
+    place += 4 * buckets + (4 * names if buckets else 0) + 2 * size * names
+    return _Set(units, compile_units, place, place + table, end, Sizes(5, size, 8))
+
+
+def _move_pool(section: Section, data: bytearray, found: _Set, entries: Entries) -> None:
+    """Move every entry of the pool in place."""
+    old = bytes(section.data[: found.end])
+    shapes = _abbreviations(old, found.abbreviations)
+    place = found.pool
+    while place < found.end:
+        code, place = leb128.unsigned(old, place)
+        if not code:
+            continue
+        unit = found.units[0] if len(found.units) == 1 else None
+        offset = (0, 0, 0)
+        for index, form in shapes[code]:
+            after = skip(old, place, form, found.sizes)
+            if index in (DW_IDX_compile_unit, DW_IDX_type_unit):
+                which = _value(old, place, after, form)
+                which += found.type_units if index == DW_IDX_type_unit else 0
+                if which >= len(found.units):
+                    raise Unsupported(section.name, place, _FOREIGN_TYPE)
+                unit = found.units[which]
+            elif index == DW_IDX_die_offset:
+                offset = (place, after, form)
+            place = after
+        if offset[1]:
+            if unit is None:
+                raise Unsupported(section.name, offset[0], "an index entry without a unit")
+            _move_offset(section, data, offset, unit, entries)
+
+
+def _move_offset(
+    section: Section,
+    data: bytearray,
+    offset: tuple[int, int, int],
+    unit: Target,
+    entries: Entries,
+) -> None:
+    place, end, form = offset
+    new = entries.moved(unit, _value(data, place, end, form))
+    if isinstance(SIZES[form], int):
+        encoded = new.to_bytes(8, "little")
+        if any(encoded[end - place :]):
+            raise Unsupported(section.name, place, f"the new offset {new:#x} doesn't fit")
+        data[place:end] = encoded[: end - place]
+        return
+    encoded = leb128.encode_unsigned(new, end - place)
+    if len(encoded) != end - place:
+        raise Unsupported(section.name, place, f"the new offset {new:#x} needs another byte")
+    data[place:end] = encoded
+
+
+def _value(data: bytes | bytearray, place: int, end: int, form: int) -> int:
+    if isinstance(SIZES[form], int):
+        return number(data, place, end - place)
+    return leb128.unsigned(bytes(data[place:end]), 0)[0]
+
+
+def _abbreviations(data: bytes, place: int) -> dict[int, list[tuple[int, int]]]:
+    """The shapes of index entries by code: pairs of DW_IDX_* and form."""
+    shapes: dict[int, list[tuple[int, int]]] = {}
+    while True:
+        code, place = leb128.unsigned(data, place)
+        if not code:
+            return shapes
+        _, place = leb128.unsigned(data, place)
+        shape = shapes[code] = []
+        while True:
+            index, place = leb128.unsigned(data, place)
+            form, place = leb128.unsigned(data, place)
+            if not index and not form:
+                break
+            shape.append((index, form))
