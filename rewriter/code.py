@@ -1,0 +1,149 @@
+"""Rewrite the bytes of one code section.
+
+The problem: once the layout is known, the section's bytes are the old ones with a few stretches
+replaced, plus every field whose value the assembler had worked out itself: branch displacements,
+PC-relative prefixed instructions, differences of labels.  The rule: splice first, then for each
+such field ask the map for both ends and store what follows.
+
+Only fields whose two ends move apart are touched, so bytes that don't have to change never do.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from rewriter import instruction
+from rewriter.errors import Refusal
+from rewriter.layout import expansion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dwarf.offset_map import OffsetMap
+    from rewriter.data_in_code import Difference
+    from rewriter.instruction import Branch, Instructions
+    from rewriter.layout import Layout, Replacement
+
+_WORD = struct.Struct("<I")
+_FIELD_FORMATS = {1: "<b", 2: "<h", 4: "<i", 8: "<q"}
+
+
+def rewrite(
+    data: memoryview,
+    found: Instructions,
+    differences: Sequence[Difference],
+    layout: Layout,
+    section: str,
+) -> bytearray:
+    """The new bytes of a code section.
+
+    ``data`` are its old bytes, ``found`` its branches, ``differences`` the numbers in it that are
+    distances between labels of it; ``section`` is its name for messages.  Raises `Refusal` where a
+    number no longer fits its field.
+    """
+    code = _splice(data, layout.replacements)
+    expanded = {branch.place for branch in layout.expanded}
+    _move_branches(code, data, found.branches, expanded, layout.map)
+    for branch in layout.expanded:
+        _expand(code, data, branch, layout.map)
+    _move_relative(code, data, found.relative, layout.map, section)
+    _move_differences(code, differences, layout.map, section)
+    return code
+
+
+def _splice(data: memoryview, replacements: Iterable[Replacement]) -> bytearray:
+    pieces: list[bytes | memoryview] = []
+    end = 0
+    for replacement in replacements:
+        pieces.append(data[end : replacement.start])
+        pieces.append(replacement.data)
+        end = replacement.end
+    pieces.append(data[end:])
+    return bytearray(b"".join(pieces))
+
+
+def _move_branches(
+    code: bytearray,
+    data: memoryview,
+    branches: Iterable[Branch],
+    expanded: set[int],
+    moved: OffsetMap,
+) -> None:
+    for place, target in branches:
+        new_place = moved.start(place)
+        distance = moved.start(target) - new_place
+        if distance != target - place and place not in expanded:
+            (word,) = _WORD.unpack_from(data, place)
+            _WORD.pack_into(code, new_place, instruction.with_displacement(word, distance))
+
+
+def _expand(code: bytearray, data: memoryview, branch: Branch, moved: OffsetMap) -> None:
+    (word,) = _WORD.unpack_from(data, branch.place)
+    place = moved.start(branch.place)
+    for index, new in enumerate(expansion(word, place, moved.start(branch.target))):
+        _WORD.pack_into(code, place + 4 * index, new)
+
+
+def _move_relative(
+    code: bytearray,
+    data: memoryview,
+    relative: Iterable[Branch],
+    moved: OffsetMap,
+    section: str,
+) -> None:
+    for place, target in relative:
+        if not 0 <= target <= len(data):
+            raise Refusal(
+                f"a PC-relative instruction addresses {target:#x}, outside its section",
+                section=section,
+                offset=place,
+                remedy="address other sections through relocations",
+            )
+        new_place = moved.place(place)
+        prefix, suffix = struct.unpack_from("<II", data, place)
+        distance = moved.start(target) - new_place
+        words = instruction.with_prefixed_displacement(prefix, suffix, distance)
+        struct.pack_into("<II", code, new_place, *words)
+
+
+def rewrite_numbers(
+    data: memoryview,
+    differences: Iterable[Difference],
+    maps: Mapping[int, OffsetMap],
+    section: str,
+) -> bytearray:
+    """The new bytes of a data section that holds distances between labels of code.
+
+    ``data`` are its old bytes; ``maps`` those of the code sections that moved, by number.  Raises
+    `Refusal` where a number no longer fits its field.
+    """
+    new = bytearray(data)
+    for difference in differences:
+        moved = maps.get(difference.section)
+        if moved is not None:
+            _store(new, difference, moved, difference.place, section)
+    return new
+
+
+def _move_differences(
+    code: bytearray, differences: Iterable[Difference], moved: OffsetMap, section: str
+) -> None:
+    for difference in differences:
+        _store(code, difference, moved, moved.start(difference.place), section)
+
+
+def _store(
+    data: bytearray, difference: Difference, moved: OffsetMap, place: int, section: str
+) -> None:
+    """Write ``difference`` as it is in the code that ``moved`` maps to, at the new ``place``."""
+    value = moved.move(difference.target, difference.side) - moved.start(difference.base)
+    try:
+        struct.pack_into(_FIELD_FORMATS[difference.size], data, place, value)
+    except struct.error:
+        raise Refusal(
+            f"the distance {value} no longer fits its field of {difference.size} bytes",
+            section=section,
+            offset=difference.place,
+            remedy="compile this file with -fno-jump-tables, or without computed gotos",
+        ) from None

@@ -1,0 +1,240 @@
+"""The command ``nopfix IN OUT``.
+
+Parses arguments, reads, calls `rewriter.rewrite`, writes.  What goes wrong is one line on standard
+error; the exit status says which kind of wrong it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from rewriter import output, split_dwarf
+from rewriter.errors import Refusal, printable
+from rewriter.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rewriter.calls import CallSite
+    from rewriter.options import Report, Result
+
+VERSION = "0.1.0"
+
+DONE = 0
+REFUSED = 1
+USAGE = 2
+IO_ERROR = 3
+INTERRUPTED = 130
+
+_EPILOG = """\
+examples:
+  nopfix foo.o foo.o                 give every call in foo.o its slot, in place
+  nopfix --list foo.o                show each call and what would be done
+  nopfix --report r.json in.o out.o  write down every insertion
+  nopfix --only helper in.o out.o    only calls of helper()
+  nopfix --verify in.o out.o         have nopfix-verify check the result first
+
+exit status: 0 done or nothing to do, 1 refused (the object can't be rewritten safely),
+2 usage, 3 input/output error
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options; the man page is made from the same source."""
+    result = argparse.ArgumentParser(
+        prog="nopfix",
+        description="Insert a nop after every call in a ppc64le object that lacks its TOC-restore "
+        "slot, and move everything that this moves.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("input", metavar="IN", help="relocatable object (64-bit little-endian PowerPC, ELFv2)")
+    add("output", metavar="OUT", nargs="?", help="where the result goes; may be IN")
+    add("--list", action="store_true", help="print each call site; write nothing")
+    add("--explain", action="store_true", help="print what each indirect branch was proved to be")
+    add("--report", metavar="FILE", help="write what was done to FILE, as JSON")
+    add("--only", metavar="NAME", action="append", help="restrict to calls of NAME (repeatable)")
+    add("--only-file", metavar="FILE", help="the same, names one a line in FILE")
+    add("--exempt", metavar="NAME", action="append", default=[], help="leave calls of NAME alone")
+    add("--dwo", metavar="FILE", action="append", default=[], help="split DWARF file of IN")
+    add("--no-realign", action="store_true", help="only shift; let alignments go")
+    add(
+        "--strip-unknown-debug",
+        action="store_true",
+        help="empty debug sections that aren't understood instead of refusing",
+    )
+    add(
+        "--plain-section",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="the PC-relative fields of section NAME are relative to themselves",
+    )
+    add(
+        "--sibling-calls",
+        choices=("ignore", "warn", "error"),
+        default="warn",
+        help="what to do about tail calls that kpatch would refuse (default: warn)",
+    )
+    add("--verify", action="store_true", help="check the result independently before writing it")
+    add("-q", "--quiet", action="store_true", help="print nothing but refusals and errors")
+    add("-v", "--verbose", action="store_true", help="print each insertion")
+    add("--version", action="version", version=f"nopfix {VERSION}")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parsed = parser().parse_args(arguments)
+    if parsed.output is None and not (parsed.list or parsed.explain):
+        parser().error("OUT is missing")
+    try:
+        return _run(parsed)
+    except Refusal as refusal:
+        refusal.file = refusal.file or parsed.input
+        return _complain(str(refusal), REFUSED)
+    except OSError as error:
+        name = error.filename or parsed.input
+        return _complain(f"{name}: {error.strerror or error}", IO_ERROR)
+    except MemoryError:
+        return _complain(f"{parsed.input}: out of memory", IO_ERROR)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _complain(line: str, status: int) -> int:
+    print("nopfix: " + printable(line), file=sys.stderr)
+    return status
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    data, mode = read_file(parsed.input)
+    options = _options(parsed, data)
+    if parsed.list or parsed.explain:
+        for line in _listing(data, options, parsed):
+            print(line)
+        sys.stdout.flush()
+        return DONE
+    from rewriter.pipeline import rewrite
+
+    result = rewrite(data, options)
+    if parsed.sibling_calls != "ignore":
+        _report_sibling_calls(parsed, data)
+    if parsed.verify:
+        _verify(data, result)
+    for name, contents in result.dwo.items():
+        output.replace(name, contents, os.stat(name).st_mode)
+    output.replace(parsed.output, result.data, mode)
+    if parsed.report:
+        _write_report(parsed, result.report)
+    if not parsed.quiet:
+        _summarize(parsed, result.report)
+    return DONE
+
+
+def read_file(path: str) -> tuple[bytes, int]:
+    """The bytes of a regular file and its mode.  Raises OSError for anything that isn't one."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "not a regular file", path)
+    with open(path, "rb") as file:
+        return file.read(), status.st_mode
+
+
+def _options(parsed: argparse.Namespace, data: bytes) -> Options:
+    only = set(parsed.only) if parsed.only is not None else None
+    if parsed.only_file is not None:
+        with open(parsed.only_file, encoding="utf-8") as file:
+            only = (only or set()) | {line.strip() for line in file if line.strip()}
+    if parsed.dwo:
+        dwo = {name: read_file(name)[0] for name in parsed.dwo}
+    else:
+        dwo = split_dwarf.beside(parsed.input, data)
+    return Options(
+        only,
+        frozenset(parsed.exempt),
+        not parsed.no_realign,
+        parsed.strip_unknown_debug,
+        frozenset(parsed.plain_section),
+        dwo,
+    )
+
+
+def _listing(data: bytes, options: Options, parsed: argparse.Namespace) -> Iterator[str]:
+    from rewriter import elf, pipeline
+
+    obj = elf.read(data)
+    pipeline.refuse_intermediate_code(obj)
+    analysis, sections = pipeline.take_apart(obj)
+    if parsed.list:
+        for site in pipeline.call_sites(obj, sections, analysis, options):
+            yield _site_line(obj.sections[site.section].name, site)
+    if parsed.explain:
+        for branch in analysis.branches:
+            yield printable(str(branch))
+
+
+def _site_line(section: str, site: CallSite) -> str:
+    function = site.function or "-"
+    fields = f"{section}+{site.place:#x}", function, site.callee, site.action
+    return "\t".join(map(printable, fields))
+
+
+def _report_sibling_calls(parsed: argparse.Namespace, data: bytes) -> None:
+    from rewriter import sibling_calls
+
+    lines = sibling_calls.describe(data)
+    if lines and parsed.sibling_calls == "error":
+        raise Refusal(lines[0], remedy="compile with -fno-optimize-sibling-calls")
+    if not parsed.quiet:
+        for line in lines:
+            print(printable(f"nopfix: {parsed.input}: warning: {line}"), file=sys.stderr)
+
+
+def _verify(data: bytes, result: Result) -> None:
+    from verifier import verify
+
+    report = verify(data, result.data)
+    if not report.verified:
+        raise Refusal(
+            f"nopfix-verify does not agree with the result: {report.differences[0]}",
+            remedy="report it with the object; OUT is untouched",
+        )
+
+
+def _write_report(parsed: argparse.Namespace, report: Report) -> None:
+    import json
+
+    document = {
+        "version": VERSION,
+        "input": parsed.input,
+        "output": parsed.output,
+        "old_size": report.old_size,
+        "new_size": report.new_size,
+        "insertions": [insertion._asdict() for insertion in report.insertions],
+        "tables": [table._asdict() for table in report.tables],
+        "expanded_branches": [
+            {"section": section, "old_offset": offset} for section, offset in report.expanded
+        ],
+        "sections": [resized._asdict() for resized in report.resized],
+    }
+    text = json.dumps(document, indent=1) + "\n"
+    output.replace(parsed.report, text.encode(), 0o644)
+
+
+def _summarize(parsed: argparse.Namespace, report: Report) -> None:
+    if parsed.verbose:
+        for insertion in report.insertions:
+            place = f"{insertion.section}+{insertion.old_offset:#x}"
+            fields = (
+                f"{place} -> {insertion.new_offset:#x}",
+                insertion.function or "-",
+                insertion.callee or "-",
+            )
+            print("\t".join(map(printable, fields)))
+        print(printable(f"{parsed.output}: {len(report.insertions)} nops inserted"))

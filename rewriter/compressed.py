@@ -1,0 +1,177 @@
+"""Compressed sections: opened for the rewrite, closed again in the same way.
+
+The problem: ``gcc -gz`` and ``as --compress-debug-sections`` compress the debug sections of an
+object, but their relocations and everything that refers into them go by the uncompressed bytes.
+The rule: `dwarf` gets the uncompressed bytes; a section that has changed is compressed again with
+the algorithm, the alignment and (for zlib) the level that the assembler used; one that hasn't keeps
+its bytes.  A section stays compressed even where that saves nothing any more.
+
+Three forms exist:
+
+* SHF_COMPRESSED with ELFCOMPRESS_ZLIB or ELFCOMPRESS_ZSTD: an Elf64_Chdr and the compressed data.
+* ``.zdebug_*``, GNU's form of before (``-gz=zlib-gnu``): "ZLIB", the size as eight big-endian
+  bytes, zlib data.
+
+The size comes from the file, so it isn't trusted: zlib can't compress by more than 1032 to 1, and
+never more than the announced size is decompressed.
+
+Source: System V gABI, chapter 4 "Section Compression"; zlib's technical notes on its largest
+ratio; RFC 1950 and RFC 8878.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from rewriter import elf
+from rewriter.errors import Refusal
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ELFCOMPRESS_ZLIB = 1
+ELFCOMPRESS_ZSTD = 2
+
+_HEADER = struct.Struct("<IIQQ")
+_GNU_MAGIC = b"ZLIB"
+_GNU_PREFIX = ".zdebug_"
+_GNU_HEADER = struct.Struct(">4sQ")
+
+_LARGEST_RATIO = {ELFCOMPRESS_ZLIB: 1032, ELFCOMPRESS_ZSTD: 4096}
+_SMALLEST_LIMIT = 1 << 16
+
+_BROKEN = "the file is truncated or inconsistent; build it again"
+_PLAIN = "decompress it first (objcopy --decompress-debug-sections), or build without -gz"
+
+
+class _Compression(NamedTuple):
+    """How a section is compressed.
+
+    ``header`` are the bytes in front of the compressed data, ``type`` an ELFCOMPRESS_* value,
+    ``size`` the uncompressed size in bytes.
+    """
+
+    header: bytes
+    type: int
+    size: int
+
+
+def is_compressed(section: elf.Section) -> bool:
+    """True when the bytes of ``section`` in the file aren't what its relocations go by."""
+    return bool(section.flags & elf.SHF_COMPRESSED) or section.name.startswith(_GNU_PREFIX)
+
+
+def plain_name(section: elf.Section) -> str:
+    """The section's name as DWARF has it: ``.zdebug_info`` is ``.debug_info``."""
+    if section.name.startswith(_GNU_PREFIX):
+        return ".debug_" + section.name[len(_GNU_PREFIX) :]
+    return section.name
+
+
+def decompress(section: elf.Section, data: bytes | memoryview) -> bytes:
+    """The uncompressed bytes of ``section``, whose bytes in the file are ``data``.
+
+    Raises `Refusal` when the data is damaged, of an unknown type, or needs a library that isn't
+    installed.
+    """
+    how = _compression(section, data)
+    if how is None:
+        return bytes(data)
+    limit = max(_LARGEST_RATIO[how.type] * len(data), _SMALLEST_LIMIT)
+    if how.size > limit:
+        raise _refusal(section, f"{len(data)} bytes can't hold {how.size} compressed ones")
+    packed = bytes(data[len(how.header) :])
+    expand = _expand_zstd if how.type == ELFCOMPRESS_ZSTD else _expand_zlib
+    plain = expand(section, packed, how.size)
+    if plain is None or len(plain) != how.size:
+        raise _refusal(section, f"compressed data that isn't {how.size} bytes of contents")
+    return plain
+
+
+def compress_like(
+    section: elf.Section, original: bytes | memoryview, data: bytes | bytearray | memoryview
+) -> bytes:
+    """Compress ``data`` in the way in which ``section`` was, whose bytes were ``original``.
+
+    Returns the section's new bytes, header included.  Raises `Refusal` like `decompress`.
+    """
+    how = _compression(section, original)
+    if how is None:
+        return bytes(data)
+    if how.type == ELFCOMPRESS_ZSTD:
+        packed: bytes = _zstd(section).compress(bytes(data))
+    else:
+        import zlib
+
+        # The default level is what gas uses: the same zlib gives the same bytes.
+        packed = zlib.compress(data)
+    header = bytearray(how.header)
+    if section.flags & elf.SHF_COMPRESSED:
+        struct.pack_into("<Q", header, 8, len(data))
+    else:
+        struct.pack_into(">Q", header, 4, len(data))
+    return bytes(header) + packed
+
+
+def _compression(section: elf.Section, data: bytes | memoryview) -> _Compression | None:
+    """Read the header; None when the section turns out not to be compressed.
+
+    gas leaves a section as it is that doesn't get smaller, in GNU's form without renaming it back.
+    """
+    if section.flags & elf.SHF_COMPRESSED:
+        if len(data) < _HEADER.size:
+            raise _refusal(section, "a truncated compression header")
+        kind, _, size, _ = _HEADER.unpack_from(data)
+        if kind not in _LARGEST_RATIO:
+            raise _refusal(section, f"compression type {kind}", _PLAIN)
+        return _Compression(bytes(data[: _HEADER.size]), kind, size)
+    if section.name.startswith(_GNU_PREFIX) and bytes(data[:4]) == _GNU_MAGIC:
+        if len(data) < _GNU_HEADER.size:
+            raise _refusal(section, "a truncated compression header")
+        _, size = _GNU_HEADER.unpack_from(data)
+        return _Compression(bytes(data[: _GNU_HEADER.size]), ELFCOMPRESS_ZLIB, size)
+    return None
+
+
+def _expand_zlib(section: elf.Section, packed: bytes, size: int) -> bytes | None:
+    """Decompress zlib data to ``size`` bytes, or a little more when there are more."""
+    import zlib
+
+    stream = zlib.decompressobj()
+    try:
+        plain = stream.decompress(packed, size + 1)
+    except zlib.error as error:
+        raise _refusal(section, f"damaged zlib data ({error})") from error
+    return plain if stream.eof and not stream.unused_data else None
+
+
+def _expand_zstd(section: elf.Section, packed: bytes, size: int) -> bytes | None:
+    """The same for zstd."""
+    library = _zstd(section)
+    stream = library.ZstdDecompressor()
+    try:
+        plain: bytes = stream.decompress(packed, size + 1)
+    except library.ZstdError as error:
+        raise _refusal(section, f"damaged zstd data ({error})") from error
+    return plain if stream.eof and not stream.unused_data else None
+
+
+def _zstd(section: elf.Section) -> ModuleType:
+    """The zstd library: Python's own since 3.14, else its backport.  Imported for nobody else."""
+    from importlib import import_module
+
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    raise _refusal(
+        section,
+        "compressed with zstd, and no library for it is installed",
+        "pip install 'nopfix[zstd]', or build with -gz=zlib",
+    )
+
+
+def _refusal(section: elf.Section, found: str, remedy: str = _BROKEN) -> Refusal:
+    return Refusal(found, section=section.name, offset=0, remedy=remedy)

@@ -1,0 +1,322 @@
+"""The control flow of one function: its blocks, and for each the blocks it may be reached from.
+
+The problem: a jump's target is computed from registers, so what they hold has to be followed
+backwards along every path that may lead to the jump.  A path overlooked makes a wrong proof.
+
+The rule: a block begins at a function's start, at a branch target, behind a branch, and at every
+label whose address the object holds elsewhere.  Such a label is entered from an indirect branch of
+the function that may go anywhere, or from a call (nonlocal gotos, __builtin_longjmp); one that only
+a special section names (fixups, labels of inline assembly) from any instruction.  A block
+falls through at its end unless the last instruction never does; a call does, even to a function
+that doesn't return.  Blocks that nothing leads to (the words of a table, for one) lead nowhere.
+A landing pad is entered from any call: only exception tables name it, so in an object that has such
+tables every block that nothing else leads to is taken for one.
+Jumps through a table are edges too; since tables are found with the help of
+the graph, it is built again with the tables found so far until nothing new turns up.
+
+A function has several fragments where the compiler moved unlikely blocks to a section of their own
+(name.cold); branches between them are relocated.
+
+Source: Power ISA 3.1, Book I, 2.4 (branch instructions).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING, NamedTuple
+
+from rewriter import instruction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+
+_FALLS_THROUGH = 20
+"""BO with both "ignore" bits: branch always."""
+
+# The words that matter here, by their top byte: branches, prefixes, sc, and opcode 19.
+_INTERESTING = bytes(1 if top >> 2 in (1, 16, 18, 19) else 0 for top in range(256))
+
+Place = tuple[int, int]
+"""A section number and an offset in bytes into that section."""
+
+
+class Fragment(NamedTuple):
+    """Contiguous code of one function: section number, offsets in bytes, the section's words.
+
+    ``data`` are the (start, end) of bytes known not to be instructions; ``relocated`` holds the
+    offsets of instructions with a relocation, and ``branch_target`` tells where a relocated branch
+    leads, None where that isn't in this object's code.
+    """
+
+    section: int
+    start: int
+    end: int
+    words: Sequence[int]
+    data: Sequence[tuple[int, int]]
+    relocated: Container[int]
+    branch_target: Callable[[int], Place | None]
+
+
+class Block(NamedTuple):
+    """Instructions that are run from first to last: section number, offsets in bytes."""
+
+    section: int
+    start: int
+    end: int
+
+
+class Jumps(NamedTuple):
+    """What a fragment's code does: found once, used by every `build`.
+
+    ``ends`` maps the place of an instruction that ends a block to (target or None, falls through);
+    ``calls`` are the places of branches that set LR.  ``labels`` are targets of PC-relative
+    instructions.
+    """
+
+    fragment: Fragment
+    ends: Mapping[Place, tuple[Place | None, bool]]
+    calls: Sequence[Place]
+    labels: frozenset[Place]
+    suffixes: frozenset[Place]
+
+
+def find_jumps(fragment: Fragment) -> Jumps:
+    """Sweep over a fragment once, looking at branches and prefixed instructions only."""
+    section, start, end, words, data, relocated, _ = fragment
+    ends: dict[Place, tuple[Place | None, bool]] = {}
+    calls = []
+    labels = set()
+    suffixes = set()
+    for run_start, run_end in _runs(start, end, data):
+        first = run_start >> 2
+        kinds = bytes(
+            [words[index] >> 24 for index in range(first, run_end >> 2)],
+        ).translate(_INTERESTING)
+        at = kinds.find(1)
+        while at >= 0:
+            place = first + at << 2
+            word = words[place >> 2]
+            opcode = word >> 26
+            if opcode == instruction.PREFIX:
+                suffixes.add((section, place + 4))
+                at += 1
+                if place not in relocated and place + 4 < run_end:
+                    distance = instruction.prefixed_displacement(word, words[(place >> 2) + 1])
+                    if distance is not None:
+                        labels.add((section, place + distance))
+            else:
+                jump = _jump(word, place, fragment)
+                if jump is not None:
+                    ends[section, place] = jump
+                elif word & 1:
+                    calls.append((section, place))
+            at = kinds.find(1, at + 1)
+    return Jumps(fragment, ends, calls, frozenset(labels), frozenset(suffixes))
+
+
+def _runs(start: int, end: int, data: Sequence[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+    """The parts of start..end that ``data`` leaves."""
+    for data_start, data_end in data[bisect_left(data, (start, 0)) :]:
+        if data_start >= end:
+            break
+        if data_start > start:
+            yield start, data_start
+        start = data_end + 3 & ~3
+    if start < end:
+        yield start, end
+
+
+def _jump(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool] | None:
+    """(target, falls through) of the instruction ``word``; None when it doesn't end a block."""
+    opcode = word >> 26
+    if opcode == 19:
+        extended = word >> 1 & 0x3FF
+        if extended in (16, 528, 560):
+            if word & 1:
+                return None
+            return None, word >> 21 & _FALLS_THROUGH != _FALLS_THROUGH
+        # rfid, rfscv, hrfid, urfid
+        return (None, False) if extended in (18, 82, 274, 306) else None
+    if word & 1:
+        return None
+    target: Place | None
+    if place in fragment.relocated:
+        target = fragment.branch_target(place)
+    else:
+        distance = instruction.branch_displacement(word)
+        target = None if distance is None else (fragment.section, place + distance)
+    conditional = opcode == 16 and word >> 21 & _FALLS_THROUGH != _FALLS_THROUGH
+    return target, conditional
+
+
+class Roots(NamedTuple):
+    """Where a function is entered other than by its own direct branches.
+
+    ``entries`` are where it is called; ``anywhere`` labels that may be jumped to from any
+    instruction; ``labels`` those that the program can take the address of, entered from calls and
+    from the indirect branches ``wild``, of which nothing is known.  ``has_landing_pads`` says that
+    the object has exception tables.
+    """
+
+    entries: frozenset[Place]
+    anywhere: frozenset[Place]
+    labels: frozenset[Place]
+    wild: Sequence[Place]
+    has_landing_pads: bool
+
+
+class Graph:
+    """The blocks of a function, each made when it is first asked for.
+
+    A backward slice sees a few blocks of a function that may have thousands, so only where blocks
+    begin is found in advance.  ``targets`` are those places: what something branches to or refers
+    to, and what lies behind a branch.  ``suffixes`` are the places of the second words of prefixed
+    instructions, ``sources`` the places from which labels and landing pads are entered.
+    """
+
+    __slots__ = (
+        "_before",
+        "_dead",
+        "_edges",
+        "_ends",
+        "_starts",
+        "_tables",
+        "fragments",
+        "roots",
+        "sources",
+        "suffixes",
+        "targets",
+    )
+
+    def __init__(
+        self, pieces: Sequence[Jumps], roots: Roots, tables: Mapping[Place, Iterable[Place]]
+    ) -> None:
+        """The graph of the function made of ``pieces``.
+
+        ``tables`` gives the targets of indirect branches known so far, by their place.
+        """
+        self.fragments = [piece.fragment for piece in pieces]
+        self.roots = roots
+        self.sources = [place for piece in pieces for place in piece.calls]
+        self.sources += roots.wild
+        self._ends: dict[Place, tuple[Place | None, bool]] = {}
+        self.suffixes: set[Place] = set()
+        for piece in pieces:
+            self._ends.update(piece.ends)
+            self.suffixes |= piece.suffixes
+        self._edges: dict[Place, list[Place]] = {}
+        for place, (target, _) in self._ends.items():
+            if target is not None:
+                self._edges.setdefault(target, []).append(place)
+        self._tables: dict[Place, list[Place]] = {}
+        for place, targets in tables.items():
+            for target in targets:
+                self._tables.setdefault(target, []).append(place)
+        leaders = {(section, offset + 4) for section, offset in self._ends}
+        leaders.update(self._edges, self._tables, roots.entries, roots.anywhere, roots.labels)
+        leaders.update((fragment.section, fragment.start) for fragment in self.fragments)
+        leaders.update(label for piece in pieces for label in piece.labels)
+        self.targets = leaders
+        self._starts: dict[int, list[int]] = {}
+        for section, offset in sorted(leaders):
+            self._starts.setdefault(section, []).append(offset)
+        self._before: dict[Block, list[Block]] = {}
+        self._dead: dict[Place, bool] = {}
+
+    def fragment_at(self, place: Place) -> Fragment | None:
+        """The fragment that ``place`` lies in."""
+        for fragment in self.fragments:
+            if fragment.section == place[0] and fragment.start <= place[1] < fragment.end:
+                return fragment
+        return None
+
+    def block_at(self, place: Place) -> Block:
+        """The block that the instruction at ``place``, which is in a fragment, lies in."""
+        section, offset = place
+        starts = self._starts[section]
+        index = bisect_right(starts, offset)
+        fragment = self.fragment_at(place)
+        limit = fragment.end if fragment else offset + 4
+        end = min(starts[index], limit) if index < len(starts) else limit
+        return Block(section, starts[index - 1], end)
+
+    def predecessors(self, block: Block) -> list[Block]:
+        """The blocks that ``block`` may be entered from through an edge of this function."""
+        before = self._before.get(block)
+        if before is None:
+            place = (block.section, block.start)
+            sources = self._edges.get(place, []) + self._tables.get(place, [])
+            blocks = map(self.block_at, sources)
+            before = [source for source in blocks if not self.is_dead(source)]
+            falling = self._falling_into(place)
+            if falling is not None:
+                before.append(falling)
+            self._before[block] = before
+        return before
+
+    def _falling_into(self, place: Place) -> Block | None:
+        """The block that ends where ``place`` is and goes on there, unless nothing leads to it."""
+        last = (place[0], place[1] - 4)
+        fragment = self.fragment_at(last)
+        if fragment is None or fragment is not self.fragment_at(place):
+            return None
+        end = self._ends.get(last)
+        if end is not None and not end[1]:
+            return None
+        block = self.block_at(last)
+        return None if self.is_dead(block) else block
+
+    def is_dead(self, block: Block) -> bool:
+        """Whether nothing leads to ``block``: the words of a table, padding, dead code."""
+        place = (block.section, block.start)
+        if place not in self._dead:
+            roots = self.roots
+            self._dead[place] = not (
+                place in self._edges
+                or place in self._tables
+                or place in roots.entries
+                or place in roots.anywhere
+                or place in roots.labels
+                or self._falling_into(place) is not None
+                or self._may_be_landing_pad(place)
+            )
+        return self._dead[place]
+
+    def _may_be_landing_pad(self, place: Place) -> bool:
+        fragment = self.fragment_at(place)
+        return (
+            self.roots.has_landing_pads
+            and fragment is not None
+            and looks_like_code(fragment.words[place[1] >> 2])
+        )
+
+    def is_landing(self, block: Block) -> bool:
+        """Whether ``block`` is entered from ``sources``: a label, or a landing pad."""
+        place = (block.section, block.start)
+        if place in self.roots.labels:
+            return True
+        return (
+            self.roots.has_landing_pads
+            and not self.predecessors(block)
+            and place not in self.roots.entries
+        )
+
+    def is_anywhere(self, block: Block) -> bool:
+        """Whether ``block`` may be entered from any instruction."""
+        return (block.section, block.start) in self.roots.anywhere
+
+    def live_blocks(self) -> Iterator[Block]:
+        """All blocks that something leads to."""
+        for fragment in self.fragments:
+            section = fragment.section
+            starts = self._starts[section]
+            first = bisect_left(starts, fragment.start)
+            for start in starts[first : bisect_left(starts, fragment.end)]:
+                block = self.block_at((section, start))
+                if not self.is_dead(block):
+                    yield block
+
+
+def looks_like_code(word: int) -> bool:
+    """False for padding and for small numbers, positive or negative: entries of tables."""
+    return 0x04000000 <= word < 0xFFFF0000 and word not in instruction.PADDING

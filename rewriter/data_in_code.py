@@ -1,0 +1,437 @@
+"""What in a code section isn't code, and which numbers in it (and in data) are distances in code.
+
+The problem: compilers put tables between functions and inside them.  Read as instructions they give
+branches that aren't there; moved as they are, they hold distances that are no longer true.
+
+The rule, by kind:
+
+- *TOC words* (-mcmodel=large): eight bytes in front of a function, relocated R_PPC64_REL64 against
+  ``.TOC.``;
+- *traceback tables*: from a word of zeros to the end of the function, eight bytes and the optional
+  fields that their flags announce.  ``tb_offset`` is the distance from the start of the function;
+- *switch tables*: found through the code that jumps through them (`indirect`, `switch_table`);
+- *relocated data*: a word in code that a relocation makes an address; there is no such instruction.
+
+A word whose primary opcode is 0 is never an instruction.  One that isn't explained by the above
+(inline assembly: ``.long``, ``.ascii``) stands for data of unknown extent.  That is harmless unless
+one of its neighbours would be taken for a branch and changed: so every branch of such a function
+that isn't relocated has to lead to an instruction of the function, or the object is refused.
+
+What can't be known: a label difference stored as a number (``&&a - &&b``, ``.long 1b - 0b``) that
+no indirect branch uses.  Nothing distinguishes it from any other number.
+
+Source: 64-bit ELFv2 ABI, 2.3.4.1 (large code model), 3.6; the traceback table's layout is that of
+AIX, sys/debug.h (struct tbtable_short and what follows it), as GCC writes it in rs6000-logue.cc
+(rs6000_output_function_epilogue) and LLVM in PPCAsmPrinter.cpp (emitFunctionBodyEnd).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING, NamedTuple
+
+from rewriter import elf
+from rewriter.errors import Refusal
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dwarf.offset_map import Side
+    from rewriter.calls import Functions
+
+SWITCH_TABLE = "switch table"
+TRACEBACK_TABLE = "traceback table"
+TOC_WORD = "TOC word"
+RELOCATED_DATA = "relocated data"
+
+_REL64 = 44
+_DATA_RELOCATIONS = {1: 4, 26: 4, 38: 8, 43: 8, 24: 4, 44: 8}
+"""ADDR32, REL32, ADDR64, UADDR64, UADDR32, REL64: their sizes in bytes."""
+
+
+class Region(NamedTuple):
+    """Bytes ``start`` to ``end`` of a code section that are data of ``kind``.
+
+    ``alignment`` in bytes is what the assembler was asked for.
+    """
+
+    start: int
+    end: int
+    kind: str
+    alignment: int
+
+
+class Difference(NamedTuple):
+    """A number that the assembler resolved: ``size`` bytes at ``place`` hold ``target - base``.
+
+    ``target`` and ``base`` are offsets into section ``section``, which needn't be the one that the
+    number is in.  ``target`` moves on ``side``, ``base`` on the start side.
+    """
+
+    place: int
+    size: int
+    target: int
+    side: Side
+    base: int
+    section: int
+
+
+class IndirectBranch(NamedTuple):
+    """An indirect branch and what was proved of it.
+
+    ``kind`` is "switch", "computed goto", "tail call" or "return".  ``reasons`` are the facts for
+    `explain`.
+    """
+
+    section: str
+    offset: int
+    function: str | None
+    kind: str
+    reasons: tuple[str, ...]
+
+    def explain(self) -> str:
+        """One line: where, what, why."""
+        where = f"{self.section}+{self.offset:#x}"
+        if self.function:
+            where += f" (in {self.function})"
+        return f"{where}: {self.kind}: {'; '.join(self.reasons)}"
+
+
+class Analysis(NamedTuple):
+    """What `analyse` found; see the contracts in docs/architecture.md.
+
+    ``targets`` are the offsets, by section, that tables and labels lead indirect branches to.
+    """
+
+    regions: Mapping[int, Sequence[Region]]
+    differences: Mapping[int, Sequence[Difference]]
+    base_relative: Mapping[tuple[int, int], int]
+    targets: Mapping[int, Sequence[int]]
+    branches: Sequence[IndirectBranch]
+
+
+def analyse(obj: elf.Object, sections: Iterable[int]) -> Analysis:
+    """Find the data in the code sections ``sections`` (numbers) and prove every indirect branch.
+
+    Raises `Refusal` for an indirect branch that can't be proved, and for data that isn't
+    understood where that matters.
+    """
+    regions: dict[int, list[Region]] = {}
+    differences: dict[int, list[Difference]] = {}
+    base_relative: dict[tuple[int, int], int] = {}
+    targets: dict[int, list[int]] = {}
+    branches: list[IndirectBranch] = []
+    sections = list(sections)
+    zeros = {number: _words_of_opcode_0(obj.contents(number)) for number in sections}
+    jumps = {
+        number: sorted(
+            indirect_branches(obj.contents(number)) + unusual_returns(obj.contents(number))
+        )
+        for number in sections
+    }
+    functions: dict[int, Functions] = {}
+    if any(zeros.values()) or any(jumps.values()):
+        from rewriter.calls import functions_by_section
+
+        functions = functions_by_section(obj)
+    for number in sections:
+        own = relocated_data(obj, number)
+        if zeros[number]:
+            tables, offsets = _traceback_tables(obj, number, zeros[number], functions, own)
+            own += tables
+            if offsets:
+                differences[number] = offsets
+        if own:
+            regions[number] = sorted(own)
+    if any(jumps.values()):
+        from rewriter import resolve
+
+        found = resolve.prove(obj, functions, jumps, regions)
+        branches = found.branches
+        base_relative = found.base_relative
+        targets = {number: sorted(own) for number, own in found.targets.items()}
+        for number, switch_tables in found.regions.items():
+            regions[number] = _merge(regions.get(number, []), switch_tables)
+        for number, entries in found.differences.items():
+            differences[number] = sorted(differences.get(number, []) + entries)
+    for number, places in zeros.items():
+        if places:
+            _check_unexplained(obj, number, places, regions.get(number, []), functions)
+    return Analysis(regions, differences, base_relative, targets, branches)
+
+
+def indirect_branches(data: memoryview) -> list[int]:
+    """The offsets of words that can be ``bcctr`` or ``bctar`` without link, in ascending order.
+
+    The words' low bytes are searched for, which costs next to nothing where there are none.
+    """
+    raw = bytes(data)
+    found = []
+    for low in _JUMPS:
+        at = raw.find(low)
+        while at >= 0:
+            if at & 3 == 0 and raw[at + 3 : at + 4] in _OPCODE_19:
+                found.append(at)
+            at = raw.find(low, at + 1)
+    found.sort()
+    return found
+
+
+def unusual_returns(data: memoryview) -> list[int]:
+    """The offsets of ``mtlr`` whose operand isn't plainly the saved return address.
+
+    A compiler may put a jump's target into LR as well as into CTR, and then it looks like a return.
+    Plain is: loaded, or moved from LR, by an instruction shortly before, with no branch between.
+    """
+    raw = bytes(data)
+    found = []
+    at = raw.find(_MTLR)
+    while at >= 0:
+        if at & 3 == 0 and raw[at + 2] & 0x1F == 8 and 0x7C <= raw[at + 3] <= 0x7F:
+            register = raw[at + 2] >> 5 | (raw[at + 3] & 3) << 3
+            if not _is_plain_return(raw, at, register):
+                found.append(at)
+        at = raw.find(_MTLR, at + 1)
+    return found
+
+
+_MTLR = b"\xa6\x03"
+_FAR = 128
+
+
+def _is_plain_return(raw: bytes, at: int, register: int) -> bool:
+    load = 58 << 5 | register
+    move = 0x7C0802A6 | register << 21
+    for place in range(at - 4, max(at - _FAR, -4), -4):
+        word = int.from_bytes(raw[place : place + 4], "little")
+        if word >> 21 == load or word == move:
+            return True
+        opcode = word >> 26
+        if opcode in (0, 1, 16, 17, 18, 19):
+            return False
+        if word >> 21 & 31 == register or word >> 16 & 31 == register:
+            # A store of the register is none of our business; who cares for the rest is slower.
+            from rewriter.semantics import written
+
+            if written(word) >> register & 1:
+                return False
+    return False
+
+
+# bcctr and bctar: XO 528 and 560, for each value of BH.
+_JUMPS = [bytes((low, 4 | bh << 3)) for low in (0x20, 0x60) for bh in range(4)]
+_OPCODE_19 = (b"\x4c", b"\x4d", b"\x4e", b"\x4f")
+_OPCODE_0 = bytes(1 if top < 4 else 0 for top in range(256))
+
+
+def _words_of_opcode_0(data: memoryview) -> list[int]:
+    """The offsets of all words whose primary opcode is 0."""
+    tops = bytes(data[3::4]).translate(_OPCODE_0)
+    found = []
+    at = tops.find(1)
+    while at >= 0:
+        found.append(at << 2)
+        at = tops.find(1, at + 1)
+    return found
+
+
+def relocated_data(obj: elf.Object, section: int) -> list[Region]:
+    """The words of a code section that a relocation makes an address, TOC words among them."""
+    relocations = obj.relocations.get(section)
+    if relocations is None:
+        return []
+    types = relocations.types
+    found = []
+    for kind, size in _DATA_RELOCATIONS.items():
+        at = _index(types, kind, 0)
+        while at >= 0:
+            place = relocations.places[at]
+            is_toc = kind == _REL64 and obj.symbols.name(relocations.symbols[at]) == ".TOC."
+            name, alignment = (TOC_WORD, 8) if is_toc else (RELOCATED_DATA, 1)
+            found.append(Region(place, place + size, name, alignment))
+            at = _index(types, kind, at + 1)
+    return found
+
+
+def _index(types: array[int], kind: int, start: int) -> int:
+    try:
+        return types.index(kind, start)
+    except ValueError:
+        return -1
+
+
+# -- traceback tables --------------------------------------------------------------------------
+
+
+class Traceback(NamedTuple):
+    """A traceback table: where it ends, and the offset of its tb_offset field, if it has one."""
+
+    end: int
+    tb_offset: int | None
+
+
+def parse_traceback(data: bytes, start: int) -> Traceback | None:
+    """The traceback table whose word of zeros is at offset ``start``, None if there is none.
+
+    Of the flags those are read that announce a field; a table with fields that neither GCC nor
+    LLVM write for ELF (extension and vector information) isn't taken for one.
+    """
+    if start + 12 > len(data) or data[start : start + 4] != b"\0\0\0\0":
+        return None
+    version, _, flags, more, _, saved, fixed, floating = data[start + 4 : start + 12]
+    if version != 0 or saved & 0xC0:
+        return None
+    at = start + 12
+    if fixed or floating >> 1:
+        at += 4  # parminfo
+    tb_offset = None
+    if flags & 0x20:  # has_tboff
+        tb_offset = at
+        at += 4
+    if more & 0x80:  # int_hndl: hand_mask
+        at += 4
+    if flags & 0x08:  # has_ctl: a count and as many displacements
+        at += 4 + 4 * int.from_bytes(data[at : at + 4], "little")
+    if more & 0x40:  # name_present
+        at += 2 + int.from_bytes(data[at : at + 2], "little")
+    if more & 0x20:  # uses_alloca: the register
+        at += 1
+    end = at + 3 & ~3
+    if end > len(data) or any(data[at:end]):
+        return None
+    return Traceback(end, tb_offset)
+
+
+def _traceback_tables(
+    obj: elf.Object,
+    section: int,
+    zeros: Sequence[int],
+    functions: Mapping[int, Functions],
+    relocated: Sequence[Region],
+) -> tuple[list[Region], list[Difference]]:
+    """The traceback tables of a section: each ends where its function does."""
+    data = bytes(obj.contents(section))
+    own = functions.get(section)
+    starts = own.starts if own else ()
+    taken = {place for region in relocated for place in range(region.start, region.end, 4)}
+    found: list[Region] = []
+    differences: list[Difference] = []
+    behind = 0
+    for zero in zeros:
+        if zero < behind or zero in taken or data[zero : zero + 4] != b"\0\0\0\0":
+            continue
+        table = parse_traceback(data, zero)
+        if table is None or not own:
+            continue
+        index = bisect_right(starts, zero) - 1
+        if index < 0:
+            continue
+        end = own.ends[index]
+        if end <= own.starts[index]:  # hand-written, without .size
+            end = own.starts[index + 1] if index + 1 < len(own.starts) else len(data)
+        if table.end != end:
+            continue
+        found.append(Region(zero, table.end, TRACEBACK_TABLE, 4))
+        behind = table.end
+        if table.tb_offset is not None:
+            start = own.starts[index]
+            distance = int.from_bytes(data[table.tb_offset : table.tb_offset + 4], "little")
+            if distance != zero - start:
+                raise Refusal(
+                    f"traceback table whose tb_offset is {distance:#x}, not {zero - start:#x}",
+                    section=obj.sections[section].name,
+                    offset=table.tb_offset,
+                    function=own.names[index],
+                    remedy="compile with -mtraceback=no",
+                )
+            differences.append(
+                Difference(table.tb_offset, 4, zero, "after", start, section),
+            )
+    return found, differences
+
+
+# -- what is left ------------------------------------------------------------------------------
+
+
+def _merge(one: Sequence[Region], two: Sequence[Region]) -> list[Region]:
+    """Both lists sorted; regions of ``one`` that lie inside one of ``two`` are dropped."""
+    starts = sorted((region.start, region.end) for region in two)
+    kept = []
+    for region in one:
+        index = bisect_right(starts, (region.start, 1 << 64)) - 1
+        if index < 0 or region.start >= starts[index][1]:
+            kept.append(region)
+    return sorted([*kept, *two])
+
+
+def _check_unexplained(
+    obj: elf.Object,
+    section: int,
+    places: Sequence[int],
+    regions: Sequence[Region],
+    functions: Mapping[int, Functions],
+) -> None:
+    """Refuse a function with unexplained data in which something looks like a branch elsewhere."""
+    starts = [region.start for region in regions]
+    checked = -1
+    for place in places:
+        index = bisect_right(starts, place) - 1
+        if (index >= 0 and place < regions[index].end) or place < checked:
+            continue
+        start, end, name = _extent(obj, section, place, functions)
+        checked = end
+        _check_branches(obj, section, (start, end), name, place, regions)
+
+
+def _extent(
+    obj: elf.Object, section: int, place: int, functions: Mapping[int, Functions]
+) -> tuple[int, int, str | None]:
+    """The function that ``place`` lies in, up to the start of the next one."""
+    own = functions.get(section)
+    size = obj.sections[section].size
+    if own is None:
+        return 0, size, None
+    index = bisect_right(own.starts, place) - 1
+    end = own.starts[index + 1] if index + 1 < len(own.starts) else size
+    if index < 0:
+        return 0, end, None
+    return own.starts[index], end, own.names[index]
+
+
+def _check_branches(
+    obj: elf.Object,
+    section: int,
+    extent: tuple[int, int],
+    name: str | None,
+    place: int,
+    regions: Sequence[Region],
+) -> None:
+    from rewriter import instruction
+
+    data = obj.contents(section)
+    start, end = extent
+    relocations = obj.relocations.get(section)
+    relocated: frozenset[int] = frozenset(relocations.places if relocations else ())
+    words = elf.column(data[: len(data) & ~3], "I")
+    inside = [(region.start, region.end) for region in regions]
+    at = start
+    while at + 4 <= end:
+        index = bisect_left(inside, (at + 1, 0)) - 1
+        if index >= 0 and at < inside[index][1]:
+            at = inside[index][1] + 3 & ~3
+            continue
+        word = words[at >> 2]
+        if at not in relocated:
+            distance = instruction.branch_displacement(word)
+            prefixed = instruction.is_prefix(word) and (word >> 24 & 3) in (0, 2)
+            bad = distance is not None and not 0 <= at + distance < len(data)
+            if bad or (prefixed and at == place):
+                raise Refusal(
+                    f"data that isn't understood (at {place:#x}) beside what looks like a branch",
+                    section=obj.sections[section].name,
+                    offset=at,
+                    function=name,
+                    remedy="keep data that hand-written assembly needs out of code sections",
+                )
+        at += 4

@@ -1,0 +1,198 @@
+"""Unwind and debug sections: from the object to `dwarf` and back.
+
+The problem: `dwarf` knows sections as bytes with resolved relocations, the object knows them as
+ELF has them: compressed perhaps, with relocations in file order against symbols.  The rule: hand
+over each section once, in the order in which maps are needed: call-site tables before the frames
+that point to them, both before the debug sections.
+
+Source: gABI 4 (SHF_COMPRESSED); LSB Core, 10.6 (.eh_frame); DWARF 5, 7.1.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from dwarf.errors import Unsupported
+from dwarf.offset_map import IDENTITY
+from dwarf.section import Relocations, Rewritten, Section
+from rewriter import compressed, elf
+from rewriter.errors import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dwarf import debug
+    from dwarf.offset_map import OffsetMap
+    from rewriter.options import Options
+
+_REMEDY = "report it with the object"
+_STABS = ".stab"
+
+
+def rewrite(
+    obj: elf.Object, maps: Mapping[int, OffsetMap], options: Options
+) -> tuple[dict[int, Rewritten], dict[str, bytes]]:
+    """Rewrite every unwind and debug section of ``obj`` for code moved by ``maps``.
+
+    Returns the sections that change, by number, and the .dwo files that do, by name.  Raises
+    `Refusal` for content that isn't understood.
+    """
+    try:
+        return _rewrite(obj, maps, options)
+    except Unsupported as error:
+        raise Refusal(
+            error.found,
+            section=error.section,
+            offset=error.offset,
+            remedy=error.remedy or _REMEDY,
+        ) from error
+
+
+def _rewrite(
+    obj: elf.Object, maps: Mapping[int, OffsetMap], options: Options
+) -> tuple[dict[int, Rewritten], dict[str, bytes]]:
+    frames = []
+    tables = []
+    debug = []
+    for section in obj.sections:
+        name = compressed.plain_name(section)
+        if not section.size or section.type in (elf.SHT_NULL, elf.SHT_RELA, elf.SHT_NOBITS):
+            continue
+        if name == ".eh_frame" or name == ".debug_frame":
+            frames.append(_section(obj, section))
+        elif name.startswith(".gcc_except_table"):
+            tables.append(_section(obj, section))
+        elif name.startswith(".debug_"):
+            debug.append(_section(obj, section))
+        elif name.startswith(_STABS):
+            raise Refusal(
+                "debug information in the stabs format",
+                section=name,
+                remedy="compile with -gdwarf",
+            )
+    rewritten = _rewrite_unwind(obj, frames, tables, maps)
+    if not debug:
+        return rewritten, {}
+
+    moved = dict(maps) | {number: new.map for number, new in rewritten.items()}
+    split = {name: elf.read(data) for name, data in options.dwo.items()}
+    splits = [debug_sections(dwo) for dwo in split.values()]
+    done = _rewrite_debug(debug, moved, splits, options)
+    dwo = {
+        name: _written(dwo, new)
+        for (name, dwo), new in zip(split.items(), done.split, strict=False)
+        if new
+    }
+    return rewritten | done.own, dwo
+
+
+def _rewrite_debug(
+    sections: Sequence[Section],
+    maps: Mapping[int, OffsetMap],
+    splits: Sequence[Sequence[Section]],
+    options: Options,
+) -> debug.Result:
+    """`dwarf.debug.rewrite`; with --strip-unknown-debug what it refuses comes back empty.
+
+    What is emptied is the section that was refused, or, where others can't do without that one,
+    all of them.
+    """
+    from dwarf import debug
+
+    kept = list(sections)
+    while True:
+        try:
+            done = debug.rewrite(kept, maps, splits if kept else ())
+            break
+        except Unsupported as error:
+            if not options.strip_unknown_debug or not kept:
+                raise
+            alone = error.section not in debug.REFERRED_TO
+            left = [section for section in kept if section.name != error.section]
+            kept = left if alone and len(left) < len(kept) else []
+    emptied = {s.number: Rewritten(b"", IDENTITY, {}) for s in sections if s not in kept}
+    return debug.Result(done.own | emptied, done.split)
+
+
+def debug_sections(obj: elf.Object) -> list[Section]:
+    """The debug sections of an object or a .dwo file but .debug_frame, as `dwarf` wants them."""
+    return [
+        _section(obj, section)
+        for section in obj.sections
+        if (name := compressed.plain_name(section)).startswith(".debug_")
+        and name != ".debug_frame"
+        and section.type == elf.SHT_PROGBITS
+        and section.size
+    ]
+
+
+def _written(dwo: elf.Object, rewritten: Mapping[int, Rewritten]) -> bytes:
+    """The bytes of a .dwo file with rewritten sections; it has no relocations to move."""
+    from rewriter.pipeline import compress_again
+
+    contents = {number: new.data for number, new in rewritten.items()}
+    return elf.write(dwo, compress_again(dwo, contents))
+
+
+def _rewrite_unwind(
+    obj: elf.Object,
+    frames: Sequence[Section],
+    tables: Sequence[Section],
+    maps: Mapping[int, OffsetMap],
+) -> dict[int, Rewritten]:
+    rewritten = {}
+    if tables:
+        from dwarf import frame, lsda
+
+        users: dict[int, list[frame.CallSites]] = {}
+        for section in frames:
+            if section.name == ".eh_frame":
+                for user in frame.call_site_tables(section):
+                    users.setdefault(user.lsda.section, []).append(user)
+        for section in tables:
+            own = users.get(section.number, [])
+            alignment = obj.sections[section.number].alignment
+            rewritten[section.number] = lsda.rewrite(section, own, maps, alignment=alignment)
+    if frames:
+        from dwarf import frame
+
+        for section in frames:
+            alignment = obj.sections[section.number].alignment
+            rewritten[section.number] = frame.rewrite(
+                section, maps, eh=section.name == ".eh_frame", alignment=alignment
+            )
+    return {
+        section.number: rewritten[section.number]
+        for section in (*frames, *tables)
+        if rewritten[section.number].data is not section.data or rewritten[section.number].sides
+    }
+
+
+def _section(obj: elf.Object, section: elf.Section) -> Section:
+    """The section as `dwarf` wants it: decompressed, relocations sorted by place."""
+    data = obj.contents(section.number)
+    return Section(
+        section.number,
+        compressed.plain_name(section),
+        compressed.decompress(section, data) if compressed.is_compressed(section) else bytes(data),
+        relocations_of(obj, section.number),
+    )
+
+
+def relocations_of(obj: elf.Object, section: int) -> Relocations:
+    """The relocations of section ``section`` in ascending order of place."""
+    found = obj.relocations.get(section)
+    if found is None:
+        return Relocations()
+    places, symbols, addends = found.places, found.symbols, found.addends
+    if any(a > b for a, b in pairwise(places)):
+        order = sorted(range(len(places)), key=places.__getitem__)
+        return Relocations(
+            [places[i] for i in order],
+            [symbols[i] for i in order],
+            [addends[i] for i in order],
+            obj.symbols.sections,
+            obj.symbols.values,
+        )
+    return Relocations(places, symbols, addends, obj.symbols.sections, obj.symbols.values)

@@ -1,0 +1,205 @@
+"""Instruction words: the few that nopfix has to understand to move code.
+
+The problem: a branch inside a section holds the distance to its target, so it changes when
+something is inserted between the two.  The rule: decode the displacement, ask the offset map for
+both ends, encode it again; everything else in the word (link bit, condition, hints) stays.
+
+Prefixed instructions (Power ISA 3.1) are two words; the second one can look like a branch.
+
+Source: Power ISA 3.1, Book I, 1.6 (instruction formats) and 2.4 (branches); the no-ops that the
+assembler writes: Power ISA, appendix on simplified mnemonics.  Bit masks are those of the word as a
+32-bit number (the ISA numbers bits from the other end).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+NOP = 0x60000000
+LOAD_TOC = 0xE8410018
+"""``ld r2,24(r1)``: what the linker or the module loader makes of a slot."""
+
+SLOTS = frozenset((NOP, LOAD_TOC, 0x4DEF7B82, 0x4FFFFB82))
+"""What may already stand behind a call: nop, the TOC load, ``cror 15,15,15``, ``cror 31,31,31``."""
+
+GROUP_NOPS = {"power6": 0x60210000, "power7": 0x60420000}
+"""``ori r1,r1,0`` and ``ori r2,r2,0``, which end a dispatch group."""
+
+PADDING = frozenset((NOP, 0, *GROUP_NOPS.values()))
+"""Words that the assembler fills code with."""
+
+BCTR = 0x4E800420
+BLR = 0x4E800020
+
+BRANCH = 18
+BRANCH_CONDITIONAL = 16
+PREFIX = 1
+
+_LINK = 1
+_ABSOLUTE = 2
+_PREFIX_PC_RELATIVE = 0x00100000
+
+
+class Branch(NamedTuple):
+    """A branch whose displacement is in the word: place and target are section offsets in bytes."""
+
+    place: int
+    target: int
+
+
+def branch_displacement(word: int) -> int | None:
+    """Bytes from a ``b``, ``bl``, ``bc`` or ``bcl`` to its target.
+
+    None for everything else, absolute branches included.
+    """
+    opcode = word >> 26
+    if word & _ABSOLUTE:
+        return None
+    if opcode == BRANCH:
+        displacement = word & 0x03FFFFFC
+        return displacement - ((displacement & 0x02000000) << 1)
+    if opcode == BRANCH_CONDITIONAL:
+        displacement = word & 0xFFFC
+        return displacement - ((displacement & 0x8000) << 1)
+    return None
+
+
+def reaches(word: int, displacement: int) -> bool:
+    """Whether the branch in ``word`` can hold ``displacement`` (bytes)."""
+    limit = 0x02000000 if word >> 26 == BRANCH else 0x8000
+    return -limit <= displacement < limit
+
+
+def with_displacement(word: int, displacement: int) -> int:
+    """The branch in ``word`` with its displacement replaced; it has to reach."""
+    mask = 0x03FFFFFC if word >> 26 == BRANCH else 0xFFFC
+    return (word & ~mask) | (displacement & mask)
+
+
+def branch(displacement: int) -> int:
+    """``b`` over ``displacement`` bytes."""
+    return with_displacement(BRANCH << 26, displacement)
+
+
+def is_call(word: int) -> bool:
+    """Whether ``word`` is ``bl`` (relative, with link)."""
+    return word & 0xFC000003 == (BRANCH << 26 | _LINK)
+
+
+def inverted(word: int) -> int | None:
+    """The conditional branch that is taken exactly when the one in ``word`` is not.
+
+    Power ISA 2.4, BO field: the bit that says which way the condition counts, and for forms that
+    decrement CTR the bit that says whether zero counts, are flipped; None where a single bit can't
+    do it (CTR and condition both tested) or the branch is unconditional.  Static prediction
+    (the "at" bits) is turned round with it, so that the same path stays the predicted one.
+    """
+    options = word >> 21 & 31
+    if options & 0b10100 == 0b00100:  # 0b001at, 0b011at: the condition alone
+        flipped = options ^ 0b01000
+        if options & 0b10:  # a=1: t says taken or not taken
+            flipped ^= 0b1
+    elif options & 0b10100 == 0b10000:  # 0b1a00t, 0b1a01t: CTR alone
+        flipped = options ^ 0b00010
+        if options & 0b01000:
+            flipped ^= 0b1
+    else:
+        return None
+    return word & ~(31 << 21) | flipped << 21
+
+
+def is_prefix(word: int) -> bool:
+    """Whether ``word`` is the first half of a prefixed instruction."""
+    return word >> 26 == PREFIX
+
+
+def prefixed_displacement(prefix: int, suffix: int) -> int | None:
+    """Bytes from a PC-relative prefixed instruction to what it addresses, None for all others.
+
+    Power ISA 3.1, 1.6.3: formats 8LS:D (type 0) and MLS:D (type 2) with R=1.
+    """
+    if prefix >> 24 & 3 in (0, 2) and prefix & _PREFIX_PC_RELATIVE:
+        displacement = (prefix & 0x3FFFF) << 16 | suffix & 0xFFFF
+        return displacement - ((displacement & 1 << 33) << 1)
+    return None
+
+
+def with_prefixed_displacement(prefix: int, suffix: int, displacement: int) -> tuple[int, int]:
+    """Both words of a prefixed instruction with the 34-bit displacement replaced."""
+    high = displacement >> 16 & 0x3FFFF
+    return prefix & ~0x3FFFF | high, suffix & ~0xFFFF | displacement & 0xFFFF
+
+
+class Instructions(NamedTuple):
+    """What a sweep over a section's instructions found.
+
+    ``branches`` have their displacement in the word (no relocation); ``calls`` are the places of
+    all ``bl``; ``prefixed`` those of prefixed instructions; ``relative`` those prefixed
+    instructions whose displacement is in the words.  All are section offsets in ascending order.
+    """
+
+    branches: list[Branch]
+    calls: list[int]
+    prefixed: list[int]
+    relative: list[Branch]
+
+
+def sweep(
+    words: Sequence[int], data: Sequence[tuple[int, int]], relocated: Collection[int]
+) -> Instructions:
+    """Look at every instruction of a section once.
+
+    ``words`` are the section's words; ``data`` are the (start, end) of its bytes that are not
+    instructions, sorted, in section offsets; ``relocated`` the places of relocations in it.
+    """
+    found = Instructions([], [], [], [])
+    start = 0
+    for data_start, data_end in data:
+        _sweep_run(words, start >> 2, data_start >> 2, relocated, found)
+        start = data_end + 3 & ~3
+    _sweep_run(words, start >> 2, len(words), relocated, found)
+    return found
+
+
+def _sweep_run(
+    words: Sequence[int], first: int, end: int, relocated: Collection[int], found: Instructions
+) -> None:
+    branches, calls, prefixed, relative = found
+    skip = -1
+    for index, opcode in _candidates(words, first, end):
+        if index == skip:
+            continue
+        word = words[index]
+        place = index << 2
+        if opcode == PREFIX:
+            skip = index + 1
+            prefixed.append(place)
+            if skip < end and place not in relocated:
+                displacement = prefixed_displacement(word, words[skip])
+                if displacement is not None:
+                    relative.append(Branch(place, place + displacement))
+            continue
+        if opcode == BRANCH and word & 3 == _LINK:
+            calls.append(place)
+        if place in relocated:
+            continue
+        displacement = branch_displacement(word)
+        if displacement is not None:
+            branches.append(Branch(place, place + displacement))
+
+
+def _candidates(words: Sequence[int], first: int, end: int) -> Iterator[tuple[int, int]]:
+    """(index, primary opcode) of the words that can be branches or prefixes.
+
+    The one pass over every word of the code: a generator expression without function calls takes
+    half the time of a loop that decodes as it goes (15,000 words: 1 ms).
+    """
+    interesting = (BRANCH, BRANCH_CONDITIONAL, PREFIX)
+    return (
+        (index, words[index] >> 26)
+        for index in range(first, end)
+        if words[index] >> 26 in interesting
+    )

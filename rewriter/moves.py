@@ -1,0 +1,222 @@
+"""Move symbols and relocations.
+
+The problem: symbols and relocations are the holders of offsets that the file itself knows about.
+The rule: a place asks the map of the section that it lies in; a value, a size and an addend ask the
+map of the section that they point into.  What an addend is about depends on the relocation's type
+(`rewriter.relocation`); an addend that carries ``place - base`` besides its target gets both parts
+moved.
+
+Source: gABI 4 (symbol table, relocation); 64-bit ELFv2 ABI, 3.5.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from dwarf.offset_map import IDENTITY, OffsetMap, Side
+from rewriter import elf
+from rewriter.errors import Refusal
+from rewriter.relocation import TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dwarf.section import CopiedRelocation
+
+_VALUE = struct.Struct("<Q")
+_NO_SIDES: Mapping[int, Side] = {}
+_NO_BASES: Mapping[int, int] = {}
+
+
+class Moves(NamedTuple):
+    """Everything that the movers ask.
+
+    ``maps`` are the offset maps of the sections that moved, by number.  ``sides`` name by section
+    and old place the relocations whose target isn't on the start side; ``bases`` by section and old
+    place the offset (into the same section) that a base-relative addend counts from.  ``copies``
+    are the relocations that a section has now and hadn't before.
+    """
+
+    maps: Mapping[int, OffsetMap]
+    sides: Mapping[int, Mapping[int, Side]]
+    bases: Mapping[int, Mapping[int, int]]
+    copies: Mapping[int, Sequence[CopiedRelocation]]
+
+
+class MovedSymbol(NamedTuple):
+    """A symbol of a section that moved: that section's map, the symbol's old and new value.
+
+    A section symbol stays at its value, whatever is inserted there.
+    """
+
+    map: OffsetMap
+    old: int
+    new: int
+
+    def addend(self, addend: int, side: Side) -> int:
+        """The addend that keeps symbol + addend at the same spot."""
+        return self.map.move(self.old + addend, side) - self.new
+
+
+def symbol_table(obj: elf.Object, maps: Mapping[int, OffsetMap]) -> bytearray | None:
+    """The symbol table's bytes with values and sizes moved, None when none of them does."""
+    table = bytearray(obj.contents(obj.symbol_table))
+    symbols = obj.symbols
+    for index, section in enumerate(symbols.sections):
+        moved = maps.get(section)
+        if moved is None or symbols.infos[index] & 15 == elf.STT_SECTION:
+            continue
+        value = symbols.values[index]
+        size = symbols.sizes[index]
+        start = moved.start(value)
+        at = index * elf.SYMBOL_SIZE
+        _VALUE.pack_into(table, at + 8, start)
+        if size:
+            _VALUE.pack_into(table, at + 16, moved.after(value + size) - start)
+    return None if table == obj.contents(obj.symbol_table) else table
+
+
+def relocation_table(
+    obj: elf.Object,
+    relocations: elf.Relocations,
+    moves: Moves,
+    by_symbol: Mapping[int, MovedSymbol],
+) -> bytearray | None:
+    """The bytes of one relocation section, moved; None when nothing in it moves.
+
+    ``by_symbol`` are the symbols of sections that moved (`moved_symbols`).
+    Raises `Refusal` for a type that isn't known where the answer depends on it.
+    """
+    own = moves.maps.get(relocations.section)
+    addends = _moved_addends(obj, relocations, moves, by_symbol)
+    if own is None and not addends:
+        return None
+    table = bytearray(obj.contents(relocations.table))
+    if own is not None:
+        new_place = own.place
+        for index, place in enumerate(relocations.places):
+            _VALUE.pack_into(table, index * elf.RELA_SIZE, new_place(place))
+    for index, addend in addends.items():
+        struct.pack_into("<q", table, index * elf.RELA_SIZE + 16, addend)
+    copies = moves.copies.get(relocations.section)
+    return _with_copies(table, relocations, copies, by_symbol) if copies else table
+
+
+def _with_copies(
+    table: bytearray,
+    relocations: elf.Relocations,
+    copies: Sequence[CopiedRelocation],
+    by_symbol: Mapping[int, MovedSymbol],
+) -> bytearray:
+    """The moved relocations ``table`` with copies of some of them put in, in order of place."""
+    index_of = {place: index for index, place in enumerate(relocations.places)}
+    rows = [bytes(table[at : at + elf.RELA_SIZE]) for at in range(0, len(table), elf.RELA_SIZE)]
+    for place, new_place, side in copies:
+        index = index_of[place]
+        addend = relocations.addends[index]
+        moved = by_symbol.get(relocations.symbols[index])
+        new = moved.addend(addend, side) if moved else addend
+        rows.append(_VALUE.pack(new_place) + rows[index][8:16] + struct.pack("<q", new))
+    rows.sort(key=lambda row: _VALUE.unpack_from(row)[0])
+    return bytearray().join(rows)
+
+
+def moved_symbols(obj: elf.Object, maps: Mapping[int, OffsetMap]) -> dict[int, MovedSymbol]:
+    """The symbols of sections that moved, by symbol index."""
+    symbols = obj.symbols
+    found = {}
+    for index, section in enumerate(symbols.sections):
+        moved = maps.get(section)
+        if moved is not None:
+            value = symbols.values[index]
+            fixed = symbols.infos[index] & 15 == elf.STT_SECTION
+            found[index] = MovedSymbol(moved, value, value if fixed else moved.start(value))
+    return found
+
+
+def _moved_addends(
+    obj: elf.Object,
+    relocations: elf.Relocations,
+    moves: Moves,
+    by_symbol: Mapping[int, MovedSymbol],
+) -> dict[int, int]:
+    """New addends by index, for the relocations whose addend changes."""
+    own = moves.maps.get(relocations.section)
+    sides = moves.sides.get(relocations.section, _NO_SIDES)
+    bases = moves.bases.get(relocations.section, _NO_BASES)
+    addends = {}
+    # Of an object's tens of thousands of relocations most are in debug sections and point into
+    # sections that didn't move: they must not cost more than this look-up.
+    if own is None:
+        hits = [i for i, symbol in enumerate(relocations.symbols) if symbol in by_symbol]
+    else:
+        hits = list(range(len(relocations.symbols)))
+    for index in hits:
+        symbol = relocations.symbols[index]
+        addend = relocations.addends[index]
+        place = relocations.places[index]
+        known = TYPES.get(relocations.types[index])
+        moved = by_symbol.get(symbol)
+        if known is None:
+            raise _unknown_type(obj, relocations, index)
+        if known.kind == "marker":
+            continue
+        if known.kind == "distance":
+            here = own or IDENTITY
+            new = here.place(place + addend) - here.place(place)
+        elif known.kind == "base":
+            new = _moved_base_addend(obj, relocations, index, own, moved)
+        elif place in bases:
+            # addend = target + (place - base): take the target out, move it, put it back.
+            here = own or IDENTITY
+            base = bases[place]
+            target = addend - (place - base)
+            new = here.start(place) - here.start(base)
+            new += moved.addend(target, "start") if moved else target
+        elif moved is None:
+            continue
+        else:
+            side = sides.get(place, "start") if sides else "start"
+            new = moved.addend(addend, side)
+        if new != addend:
+            addends[index] = new
+    return addends
+
+
+def _moved_base_addend(
+    obj: elf.Object,
+    relocations: elf.Relocations,
+    index: int,
+    own: OffsetMap | None,
+    moved: MovedSymbol | None,
+) -> int:
+    """REL16 and its kin: the addend is the offset from the symbol plus ``place - base``.
+
+    With an undefined symbol (nearly always .TOC.) the offset is nothing, so the base is known.
+    """
+    place = relocations.places[index]
+    addend = relocations.addends[index]
+    symbol = relocations.symbols[index]
+    if own is None and moved is None:
+        return addend
+    if obj.symbols.sections[symbol] > 0:
+        raise Refusal(
+            f"R_PPC64_{TYPES[relocations.types[index]].name} against a symbol of this object: "
+            "what it is relative to isn't known",
+            section=obj.sections[relocations.section].name,
+            offset=place,
+            remedy="compile without hand-written PC-relative address computations",
+        )
+    here = own or IDENTITY
+    base = place - addend
+    return here.start(place) - here.start(base)
+
+
+def _unknown_type(obj: elf.Object, relocations: elf.Relocations, index: int) -> Refusal:
+    return Refusal(
+        f"relocation type {relocations.types[index]} isn't known",
+        section=obj.sections[relocations.section].name,
+        offset=relocations.places[index],
+        remedy="report it with the object",
+    )

@@ -1,0 +1,81 @@
+"""What the caller may choose, and what the caller gets.
+
+Kept apart from the pipeline so that a caller (the compiler wrapper, say) can prepare its options
+without loading what a rewrite needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+
+class Options(NamedTuple):
+    """How to rewrite.
+
+    ``only`` restricts insertions to calls of these callees (None: all); ``exempt`` are callees
+    whose calls are left alone besides those that always are.  ``realign`` keeps the alignment of
+    what was padded; without it everything just shifts.  ``strip_unknown_debug`` empties debug
+    sections that aren't understood instead of refusing.  ``plain_sections`` names unknown sections
+    whose PC-relative fields are relative to themselves.  ``dwo`` holds the bytes of split DWARF
+    files that belong to the object, by name.
+    """
+
+    only: Collection[str] | None = None
+    exempt: Collection[str] = ()
+    realign: bool = True
+    strip_unknown_debug: bool = False
+    plain_sections: Collection[str] = ()
+    dwo: Mapping[str, bytes] = {}
+
+
+class Insertion(NamedTuple):
+    """One inserted nop: section name, old and new offset in bytes, caller and callee."""
+
+    section: str
+    old_offset: int
+    new_offset: int
+    function: str | None
+    callee: str | None
+
+
+class Table(NamedTuple):
+    """Data in code that moved: its kind, section name, old and new offset, size in bytes."""
+
+    kind: str
+    section: str
+    old_offset: int
+    new_offset: int
+    size: int
+
+
+class Resized(NamedTuple):
+    """A section whose size changed: name, old and new size in bytes."""
+
+    section: str
+    old_size: int
+    new_size: int
+
+
+class Report(NamedTuple):
+    """What a rewrite did.  ``expanded`` are conditional branches that no longer reached."""
+
+    insertions: list[Insertion]
+    tables: list[Table]
+    expanded: list[tuple[str, int]]
+    resized: list[Resized]
+    old_size: int
+    new_size: int
+
+
+class Result(NamedTuple):
+    """The new object (the old one where nothing was to be done), the report, rewritten .dwo files.
+
+    ``dwo`` holds those of `Options.dwo` that changed.
+    """
+
+    data: bytes
+    report: Report
+    dwo: Mapping[str, bytes]

@@ -1,0 +1,285 @@
+"""Padding in code: what is aligned, to what, and which words are only there for that.
+
+The problem: the object doesn't say where the source had an alignment directive.  Shifting
+everything by four would lose the alignment of every function behind the first nop; taking a real
+nop for padding would change code.
+
+The rule: words are padding when they lie between the end of one function (or of its traceback
+table) and the start of the next (or of the TOC word before it), when they are exactly what the
+assembler would fill such a gap with, and when nothing refers into them.  The alignment of functions
+is the smallest that explains all gaps of the section, since compilers align all functions of a
+section alike; without a gap to judge by it is 16 where the section's own alignment and every
+function's offset agree with that.  Whatever is inferred, code stays correct; what a wrong guess
+costs is a no-op.
+
+Inside functions, words in front of a branch's target are padding under the same conditions.
+
+Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rewriter.instruction import BCTR, GROUP_NOPS, NOP, branch
+from rewriter.layout import PREFIXED_BOUNDARY, Alignment, fill_style
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from rewriter.calls import Functions
+    from rewriter.data_in_code import Region
+    from rewriter.instruction import Instructions
+
+_FUNCTION_ALIGNMENT = 16
+# Instructions that compilers use for power9 and later, as (mask, value): lxv, stxv, lxvx, stxvx,
+# extswsli, maddld, modsw, moduw, prefixed ones.  Power ISA 3.1, Book I, 3.3 and 7.6.
+_SINCE_POWER9 = (
+    (0xFC000007, 0xF4000001),
+    (0xFC000007, 0xF4000005),
+    (0xFC0007FE, 0x7C000218),
+    (0xFC0007FE, 0x7C000318),
+    (0xFC0007FC, 0x7C0006F4),
+    (0xFC00003F, 0x10000033),
+    (0xFC0007FF, 0x7C000616),
+    (0xFC0007FF, 0x7C000216),
+    (0xFC000000, 0x04000000),
+)
+_LABEL_ALIGNMENT = 32
+_LAST_WORDS = frozenset((NOP, *GROUP_NOPS.values()))
+_MANY = 6
+
+
+def find(
+    words: Sequence[int],
+    found: Instructions,
+    functions: Functions,
+    regions: Sequence[Region],
+    table_targets: Sequence[int],
+    referenced: Collection[int],
+    planned: Collection[int],
+    section_alignment: int,
+) -> list[Alignment]:
+    """Everything in one section that is aligned, with its padding, in no particular order.
+
+    ``found`` is what a sweep over the section's ``words`` found, ``regions`` its data,
+    ``table_targets`` where entries of its switch tables lead, ``referenced`` the offsets that
+    symbols and relocations refer to, ``planned`` where slots go in, ``section_alignment``
+    sh_addralign.  Offsets are in bytes.
+    """
+    tables = table_alignments(words, regions)
+    gaps = function_gaps(words, functions, regions)
+    aligned = function_alignments(gaps, section_alignment, bool(tables)) + tables
+    slots = {place + 4 for place in found.calls}.difference(planned)
+    labels = {branch.target for branch in found.branches}
+    labels.update(table_targets)
+    labels.difference_update(a.start for a in aligned)
+    last_word = group_nop(words, aligned)
+    aligned += label_alignments(words, labels, referenced, slots, section_alignment, last_word)
+    taken = {a.start for a in aligned}
+    prefixed = prefixed_alignments(words, found.prefixed, slots)
+    return aligned + [a for a in prefixed if a.start not in taken]
+
+
+def function_gaps(
+    words: Sequence[int], functions: Functions, regions: Sequence[Region]
+) -> list[Alignment]:
+    """The gap in front of each function but the first, with alignment 1: still to be judged.
+
+    A gap that isn't exactly the assembler's padding is given as empty.
+    """
+    toc_words = {region.end: region.start for region in regions if region.kind == "TOC word"}
+    ends = sorted(
+        [region.end for region in regions]
+        + [end for start, end in zip(functions.starts, functions.ends, strict=True) if end > start]
+    )
+    gaps = []
+    at = 0
+    furthest = 0
+    for start in functions.starts:
+        item = toc_words.get(start, start)
+        while at < len(ends) and ends[at] <= item:
+            furthest = ends[at]
+            at += 1
+        if not item:
+            continue
+        end = furthest + 3 & ~3
+        inside = at < len(ends) and functions.end(item - 1) not in (None, item)
+        if inside or (end < item and fill_style(words[end >> 2 : item >> 2]) is None):
+            end = item
+        gaps.append(Alignment(end, item, 1))
+    return gaps
+
+
+def function_alignments(
+    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
+) -> list[Alignment]:
+    """``gaps`` with the alignment of each; those that aren't aligned at all are left out.
+
+    ``section_alignment`` is sh_addralign; ``has_aligned_data`` says that a table in the section
+    accounts for an alignment of 8.
+    """
+    common = _common_alignment(gaps, section_alignment, has_aligned_data)
+    aligned = []
+    for gap in gaps:
+        if gap.start % common == 0 and gap.start - gap.padding < common:
+            alignment = common
+        else:
+            alignment = _smallest([gap], section_alignment) if gap.padding < gap.start else 4
+        if alignment > 4:
+            aligned.append(gap._replace(alignment=alignment))
+    return aligned
+
+
+def _common_alignment(
+    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
+) -> int:
+    padded = [gap for gap in gaps if gap.padding < gap.start]
+    if padded:
+        common = _smallest(padded, section_alignment)
+    elif section_alignment >= _FUNCTION_ALIGNMENT:
+        common = _FUNCTION_ALIGNMENT
+    else:
+        common = 4 if has_aligned_data else max(section_alignment, 4)
+    if any(gap.start % common for gap in gaps) and not padded:
+        return 4
+    # Many functions on a coarser grid are no coincidence (-falign-functions=32).
+    while (
+        len(gaps) >= _MANY
+        and common * 2 <= section_alignment
+        and not any(gap.start % (common * 2) for gap in gaps)
+    ):
+        common *= 2
+    return common
+
+
+def _smallest(gaps: Sequence[Alignment], limit: int) -> int:
+    """The smallest alignment up to ``limit`` that accounts for the size of every gap, or 4.
+
+    What compilers use for functions is tried before 8, which a single word of padding suits too.
+    """
+    for alignment in (_FUNCTION_ALIGNMENT, 8, *(_FUNCTION_ALIGNMENT << i for i in range(1, 12))):
+        if alignment <= limit and all(
+            gap.start % alignment == 0 and gap.start - gap.padding < alignment for gap in gaps
+        ):
+            return alignment
+    return 4
+
+
+def table_alignments(words: Sequence[int], regions: Sequence[Region]) -> list[Alignment]:
+    """Tables in code that are aligned to more than a word, with the pad word behind ``bctr``."""
+    aligned = []
+    for region in regions:
+        if region.kind != "switch table" or region.alignment <= 4:
+            continue
+        index = region.start >> 2
+        padded = index >= 2 and words[index - 2] == BCTR and fill_style(words[index - 1 : index])
+        start = region.start
+        aligned.append(Alignment(start - 4 if padded else start, start, region.alignment))
+    return aligned
+
+
+def prefixed_alignments(
+    words: Sequence[int], prefixed: Sequence[int], slots: Collection[int]
+) -> list[Alignment]:
+    """Prefixed instructions, each with the nop that keeps it off a 64-byte boundary.
+
+    ``slots`` are the offsets of nops that are slots of calls and must stay.
+    """
+    aligned = []
+    for place in prefixed:
+        pad = place - 4
+        elastic = (
+            pad >= 0
+            and pad % PREFIXED_BOUNDARY == PREFIXED_BOUNDARY - 4
+            and words[pad >> 2] == NOP
+            and pad not in slots
+        )
+        aligned.append(Alignment(pad if elastic else place, place, 0))
+    return aligned
+
+
+def group_nop(words: Sequence[int], gaps: Sequence[Alignment]) -> int | None:
+    """The word that ends padding in this section, as seen in its gaps; None without one."""
+    for gap in gaps:
+        style = fill_style(words[gap.padding >> 2 : gap.start >> 2])
+        if style is not None:
+            return style
+    return None
+
+
+def newest_group_nop(words: Sequence[int], regions: Sequence[Region]) -> int | None:
+    """The word that ends padding, told from the processor that the code needs; None if it isn't.
+
+    From power9 on the assembler pads with plain nops.  ``regions`` are the data in the section.
+    """
+    start = 0
+    for end, following in [*((r.start, r.end) for r in regions), (4 * len(words), 0)]:
+        for word in words[start >> 2 : end >> 2]:
+            if any(word & mask == value for mask, value in _SINCE_POWER9):
+                return NOP
+        start = following + 3 & ~3
+    return None
+
+
+def tells_power9(strings: bytes | memoryview) -> bool:
+    """Whether a compiler's options, kept in .debug_str, name such a processor."""
+    text = bytes(strings)
+    return b"-mcpu=power9" in text or b"-mcpu=power1" in text
+
+
+DEFAULT_GROUP_NOP = GROUP_NOPS["power7"]
+"""What the assembler ends padding with for its default processor (binutils 2.40)."""
+
+
+def label_alignments(
+    words: Sequence[int],
+    labels: Collection[int],
+    referenced: Collection[int],
+    slots: Collection[int],
+    section_alignment: int,
+    last_word: int | None,
+) -> list[Alignment]:
+    """Labels inside functions that were padded into place, with their padding.
+
+    ``labels`` are the targets of branches and table entries, ``referenced`` the offsets that
+    anything else refers to (symbols, relocations); ``slots`` those of nops that belong to calls.
+    All are section offsets.  The alignment to restore is what the label had, up to that of the
+    section and to that of loops; a nop that something refers to is code, and so is a run of nops
+    longer than padding could be, and in a section whose functions are padded with another
+    ``last_word``.
+    """
+    limit = min(section_alignment, _LABEL_ALIGNMENT)
+    aligned: list[Alignment] = []
+    if limit < _FUNCTION_ALIGNMENT:
+        return aligned
+    for label in sorted(labels):
+        if label % _FUNCTION_ALIGNMENT or not 4 <= label <= 4 * len(words):
+            continue
+        alignment = min(label & -label, limit)
+        if last_word is not None and words[(label >> 2) - 1] != last_word:
+            continue
+        start = _padding_start(words, label, slots, alignment)
+        if start < label and not any(
+            offset in referenced or offset in labels for offset in range(start, label, 4)
+        ):
+            aligned.append(Alignment(start, label, alignment))
+    return aligned
+
+
+def _padding_start(words: Sequence[int], label: int, slots: Collection[int], alignment: int) -> int:
+    """Where the padding in front of ``label`` begins; ``label`` itself where there is none."""
+    end = label >> 2
+    first = end - 1
+    if words[first] not in _LAST_WORDS:
+        return label
+    most = min(alignment // 4 - 1, end)
+    while end - first < most and words[first - 1] == NOP and first << 2 not in slots:
+        first -= 1
+    if first << 2 in slots:
+        first += 1
+    elif first and words[first - 1] == NOP:
+        return label  # too many: somebody wrote these
+    elif end - first < most and words[first - 1] == branch(4 * (end - first + 1)):
+        first -= 1
+    return first << 2 if first < end and fill_style(words[first:end]) is not None else label

@@ -1,0 +1,411 @@
+"""The way through: one object in, one object out.
+
+`rewrite` reads like the list in docs/architecture.md: read the object, find the calls, cut data out
+of code, resolve every indirect branch or refuse, plan the insertions, lay out, rewrite code,
+rewrite unwind and debug sections, move symbols and relocations, write.  Every step takes values and
+returns values; nothing of the input is changed in place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from rewriter import calls, code, compressed, elf, instruction, layout, moves, padding
+from rewriter.errors import Refusal
+from rewriter.options import Insertion, Options, Report, Resized, Result, Table
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from dwarf.offset_map import OffsetMap
+    from dwarf.section import Rewritten
+    from rewriter.data_in_code import Analysis
+
+DEFAULT_OPTIONS = Options()
+
+
+class Plan(NamedTuple):
+    """What to insert: slots by section number (old offsets), and the call that each is for."""
+
+    slots: Mapping[int, Sequence[int]]
+    sites: Mapping[tuple[int, int], calls.CallSite]
+
+
+class Code(NamedTuple):
+    """One executable section: its words, what a sweep found, and the data in it."""
+
+    number: int
+    words: array[int]
+    found: instruction.Instructions
+
+
+def rewrite(
+    data: bytes,
+    options: Options = DEFAULT_OPTIONS,
+    insertions: Iterable[tuple[int | str, int]] | None = None,
+) -> Result:
+    """Insert nops into the relocatable object ``data`` and move everything that this moves.
+
+    ``insertions`` are the insertion points, as (section number or name, section offset in bytes);
+    by default those that the calls without slot ask for.  An object that needs nothing comes back
+    byte for byte.
+
+    Raises `Refusal` when the object can't be rewritten with certainty.
+    """
+    obj = elf.read(data)
+    refuse_intermediate_code(obj)
+    if insertions is None and not might_need_slots(obj, options):
+        return _unchanged(data)
+    analysis, sections = take_apart(obj)
+    if insertions is None:
+        plan = plan_calls(obj, sections, analysis, options)
+    else:
+        plan = plan_insertions(obj, sections, insertions)
+    if not plan.slots:
+        return _unchanged(data)
+    layouts = lay_out(obj, sections, analysis, plan, options)
+    maps = {number: found.map for number, found in layouts.items() if found.map}
+    bases = base_relative(obj, analysis, maps, options)
+    contents = rewrite_code(obj, sections, analysis, layouts)
+    rewritten, dwo = rewrite_dwarf(obj, maps, options)
+    contents |= {number: new.data for number, new in rewritten.items()}
+    contents |= move_references(obj, maps, rewritten, bases)
+    contents = compress_again(obj, contents)
+    new = elf.write(obj, contents)
+    return Result(new, make_report(obj, plan, analysis, layouts, contents, len(new)), dwo)
+
+
+def refuse_intermediate_code(obj: elf.Object) -> None:
+    """Raise `Refusal` for an object that holds nothing but the compiler's intermediate code."""
+    if any(section.name.startswith(".gnu.lto_") for section in obj.sections):
+        strings = obj.symbols.strings
+        if b"\0__gnu_lto_slim\0" in strings:
+            raise Refusal(
+                "LTO object: it holds the compiler's intermediate code, no instructions",
+                remedy="compile without -flto, or with -ffat-lto-objects",
+            )
+
+
+def code_sections(obj: elf.Object) -> list[int]:
+    """The numbers of the sections that hold instructions."""
+    return [
+        section.number
+        for section in obj.sections
+        if section.flags & elf.SHF_EXECINSTR and section.type == elf.SHT_PROGBITS and section.size
+    ]
+
+
+def might_need_slots(obj: elf.Object, options: Options) -> bool:
+    """False when no word of code, data included, looks like a call without slot."""
+    functions = calls.functions_by_section(obj)
+    selection = calls.Selection(options.only, options.exempt)
+    patched = patch_sites(obj)
+    for number in code_sections(obj):
+        words = calls.code_words(obj, number)
+        places = [i << 2 for i, word in enumerate(words) if word & 0xFC000003 == 0x48000001]
+        entered = patched.get(number, set())
+        sites = calls.find(obj, number, words, places, functions, selection, entered)
+        if all(site.action != "insert" for site in sites):
+            found = instruction.sweep(words, (), _relocated(obj, number))
+            entered = entered.union(branch.target for branch in found.branches)
+            sites = calls.find(obj, number, words, places, functions, selection, entered)
+        if any(site.action == "insert" for site in sites):
+            return True
+    return False
+
+
+def patch_sites(obj: elf.Object) -> Mapping[int, set[int]]:
+    """The places in code that special sections name, by section number."""
+    from rewriter import special_sections
+
+    return special_sections.patch_sites(obj)
+
+
+def _relocated(obj: elf.Object, number: int) -> frozenset[int]:
+    relocations = obj.relocations.get(number)
+    return frozenset(relocations.places) if relocations else frozenset()
+
+
+def take_apart(obj: elf.Object) -> tuple[Analysis, list[Code]]:
+    """Tell data from instructions in every code section and look at each instruction once."""
+    from rewriter import data_in_code
+
+    numbers = code_sections(obj)
+    analysis = data_in_code.analyse(obj, numbers)
+    sections = []
+    for number in numbers:
+        words = calls.code_words(obj, number)
+        data = [(region.start, region.end) for region in analysis.regions.get(number, ())]
+        found = instruction.sweep(words, data, _relocated(obj, number))
+        sections.append(Code(number, words, found))
+    return analysis, sections
+
+
+def call_sites(
+    obj: elf.Object, sections: Iterable[Code], analysis: Analysis, options: Options
+) -> list[calls.CallSite]:
+    """Every call of the object, with what is to be done about it."""
+    functions = calls.functions_by_section(obj)
+    selection = calls.Selection(options.only, options.exempt)
+    patched = patch_sites(obj)
+    sites = []
+    for number, words, found in sections:
+        if found.calls:
+            entered = {branch.target for branch in found.branches}
+            entered.update(analysis.targets.get(number, ()), patched.get(number, ()))
+            sites += calls.find(obj, number, words, found.calls, functions, selection, entered)
+    return sites
+
+
+def plan_calls(
+    obj: elf.Object, sections: Iterable[Code], analysis: Analysis, options: Options
+) -> Plan:
+    """A slot behind every call that lacks one."""
+    slots: dict[int, list[int]] = {}
+    sites = {}
+    for site in call_sites(obj, sections, analysis, options):
+        if site.action == "insert":
+            slots.setdefault(site.section, []).append(site.place + 4)
+            sites[site.section, site.place + 4] = site
+    return Plan(slots, sites)
+
+
+def plan_insertions(
+    obj: elf.Object, sections: Sequence[Code], insertions: Iterable[tuple[int | str, int]]
+) -> Plan:
+    """The caller's own insertion points, checked: each has to be an instruction boundary."""
+    by_name = {obj.sections[code.number].name: code.number for code in sections}
+    words = {code.number: code.words for code in sections}
+    inside = {code.number: {place + 4 for place in code.found.prefixed} for code in sections}
+    slots: dict[int, list[int]] = {}
+    for section, offset in insertions:
+        number = by_name.get(section, 0) if isinstance(section, str) else section
+        if number not in words:
+            raise Refusal(f"no code section {section!r} to insert into")
+        if offset % 4 or not 0 < offset <= 4 * len(words[number]) or offset in inside[number]:
+            raise Refusal(
+                "not between two instructions",
+                section=obj.sections[number].name,
+                offset=offset,
+                remedy="insert behind an instruction",
+            )
+        slots.setdefault(number, []).append(offset)
+    return Plan(slots, {})
+
+
+def lay_out(
+    obj: elf.Object,
+    sections: Sequence[Code],
+    analysis: Analysis,
+    plan: Plan,
+    options: Options,
+) -> dict[int, layout.Layout]:
+    """The new layout of each section that something goes into."""
+    aligned = find_alignments(obj, sections, analysis, plan)
+    styles = {
+        section.number: padding.group_nop(section.words, aligned[section.number])
+        for section in sections
+    }
+    default = next((s for s in styles.values() if s is not None), None) or _group_nop(
+        obj, sections, analysis
+    )
+    return {
+        section.number: layout.lay_out(
+            section.words,
+            plan.slots[section.number],
+            aligned[section.number] if options.realign else (),
+            section.found.branches,
+            styles[section.number] or default,
+            obj.sections[section.number].name,
+        )
+        for section in sections
+        if section.number in plan.slots
+    }
+
+
+def find_alignments(
+    obj: elf.Object, sections: Sequence[Code], analysis: Analysis, plan: Plan
+) -> dict[int, list[layout.Alignment]]:
+    """What was padded into place, by section number."""
+    functions = calls.functions_by_section(obj)
+    referenced = _referenced(obj, {section.number for section in sections})
+    return {
+        section.number: padding.find(
+            section.words,
+            section.found,
+            functions.get(section.number, calls.NO_FUNCTIONS),
+            analysis.regions.get(section.number, ()),
+            analysis.targets.get(section.number, ()),
+            referenced[section.number],
+            plan.slots.get(section.number, ()),
+            obj.sections[section.number].alignment,
+        )
+        for section in sections
+    }
+
+
+def _group_nop(obj: elf.Object, sections: Iterable[Code], analysis: Analysis) -> int:
+    """What ends padding when no section shows it: LLVM never ends it specially."""
+    for header in obj.sections:
+        if header.name == ".comment" and b"clang" in bytes(obj.contents(header.number)):
+            return instruction.NOP
+        if header.name == ".debug_str" and padding.tells_power9(obj.contents(header.number)):
+            return instruction.NOP
+    for section in sections:
+        regions = analysis.regions.get(section.number, ())
+        style = padding.newest_group_nop(section.words, regions)
+        if style is not None:
+            return style
+    return padding.DEFAULT_GROUP_NOP
+
+
+def _referenced(obj: elf.Object, numbers: Collection[int]) -> dict[int, set[int]]:
+    """What symbols and relocations outside debug sections refer to, by section."""
+    symbols = obj.symbols
+    found: dict[int, set[int]] = {number: set() for number in numbers}
+    for index, section in enumerate(symbols.sections):
+        if section in found:
+            found[section].add(symbols.values[index])
+    for number, relocations in obj.relocations.items():
+        if obj.sections[number].flags & elf.SHF_ALLOC:
+            pairs = zip(relocations.symbols, relocations.addends, strict=True)
+            for symbol, addend in pairs:
+                if addend and symbols.sections[symbol] in found:
+                    found[symbols.sections[symbol]].add(symbols.values[symbol] + addend)
+    return found
+
+
+def base_relative(
+    obj: elf.Object, analysis: Analysis, maps: Mapping[int, OffsetMap], options: Options
+) -> dict[int, dict[int, int]]:
+    """Base-relative addends, by section and place; refuses sections whose fields are unclear."""
+    from rewriter import special_sections
+
+    selection = calls.Selection(options.only, options.exempt)
+    proved = dict(analysis.base_relative)
+    special_sections.check(obj, maps, proved, options.plain_sections, selection)
+    bases: dict[int, dict[int, int]] = {}
+    for (section, place), base in (proved | special_sections.base_relative(obj, maps)).items():
+        bases.setdefault(section, {})[place] = base
+    return bases
+
+
+def rewrite_code(
+    obj: elf.Object,
+    sections: Iterable[Code],
+    analysis: Analysis,
+    layouts: Mapping[int, layout.Layout],
+) -> dict[int, bytes | bytearray | memoryview]:
+    """The new bytes of each code section with a new layout, by section number.
+
+    Data with numbers that are distances in such code is among them.
+    """
+    maps = {number: new.map for number, new in layouts.items()}
+    contents: dict[int, bytes | bytearray | memoryview] = {
+        number: code.rewrite_numbers(
+            obj.contents(number), differences, maps, obj.sections[number].name
+        )
+        for number, differences in analysis.differences.items()
+        if number not in layouts and any(d.section in layouts for d in differences)
+    }
+    return contents | {
+        section.number: code.rewrite(
+            obj.contents(section.number),
+            section.found,
+            analysis.differences.get(section.number, ()),
+            layouts[section.number],
+            obj.sections[section.number].name,
+        )
+        for section in sections
+        if section.number in layouts
+    }
+
+
+def rewrite_dwarf(
+    obj: elf.Object, maps: Mapping[int, OffsetMap], options: Options
+) -> tuple[dict[int, Rewritten], dict[str, bytes]]:
+    """Unwind and debug sections, by section number, and the .dwo files that go with them."""
+    from rewriter import dwarf_sections
+
+    return dwarf_sections.rewrite(obj, maps, options)
+
+
+def move_references(
+    obj: elf.Object,
+    maps: Mapping[int, OffsetMap],
+    rewritten: Mapping[int, Rewritten],
+    bases: Mapping[int, Mapping[int, int]],
+) -> dict[int, bytes | bytearray | memoryview]:
+    """The symbol table and the relocation sections that change, by section number."""
+    every = dict(maps) | {number: new.map for number, new in rewritten.items() if new.map}
+    sides = {number: new.sides for number, new in rewritten.items() if new.sides}
+    copies = {number: new.copies for number, new in rewritten.items() if new.copies}
+    asked = moves.Moves(every, sides, bases, copies)
+    contents: dict[int, bytes | bytearray | memoryview] = {}
+    symbols = moves.symbol_table(obj, every)
+    if symbols is not None:
+        contents[obj.symbol_table] = symbols
+    moved_symbols = moves.moved_symbols(obj, every)
+    emptied = {number for number, new in rewritten.items() if not new.data}
+    for relocations in obj.relocations.values():
+        if relocations.section in emptied:
+            contents[relocations.table] = b""
+            continue
+        table = moves.relocation_table(obj, relocations, asked, moved_symbols)
+        if table is not None:
+            contents[relocations.table] = table
+    return contents
+
+
+def compress_again(
+    obj: elf.Object, contents: dict[int, bytes | bytearray | memoryview]
+) -> dict[int, bytes | bytearray | memoryview]:
+    """The same contents, with those sections compressed that were compressed before."""
+    packed = [number for number in contents if compressed.is_compressed(obj.sections[number])]
+    return contents | {
+        number: compressed.compress_like(
+            obj.sections[number], obj.contents(number), contents[number]
+        )
+        for number in packed
+    }
+
+
+def make_report(
+    obj: elf.Object,
+    plan: Plan,
+    analysis: Analysis,
+    layouts: Mapping[int, layout.Layout],
+    contents: Mapping[int, bytes | bytearray | memoryview],
+    new_size: int,
+) -> Report:
+    """What was done, in the user's terms."""
+    insertions = []
+    for number, offsets in plan.slots.items():
+        name = obj.sections[number].name
+        moved = layouts[number].map
+        for offset in sorted(offsets):
+            site = plan.sites.get((number, offset))
+            caller, callee = (site.function, site.callee) if site else (None, None)
+            insertions.append(Insertion(name, offset, moved.before(offset), caller, callee))
+    tables = []
+    for number, found in layouts.items():
+        for region in analysis.regions.get(number, ()):
+            start, size = region.start, region.end - region.start
+            new = found.map.start(start)
+            tables.append(Table(region.kind, obj.sections[number].name, start, new, size))
+    expanded = [
+        (obj.sections[number].name, branch.place)
+        for number, found in layouts.items()
+        for branch in found.expanded
+    ]
+    resized = [
+        Resized(obj.sections[number].name, obj.sections[number].size, len(data))
+        for number, data in sorted(contents.items())
+        if obj.sections[number].size != len(data)
+    ]
+    return Report(insertions, tables, expanded, resized, len(obj.data), new_size)
+
+
+def _unchanged(data: bytes) -> Result:
+    return Result(data, Report([], [], [], [], len(data), len(data)), {})

@@ -1,0 +1,406 @@
+"""Sections that point into code, and what their numbers mean.
+
+The problem: the kernel (and others) keep tables of code addresses in sections of their own:
+exceptions, bugs, static keys, feature fix-ups.  Most hold relocations whose addend is the target,
+and those move like any relocation.  Two kinds don't:
+
+- A field that is relative to the start of its *entry* rather than to itself.  PC-relative
+  relocations only know the place, so the assembler adds the distance to the addend::
+
+      label5: .8byte mask                      entry + 0
+              .8byte value                     entry + 8
+              .8byte label1b - label5b         entry + 16: REL64 .text + label1 + 16
+              .8byte label2b - label5b         entry + 24: REL64 .text + label2 + 24
+
+  Taking such an addend for the target itself is wrong as soon as something is inserted between the
+  two.  `base_relative` finds these fields.
+
+- A distance inside the code that the assembler resolved to a number without a relocation.  Nothing
+  marks it, so a section known to hold such numbers is refused once its code moves.
+
+The rule for a section that isn't in the table: nothing says which base its PC-relative fields have,
+so `check` tries every base in the section, and refuses where the answers would differ.
+
+What such a section names may be patched, so a no-op there is no call's slot, though it may stand
+right behind the call (`patch_sites`).
+
+A feature section's alternative replaces code in place when the kernel boots, so it must not be
+larger than that code (`check_feature_sections`); the kernel refuses it otherwise.
+
+Source: Linux arch/powerpc/include/asm/feature-fixups.h, asm-compat.h, ppc_asm.h (SOFT_MASK_TABLE,
+RESTART_TABLE), bug.h, jump_label.h, extable.h; include/linux/static_call_types.h; LLVM's
+docs/Extensions.rst (.llvm_bb_addr_map), docs/StackMaps.rst, docs/XRay.rst; the SFrame
+specification, version 2; 64-bit ELFv2 ABI, 3.5 (R_PPC64_REL32, R_PPC64_REL64).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from rewriter import calls, elf, instruction, relocation
+from rewriter.errors import Refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Container, Mapping
+
+    from dwarf.offset_map import OffsetMap
+
+Meaning = Literal["place", "entry", "resolved", "alternative"]
+"""What a section's code fields hold.
+
+"place": the target, relative to the field itself where the relocation is PC-relative.  "entry": the
+target relative to the start of the entry.  "resolved": distances inside code, as plain numbers.
+"alternative": targets, and lengths of at most 255 bytes behind them as plain numbers.
+"""
+
+
+class Descriptor(NamedTuple):
+    """What is known of a section: name, entry size and code fields in bytes, their meaning.
+
+    A name that begins or ends with ``*`` stands for all that end or begin so.  An entry size of 0
+    says that entries differ between versions, or that the section is not a table.
+    """
+
+    name: str
+    entry_size: int
+    code_fields: tuple[int, ...]
+    meaning: Meaning
+
+
+TABLE = (
+    # Feature sections: mask, value, then start, end, alternative's start and end.
+    Descriptor("__ftr_fixup", 48, (16, 24, 32, 40), "entry"),
+    Descriptor("__mmu_ftr_fixup", 48, (16, 24, 32, 40), "entry"),
+    Descriptor("__fw_ftr_fixup", 48, (16, 24, 32, 40), "entry"),
+    Descriptor("__btb_flush_fixup", 16, (0, 8), "entry"),
+    # One word an entry: its start is its place.
+    Descriptor("__lwsync_fixup", 8, (0,), "place"),
+    Descriptor("*_barrier_fixup", 8, (0,), "place"),
+    Descriptor("*_flush_fixup", 8, (0,), "place"),
+    Descriptor("__barrier_nospec_fixup", 8, (0,), "place"),
+    Descriptor("__ex_table", 8, (0, 4), "place"),
+    Descriptor("__bug_table", 0, (0,), "place"),
+    Descriptor("__jump_table", 16, (0, 4), "place"),
+    Descriptor("__mcount_loc", 8, (0,), "place"),
+    Descriptor("__patchable_function_entries", 8, (0,), "place"),
+    Descriptor("__restart_table", 24, (0, 8, 16), "place"),
+    Descriptor("__soft_mask_table", 16, (0, 8), "place"),
+    Descriptor(".static_call_sites", 8, (0,), "place"),
+    Descriptor(".static_call_tramp_key", 8, (0,), "place"),
+    Descriptor(".printk_index", 8, (), "place"),
+    Descriptor(".initcall*", 0, (0,), "place"),
+    Descriptor("___ksymtab*", 0, (0,), "place"),
+    Descriptor("__ksymtab*", 0, (0,), "place"),
+    Descriptor("_kprobe_blacklist", 8, (0,), "place"),
+    Descriptor("_error_injection_whitelist", 0, (0,), "place"),
+    Descriptor("__tracepoints_ptrs", 0, (), "place"),
+    Descriptor(".discard.*", 0, (0,), "place"),
+    Descriptor(".orc_unwind_ip", 4, (0,), "place"),
+    Descriptor("__ftr_alt_*", 0, (), "place"),
+    Descriptor(".toc", 8, (0,), "place"),
+    Descriptor(".kcfi_traps", 4, (0,), "place"),
+    Descriptor("xray_instr_map", 0, (0, 8), "place"),
+    Descriptor(".altinstructions", 0, (0, 4), "alternative"),
+    Descriptor(".llvm_bb_addr_map*", 0, (), "resolved"),
+    Descriptor(".llvm_stackmaps", 0, (), "resolved"),
+    Descriptor(".llvm_faultmaps", 0, (), "resolved"),
+    Descriptor(".pseudo_probe", 0, (), "resolved"),
+    Descriptor(".sframe", 0, (), "resolved"),
+)
+
+FEATURE_SECTIONS = frozenset(("__ftr_fixup", "__mmu_ftr_fixup", "__fw_ftr_fixup"))
+
+# Unwind and debug sections have modules of their own, which know what their numbers mean.
+_ELSEWHERE = (".debug_", ".zdebug_", ".eh_frame", ".gcc_except_table")
+
+_RELATIVE = frozenset(
+    number
+    for number, kind in relocation.TYPES.items()
+    if kind.kind == "base" or number in (relocation.REL32, relocation.REL64, 37)  # ADDR30
+)
+
+_LONGEST_ALTERNATIVE = 255
+
+EVERY_CALL = calls.Selection()
+
+_REPORT = "leave this file to the compiler's own slots, and report the section"
+
+
+def describe(name: str) -> Descriptor | None:
+    """The descriptor of the section called ``name``, None when nothing is known of it."""
+    known = _EXACT.get(name)
+    if known is not None:
+        return known
+    for prefix, suffix, descriptor in _PATTERNS:
+        if name.startswith(prefix) and name.endswith(suffix):
+            return descriptor
+    return None
+
+
+_EXACT = {d.name: d for d in TABLE if "*" not in d.name}
+_PATTERNS = [
+    (d.name.partition("*")[0], d.name.partition("*")[2], d) for d in TABLE if "*" in d.name
+]
+
+
+def base_relative(obj: elf.Object, moved: Container[int]) -> dict[tuple[int, int], int]:
+    """Relocations whose addend is ``target + (place - base)``, with their base.
+
+    Keys are (section number, place), values section offsets in bytes into the section that holds
+    the place.  Only relocations that point into one of the sections ``moved`` are listed, and only
+    those whose base isn't the place itself.
+
+    Raises `Refusal` where a section doesn't have the layout that its name promises.
+    """
+    bases = {}
+    for section, relocations, descriptor in _pointing_sections(obj):
+        if descriptor is None or descriptor.meaning != "entry":
+            continue
+        size = descriptor.entry_size
+        for index, place in enumerate(relocations.places):
+            target_section, _ = _target(obj, relocations, index)
+            if target_section not in moved:
+                continue
+            field = place % size
+            if (
+                section.size % size
+                or field not in descriptor.code_fields
+                or relocations.types[index] != relocation.REL64
+            ):
+                raise Refusal(
+                    f"not the layout of {size}-byte entries that is known for this section",
+                    section=section.name,
+                    offset=place,
+                    remedy=_REPORT,
+                )
+            if field:
+                bases[section.number, place] = place - field
+    return bases
+
+
+def patch_sites(obj: elf.Object) -> dict[int, set[int]]:
+    """The places in code that special sections name, by section number: section offsets in bytes.
+
+    Something may come along and change the instruction there (a static key its no-op into a
+    branch), so it is nobody else's.  Sections that nothing is known of count where their fields
+    are absolute addresses.
+    """
+    found: dict[int, set[int]] = {}
+    for section, relocations, descriptor in _pointing_sections(obj):
+        if not section.flags & elf.SHF_ALLOC or section.name.startswith("__ftr_alt_"):
+            continue
+        size = descriptor.entry_size if descriptor and descriptor.meaning == "entry" else 0
+        for index, place in enumerate(relocations.places):
+            number, offset = _target(obj, relocations, index)
+            if number <= 0 or not obj.sections[number].flags & elf.SHF_EXECINSTR:
+                continue
+            if descriptor is None and relocations.types[index] in _RELATIVE:
+                continue
+            found.setdefault(number, set()).add(offset - (place % size if size else 0))
+    return found
+
+
+def check(
+    obj: elf.Object,
+    maps: Mapping[int, OffsetMap],
+    proved: Collection[tuple[int, int]] = (),
+    plain: Container[str] = (),
+    selection: calls.Selection = EVERY_CALL,
+) -> None:
+    """Raise `Refusal` where moving code by ``maps`` would make a section's numbers uncertain.
+
+    ``maps`` holds the offset map of each section that moves, by section number.  ``proved`` are the
+    (section number, place) of relocations whose base is known already (a switch table's, say);
+    ``plain`` names unknown sections whose fields the user says are relative to themselves.  A call
+    without slot in an alternative is refused if it is in ``selection``, whether or not code moves.
+    """
+    moved = {number for number, offsets in maps.items() if offsets}
+    for section, relocations, descriptor in _pointing_sections(obj):
+        if section.name.startswith("__ftr_alt_"):
+            _check_calls(obj, section, relocations, selection)
+        if not moved:
+            continue
+        if descriptor is None:
+            if section.name not in plain:
+                _check_unknown(obj, section, relocations, maps, proved)
+        elif descriptor.meaning == "resolved":
+            _check_resolved(obj, section, relocations, moved)
+        elif descriptor.meaning == "alternative":
+            _check_alternatives(obj, section, relocations, maps)
+    check_feature_sections(obj, maps)
+
+
+def check_feature_sections(obj: elf.Object, maps: Mapping[int, OffsetMap]) -> None:
+    """Raise `Refusal` when an alternative would outgrow the code that it replaces.
+
+    ``maps`` holds the offset map of each section that moves, by section number.
+    """
+    for section, relocations, descriptor in _pointing_sections(obj):
+        if section.name not in FEATURE_SECTIONS or descriptor is None:
+            continue
+        targets: dict[int, list[tuple[int, int]]] = {}
+        for index, place in enumerate(relocations.places):
+            entry = place - place % descriptor.entry_size
+            number, offset = _target(obj, relocations, index)
+            targets.setdefault(entry, []).append((number, offset - (place - entry)))
+        for entry, fields in targets.items():
+            if not any(number in maps for number, _ in fields):
+                continue
+            _check_feature_section(obj, section, entry, fields, maps)
+
+
+def _check_feature_section(
+    obj: elf.Object,
+    section: elf.Section,
+    entry: int,
+    fields: list[tuple[int, int]],
+    maps: Mapping[int, OffsetMap],
+) -> None:
+    sections = [number for number, _ in fields]
+    if (
+        len(fields) != 4
+        or sections[0] != sections[1]
+        or sections[2] != sections[3]
+        or not 0 <= fields[0][1] <= fields[1][1]
+        or not 0 <= fields[2][1] <= fields[3][1]
+    ):
+        raise Refusal(
+            "an entry that doesn't hold two ranges of code",
+            section=section.name,
+            offset=entry,
+            remedy=_REPORT,
+        )
+    moved = [maps[number].start(offset) if number in maps else offset for number, offset in fields]
+    code, alternative = moved[1] - moved[0], moved[3] - moved[2]
+    if alternative > code:
+        number, offset = fields[2]
+        raise Refusal(
+            f"with its slots the alternative has {alternative} bytes, the code it replaces {code}",
+            section=obj.sections[number].name,
+            offset=offset,
+            remedy="pad the code that it replaces with a nop for each call in the alternative",
+        )
+
+
+def _pointing_sections(
+    obj: elf.Object,
+) -> list[tuple[elf.Section, elf.Relocations, Descriptor | None]]:
+    """The sections with relocations that aren't code and aren't looked after elsewhere."""
+    found = []
+    for number, relocations in obj.relocations.items():
+        section = obj.sections[number]
+        if section.flags & elf.SHF_EXECINSTR or section.name.startswith(_ELSEWHERE):
+            continue
+        if relocations.places:
+            found.append((section, relocations, describe(section.name)))
+    return found
+
+
+def _target(obj: elf.Object, relocations: elf.Relocations, index: int) -> tuple[int, int]:
+    """Section number and offset that symbol + addend of relocation ``index`` come to."""
+    symbol = relocations.symbols[index]
+    return obj.symbols.sections[symbol], obj.symbols.values[symbol] + relocations.addends[index]
+
+
+def _check_unknown(
+    obj: elf.Object,
+    section: elf.Section,
+    relocations: elf.Relocations,
+    maps: Mapping[int, OffsetMap],
+    proved: Collection[tuple[int, int]],
+) -> None:
+    """Refuse a PC-relative field that moves differently depending on where its base is.
+
+    With its base at b the target is ``offset - (place - b)``.  As b runs over the section, the
+    target runs over a window of the section's size, and all of it has to move by one amount.
+    """
+    if _RELATIVE.isdisjoint(relocations.types):
+        return
+    for index, kind in enumerate(relocations.types):
+        if kind not in _RELATIVE:
+            continue
+        number, offset = _target(obj, relocations, index)
+        offsets = maps.get(number)
+        if not offsets:
+            continue
+        symbol = relocations.symbols[index]
+        if obj.symbols.type(symbol) != elf.STT_SECTION and not relocations.addends[index]:
+            continue  # exactly a symbol: it carries no distance
+        place = relocations.places[index]
+        lowest, highest = offset - place, offset - place + section.size
+        first = bisect_right(offsets.places, lowest)
+        if first == bisect_right(offsets.places, highest) or (section.number, place) in proved:
+            continue
+        raise Refusal(
+            f"PC-relative field for {obj.sections[number].name}+{offset:#x} whose base is unknown,"
+            " with calls to fix near by",
+            section=section.name,
+            offset=place,
+            remedy=f"if each field is relative to itself, say --plain-section {section.name}",
+        )
+
+
+def _check_resolved(
+    obj: elf.Object, section: elf.Section, relocations: elf.Relocations, moved: set[int]
+) -> None:
+    for index, place in enumerate(relocations.places):
+        number, _ = _target(obj, relocations, index)
+        if number in moved:
+            raise Refusal(
+                f"distances inside {obj.sections[number].name} as plain numbers",
+                section=section.name,
+                offset=place,
+                remedy="compile without the option that makes this section",
+            )
+
+
+def _check_alternatives(
+    obj: elf.Object,
+    section: elf.Section,
+    relocations: elf.Relocations,
+    maps: Mapping[int, OffsetMap],
+) -> None:
+    """Refuse an insertion that may lie inside code whose length is a plain number."""
+    for index, place in enumerate(relocations.places):
+        number, offset = _target(obj, relocations, index)
+        offsets = maps.get(number)
+        if not offsets:
+            continue
+        first = bisect_right(offsets.places, offset)
+        if first != bisect_right(offsets.places, offset + _LONGEST_ALTERNATIVE):
+            raise Refusal(
+                f"an alternative at {obj.sections[number].name}+{offset:#x} with a call to fix in"
+                " or right behind it",
+                section=section.name,
+                offset=place,
+                remedy="its length is a plain number; put the slot into the source",
+            )
+
+
+def _check_calls(
+    obj: elf.Object,
+    section: elf.Section,
+    relocations: elf.Relocations,
+    selection: calls.Selection,
+) -> None:
+    """Refuse a call without slot in an alternative: inserting there would make it outgrow."""
+    words = calls.code_words(obj, section.number)
+    places = [
+        place
+        for place, kind in zip(relocations.places, relocations.types, strict=True)
+        if kind == relocation.REL24
+        and place >> 2 < len(words)
+        and instruction.is_call(words[place >> 2])
+    ]
+    if not places:
+        return
+    sites = calls.find(obj, section.number, words, places, {}, selection)
+    for site in sites:
+        if site.action == "insert":
+            raise Refusal(
+                f"the alternative of a feature section calls {site.callee} without a slot",
+                section=section.name,
+                offset=site.place,
+                remedy="write a nop behind the call, in the alternative and in what it replaces",
+            )

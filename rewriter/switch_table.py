@@ -1,0 +1,451 @@
+"""Tables that jumps go through: where one ends, and what its entries are.
+
+The problem: `indirect` says where a table begins and what its entries are added to; nothing in the
+object says how many there are.  One too few and a case jumps into the wrong code, one too many and
+an instruction is taken for a number.
+
+The rule: the number is found twice, from the table's words (the extent) and from the comparison or
+mask that keeps the index inside (the bound), and the two have to agree.
+
+- In code the extent is certain: the words go on until one is no distance to an instruction of the
+  function, or until a label that something jumps to.  A bound that is larger only says that the
+  compiler knew more than the comparison; a smaller one contradicts.
+- In data with relocations the extent may run on into the next table, so it ends where anything
+  refers to; the bound decides, where there is one.
+- In data without relocations (numbers that the assembler resolved) either there is a bound, or the
+  extent fills all of the space up to the next thing that anything refers to, or the symbol that the
+  table belongs to says how large it is.
+
+Source: GCC, final.c (shorten_branches, ADDR_DIFF_VEC) and rs6000.h (CASE_VECTOR_MODE); LLVM,
+MachineJumpTableInfo (EK_LabelDifference32).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from rewriter import semantics
+from rewriter.control_flow import looks_like_code
+from rewriter.indirect import Address, Definition, Slice, Unresolved
+from rewriter.instruction import PADDING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from rewriter.control_flow import Block, Graph, Place
+    from rewriter.indirect import Entry
+
+
+class Table(NamedTuple):
+    """A table of ``length`` entries of ``size`` bytes each.
+
+    ``base`` is what its entries are distances from, None where they are addresses.  ``targets``
+    are where they lead, in order; ``relocated`` the offsets of those entries that carry a
+    relocation.  ``reason`` says how the number of entries was found.
+    """
+
+    address: Address
+    size: int
+    length: int
+    base: Address | None
+    targets: tuple[Place, ...]
+    relocated: frozenset[int]
+    reason: str
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last entry."""
+        return self.address.offset + self.size * self.length
+
+
+class Surroundings(NamedTuple):
+    """What has to be known of the section that a table lies in.
+
+    ``data`` are its bytes; ``relative`` gives for the place of a REL32 relocation what symbol +
+    addend are, ``absolute`` the same for ADDR64; ``limit`` is the first offset behind the table's
+    start that something refers to, or the section's size; ``extent`` the size in bytes of the data
+    symbol that the table begins, 0 if there is none; ``is_code`` and ``is_writable`` describe the
+    section.
+    """
+
+    data: memoryview
+    relative: Mapping[int, Place | None]
+    absolute: Mapping[int, Place | None]
+    limit: int
+    extent: int
+    is_code: bool
+    is_writable: bool
+
+
+def relative(
+    entry: Entry,
+    base: Address,
+    around: Surroundings,
+    graph: Graph,
+    is_target: Callable[[Place], bool],
+    slices: Slice,
+) -> Table:
+    """The table of distances that ``entry`` is loaded from, each to be added to ``base``.
+
+    ``is_target`` tells whether an instruction of the function, or its end, is at a place.
+
+    Raises `Unresolved` when its size can't be proved.
+    """
+    address, size = entry.table, entry.size
+    if size not in (2, 4) or (size == 2 and address == base):
+        raise Unresolved(f"a table of {size}-byte distances")
+    bounds = index_bounds(slices, entry)
+    targets, relocated = _distances(entry, base, around, graph, is_target)
+    if around.is_code:
+        if base != address:
+            raise Unresolved("a table in code whose entries are distances from somewhere else")
+        reason = _in_code(len(targets), bounds)
+    else:
+        if not relocated:
+            _check_plain_numbers(entry, base, around, slices)
+        count, reason = _in_data(entry, targets, relocated, bounds, around)
+        del targets[count:]
+    end = address.offset + size * len(targets)
+    return Table(
+        address,
+        size,
+        len(targets),
+        base,
+        tuple(targets),
+        frozenset(at for at in relocated if at < end),
+        f"{len(targets)} entries{reason}",
+    )
+
+
+_AS_ALLOWED = ", as its index allows"
+
+
+def _in_code(extent: int, bounds: Sequence[int]) -> str:
+    """What the bounds say of a table in code with ``extent`` entries."""
+    if not extent:
+        raise Unresolved("its table's first word is no distance to an instruction")
+    if extent in bounds:
+        return _AS_ALLOWED
+    if bounds and min(bounds) < extent:
+        raise Unresolved(f"its table has {extent} entries but its index stays below {min(bounds)}")
+    return " up to a label" if not bounds else f" up to a label (its index allows {min(bounds)})"
+
+
+def _in_data(
+    entry: Entry,
+    targets: Sequence[Place],
+    relocated: Sequence[int],
+    bounds: Sequence[int],
+    around: Surroundings,
+) -> tuple[int, str]:
+    """How many of ``targets`` belong to a table in data, and why.
+
+    A bound holds on every path, so entries beyond the smallest are never read; the largest one
+    that the extent has room for covers the most of the table.
+    """
+    extent = len(targets)
+    fitting = [bound for bound in bounds if bound <= extent]
+    if fitting:
+        return max(fitting), _AS_ALLOWED
+    if bounds:
+        raise Unresolved(f"its index allows {min(bounds)} entries but its table has {extent}")
+    if extent and extent == len(relocated):
+        return extent, " up to what follows"
+    if extent and around.extent == extent * entry.size:
+        return extent, ", all of its symbol"
+    if extent and entry.table.offset + extent * entry.size == around.limit:
+        return extent, ", all up to what follows"
+    raise Unresolved("nothing says where its table of plain numbers ends")
+
+
+def _check_plain_numbers(entry: Entry, base: Address, around: Surroundings, slices: Slice) -> None:
+    """Numbers in data that no relocation marks: only what can't be anything else is taken."""
+    if base.section == entry.table.section:
+        raise Unresolved("a table of numbers in data, relative to data")
+    if around.is_writable:
+        raise Unresolved("a table of label differences that the program may change")
+    if entry.register >= 0 and index_scale(slices, entry) != entry.size:
+        raise Unresolved("a table of label differences with other things in between")
+
+
+def _distances(
+    entry: Entry,
+    base: Address,
+    around: Surroundings,
+    graph: Graph,
+    is_target: Callable[[Place], bool],
+) -> tuple[list[Place], list[int]]:
+    """The targets of the entries from the table's start on, and the offsets of relocated ones."""
+    section, start = entry.table
+    size = entry.size
+    targets: list[Place] = []
+    own: set[int] = set()
+    relocated: list[int] = []
+    at = start
+    while at + size <= around.limit:
+        if around.is_code and at != start and (at in own or (section, at) in graph.targets):
+            return targets, relocated
+        target = _target(entry, base, around, at)
+        if target is None or not is_target(target):
+            break
+        if target[0] == section and start <= target[1] < at + size:
+            break
+        if target[0] == section:
+            own.add(target[1])
+        if at in around.relative:
+            relocated.append(at)
+        targets.append(target)
+        at += size
+    if around.is_code and _is_no_code(around.data, at):
+        raise Unresolved(f"its table has {len(targets)} entries, and what follows is no code")
+    return targets, relocated
+
+
+def _is_no_code(data: memoryview, at: int) -> bool:
+    word = int.from_bytes(data[at : at + 4], "little")
+    return at + 4 <= len(data) and word not in PADDING and not looks_like_code(word)
+
+
+def _target(entry: Entry, base: Address, around: Surroundings, at: int) -> Place | None:
+    """Where the entry at offset ``at`` leads, None if it can't be one."""
+    section = entry.table.section
+    if at in around.relative:
+        marked = around.relative[at]
+        if marked is None or base.section != section:
+            return None
+        return marked[0], marked[1] - (at - base.offset)
+    if at in around.absolute or (base.section == section and not around.is_code):
+        return None
+    number = int.from_bytes(around.data[at : at + entry.size], "little", signed=True)
+    if number < 0 and not entry.signed:
+        return None
+    return base.section, base.offset + number
+
+
+def absolute(entry: Entry, around: Surroundings) -> Table | None:
+    """The table of addresses that ``entry`` is loaded from, None where there isn't one.
+
+    In code that would be a contradiction, and `Unresolved` is raised.
+    """
+    section, start = entry.table
+    places = around.absolute
+    at = start
+    targets = []
+    while at in places and (at == start or around.is_code or at < around.limit):
+        target = places[at]
+        if target is not None:
+            targets.append(target)
+        at += 8
+    count = (at - start) // 8
+    if not count:
+        if around.is_code:
+            raise Unresolved("eight bytes of code that aren't relocated are jumped through")
+        return None
+    return Table(
+        Address(section, start),
+        8,
+        count,
+        None,
+        tuple(targets),
+        frozenset(range(start, at, 8)),
+        f"{count} relocated addresses",
+    )
+
+
+# -- how large an index may become -------------------------------------------------------------
+
+
+def index_scale(slices: Slice, entry: Entry) -> int | None:
+    """By how much the index of ``entry`` is multiplied, in bytes; None if that can't be seen."""
+    operation = _single_operation(slices, entry.register, entry.place)
+    if operation is None or operation.kind != "scale" or operation.source < 0:
+        return None
+    return 1 << operation.immediate
+
+
+def index_bounds(slices: Slice, entry: Entry) -> list[int]:
+    """How many entries the index of ``entry`` can reach: everything that limits it on all paths."""
+    if entry.register < 0:
+        return []
+    operation = _single_operation(slices, entry.register, entry.place)
+    if operation is None or operation.kind != "scale":
+        return []
+    bounds = []
+    if operation.limit >= 0:
+        bounds.append(operation.limit // entry.size + 1)
+    if operation.source >= 0 and 1 << operation.immediate == entry.size:
+        place = _single_place(slices, entry.register, entry.place)
+        if place is not None:
+            bounds += [value + 1 for value in _Bounds(slices).largest(operation.source, place)]
+    return bounds
+
+
+def _single_place(slices: Slice, register: int, place: Place) -> Place | None:
+    definitions = slices.definitions(register, place)
+    return definitions[0].place if len(definitions) == 1 else None
+
+
+def _single_operation(slices: Slice, register: int, place: Place) -> semantics.Operation | None:
+    """The one unprefixed instruction that gives ``register`` its value, copies seen through."""
+    for _ in range(_LONGEST_CHAIN):
+        found = _single_place(slices, register, place)
+        if found is None:
+            return None
+        operation = semantics.operation(slices.words[found[0]][found[1] >> 2])
+        if operation.target != register:
+            return None
+        if operation.kind != "copy":
+            return operation
+        register, place = operation.source, found
+    return None
+
+
+_LONGEST_CHAIN = 16
+_LOAD_LIMITS = {1: 0xFF, 2: 0xFFFF}
+
+Root = frozenset[Definition] | frozenset["Place"]
+
+
+class _Bounds:
+    """Finds the comparison that keeps a register small, on all paths that lead to its use."""
+
+    def __init__(self, slices: Slice) -> None:
+        self.slices = slices
+        self.graph = slices.graph
+        self._seen: set[tuple[int, Block]] = set()
+
+    def largest(self, register: int, place: Place) -> list[int]:
+        """Numbers that ``register``, as an unsigned number, doesn't exceed at ``place``."""
+        found = []
+        for _ in range(_LONGEST_CHAIN):
+            guarded = self._guard(register, place)
+            if guarded is not None:
+                found.append(guarded)
+            source = _single_place(self.slices, register, place)
+            if source is None:
+                break
+            operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
+            if operation.target != register:
+                break
+            if operation.kind == "load" and operation.size in _LOAD_LIMITS:
+                found += [] if operation.signed else [_LOAD_LIMITS[operation.size]]
+            if operation.kind == "load" and operation.source in (1, 31):
+                slot = self._stored(operation, source)
+                if slot is None:
+                    break
+                register, place = slot
+                continue
+            if operation.kind == "scale" and operation.limit >= 0 and not operation.immediate:
+                found.append(operation.limit)
+            elif operation.kind == "extend" and not operation.signed and operation.size < 32:
+                found.append((1 << operation.size) - 1)
+            if operation.kind not in ("copy", "extend", "scale") or operation.source < 0:
+                break
+            if operation.immediate:
+                break
+            register, place = operation.source, source
+        return found
+
+    def _stored(self, load: semantics.Operation, place: Place) -> tuple[int, Place] | None:
+        stores = self.slices.stores(load.source, load.immediate, load.size, place)
+        if stores is None or len(stores) != 1:
+            return None
+        word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
+        return word >> 21 & 31, stores[0]
+
+    def _guard(self, register: int, place: Place) -> int | None:
+        """The bound from comparisons in front of ``place``'s block, on every path into it."""
+        block = self.graph.block_at(place)
+        start = (block.section, block.start)
+        if start in self.graph.roots.entries or self._has_other_ways_in(block):
+            return None
+        bounds = []
+        for source in self.graph.predecessors(block):
+            if (register, source) in self._seen:
+                continue
+            self._seen.add((register, source))
+            bound = self._compared(register, place, source, block)
+            if bound is None and len(self._seen) < _LONGEST_CHAIN:
+                # The same question at the end of the block before, if the value is the same.
+                if self._written_between(register, block, place):
+                    return None
+                bound = min(self.largest(register, (source.section, source.end - 4)), default=None)
+            if bound is None:
+                return None
+            bounds.append(bound)
+        return max(bounds, default=None)
+
+    def _has_other_ways_in(self, block: Block) -> bool:
+        return self.graph.is_landing(block) or self.graph.is_anywhere(block)
+
+    def _written_between(self, register: int, block: Block, place: Place) -> bool:
+        return self.slices.last_write(block, place[1], 1 << register) is not None
+
+    def _compared(self, register: int, place: Place, source: Block, block: Block) -> int | None:
+        """The bound from the branch at the end of ``source`` on its way to ``block``."""
+        words = self.slices.words[source.section]
+        word = words[source.end - 4 >> 2]
+        options = word >> 21 & 31
+        if word >> 26 != 16 or options & 0b10100 != 0b00100:
+            return None
+        falls = (source.section, source.end) == (block.section, block.start)
+        wanted = bool(options & 0b01000) != falls
+        field, bit = word >> 18 & 7, word >> 16 & 3
+        found = self._comparison(source, field)
+        if found is None:
+            return None
+        at, compare = found
+        limit = semantics.signed_field(compare, 16) if compare >> 26 == 11 else compare & 0xFFFF
+        # lt, gt, eq: what the bit being set or clear says of the upper end.
+        largest = {(0, True): limit - 1, (1, False): limit, (2, True): limit}.get((bit, wanted))
+        if largest is None or largest < 0:
+            return None
+        if self._root(compare >> 16 & 31, at) != self._root(register, place):
+            return None
+        return largest
+
+    def _comparison(self, source: Block, field: int) -> tuple[Place, int] | None:
+        """The comparison with a constant that sets CR field ``field`` at the end of ``source``."""
+        for _ in range(_LONGEST_CHAIN):
+            words = self.slices.words[source.section]
+            for offset in range(source.end - 4, source.start - 4, -4):
+                word = words[offset >> 2]
+                if word >> 26 in (10, 11) and word >> 23 & 7 == field:
+                    return (source.section, offset), word
+                if semantics.may_write_condition(word, field):
+                    return None
+            before = self.graph.predecessors(source)
+            if len(before) != 1 or self._has_other_ways_in(source):
+                return None
+            source = before[0]
+        return None
+
+    def _root(self, register: int, place: Place) -> object:
+        """What tells whether two registers hold the same low 32 bits: where they come from."""
+        for _ in range(_LONGEST_CHAIN):
+            definitions = frozenset(self.slices.definitions(register, place))
+            (first, *others) = definitions or (None,)
+            if others or first is None or first.place is None:
+                return definitions
+            source = first.place
+            operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
+            if operation.target != register:
+                return definitions
+            if operation.kind == "load" and operation.source in (1, 31) and operation.other < 0:
+                if operation.size not in (4, 8):
+                    return definitions
+                stores = self.slices.stores(
+                    operation.source, operation.immediate, operation.size, source
+                )
+                if not stores:
+                    return definitions
+                if len(stores) > 1:
+                    return frozenset(stores)
+                word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
+                register, place = word >> 21 & 31, stores[0]
+                continue
+            same = operation.kind == "copy" or (operation.kind == "extend" and operation.size == 32)
+            if not same:
+                return definitions
+            register, place = operation.source, source
+        return object()

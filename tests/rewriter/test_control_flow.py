@@ -1,0 +1,60 @@
+"""Blocks and edges: no way into a block is overlooked, and dead words lead nowhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rewriter import control_flow, elf
+from rewriter.control_flow import Fragment, Graph, Roots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SOURCE = """
+f: cmpwi 3,0
+ beq 1f
+ bl f
+ b 2f
+1: li 3,1
+2: blr
+ .long 0x20
+3: b 2b
+"""
+
+
+def graph(data: bytes, has_landing_pads: bool = False) -> tuple[Graph, int]:
+    obj = elf.read(data)
+    text = next(s.number for s in obj.sections if s.name == ".text")
+    words = elf.column(obj.contents(text), "I")
+    fragment = Fragment(text, 0, 4 * len(words), words, (), (), lambda _: None)
+    none: frozenset[tuple[int, int]] = frozenset()
+    roots = Roots(frozenset({(text, 0)}), none, none, (), has_landing_pads)
+    return Graph([control_flow.find_jumps(fragment)], roots, {}), text
+
+
+def before(found: Graph, text: int, offset: int) -> list[int]:
+    return sorted(block.start for block in found.predecessors(found.block_at((text, offset))))
+
+
+def test_a_block_is_entered_by_branches_and_from_above(assemble: Callable[..., bytes]) -> None:
+    found, text = graph(assemble(SOURCE))
+    assert before(found, text, 0) == []
+    assert before(found, text, 8) == [0]
+    assert before(found, text, 16) == [0]
+    assert before(found, text, 20) == [8, 16]
+
+
+def test_words_that_nothing_leads_to_lead_nowhere(assemble: Callable[..., bytes]) -> None:
+    found, text = graph(assemble(SOURCE))
+    assert found.is_dead(found.block_at((text, 24)))
+    assert 24 not in before(found, text, 20)
+
+
+def test_dead_code_is_a_landing_pad_where_there_are_exceptions(
+    assemble: Callable[..., bytes],
+) -> None:
+    source = SOURCE.replace(" .long 0x20\n", "")
+    found, text = graph(assemble(source), has_landing_pads=True)
+    assert found.is_landing(found.block_at((text, 24)))
+    assert before(found, text, 20) == [8, 16, 24]
+    assert found.sources == [(text, 8)]

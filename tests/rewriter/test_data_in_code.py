@@ -1,0 +1,165 @@
+"""Data in code: each shape that compilers emit is found, and nothing else is guessed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rewriter import Refusal, data_in_code, elf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A switch of four cases: how the base gets into r10, and the table, are filled in.
+SWITCH = """
+ .abiversion 2
+ .text
+ .align 3
+ .globl f
+ .type f,@function
+f: cmplwi 3,{last}
+ bgt .Ldefault
+ sldi 3,3,2
+{base}
+ lwax 9,10,3
+ add 9,9,10
+ mtctr 9
+ {jump}
+ .align 2
+.Ltable:
+ .long .La-.Ltable
+ .long .Lb-.Ltable
+ .long .Lc-.Ltable
+ .long .Ldefault-.Ltable
+.La: li 3,1
+ blr
+.Lb: li 3,2
+ blr
+.Lc: li 3,3
+.Ldefault: blr
+ .size f,.-f
+ .section .toc,"aw"
+.LC0: .quad .Ltable
+"""
+
+BASES = {
+    "TOC word, medium model": " addis 10,2,.LC0@toc@ha\n ld 10,.LC0@toc@l(10)",
+    "TOC word, small model": " ld 10,.LC0@toc(2)",
+    "TOC-relative address": " addis 10,2,.Ltable@toc@ha\n addi 10,10,.Ltable@toc@l",
+    "PC-relative": " pla 10,.Ltable@pcrel",
+    "spilled": " ld 10,.LC0@toc(2)\n std 10,-16(1)\n li 10,0\n ld 10,-16(1)",
+}
+
+
+def analyse(data: bytes) -> tuple[elf.Object, data_in_code.Analysis]:
+    obj = elf.read(data)
+    code = [s.number for s in obj.sections if s.flags & elf.SHF_EXECINSTR]
+    return obj, data_in_code.analyse(obj, code)
+
+
+@pytest.mark.parametrize("jump", ["bctr", "crset 2\n beqctr-\n b ."])
+@pytest.mark.parametrize("base", BASES.values(), ids=BASES.keys())
+def test_every_entry_of_a_table_in_code_is_a_difference(
+    assemble: Callable[..., bytes], base: str, jump: str
+) -> None:
+    _, found = analyse(assemble(SWITCH.format(base=base, last=3, jump=jump), "-mpower10"))
+    (differences,) = found.differences.values()
+    (table,) = next(iter(found.regions.values()))
+    assert table.kind == "switch table"
+    assert [d.place for d in differences] == list(range(table.start, table.end, 4))
+    assert {d.base for d in differences} == {table.start}
+    assert [d.target - table.end for d in differences] == [0, 8, 16, 20]
+    assert [branch.kind for branch in found.branches] == ["switch"]
+
+
+def test_a_bound_below_the_extent_is_refused(assemble: Callable[..., bytes]) -> None:
+    text = SWITCH.format(base=BASES["TOC word, small model"], last=1, jump="bctr")
+    with pytest.raises(Refusal, match="index stays below 2") as caught:
+        analyse(assemble(text))
+    assert caught.value.function == "f"
+
+
+@pytest.mark.parametrize("change", [" add 9,9,11\n", " xor 9,9,10\n"])
+def test_an_unknown_computation_is_refused(assemble: Callable[..., bytes], change: str) -> None:
+    text = SWITCH.format(base=BASES["TOC word, small model"], last=3, jump="bctr")
+    with pytest.raises(Refusal, match="can't be followed"):
+        analyse(assemble(text.replace(" add 9,9,10\n", change)))
+
+
+def test_a_tail_call_through_r12_is_accepted(assemble: Callable[..., bytes]) -> None:
+    text = " .abiversion 2\n .type f,@function\nf: ld 12,8(3)\n mtctr 12\n bctr\n .size f,.-f\n"
+    _, found = analyse(assemble(text))
+    assert [branch.kind for branch in found.branches] == ["tail call"]
+
+
+def test_label_differences_in_writable_data_are_refused(assemble: Callable[..., bytes]) -> None:
+    text = """
+ .abiversion 2
+ .type f,@function
+f: ld 10,.LC0@toc(2)
+ ld 9,.LC1@toc(2)
+ sldi 3,3,2
+ lwax 9,9,3
+ add 9,9,10
+ mtctr 9
+ bctr
+.La: li 3,1
+.Lb: blr
+ .size f,.-f
+ .section {section}
+ .type t,@object
+t: .long .La-.Lb, .Lb-.Lb
+ .size t,.-t
+ .section .toc,"aw"
+.LC0: .quad .Lb
+.LC1: .quad t
+"""
+    with pytest.raises(Refusal, match="the program may change"):
+        analyse(assemble(text.format(section=".data")))
+    obj, found = analyse(assemble(text.format(section=".rodata")))
+    ((section, differences),) = found.differences.items()
+    assert obj.sections[section].name == ".rodata"
+    assert [(d.place, d.target - d.base) for d in differences] == [(0, -4), (4, 0)]
+
+
+def traceback(fields: str) -> str:
+    return (
+        f" .abiversion 2\n .type f,@function\nf: nop\n blr\n.LTf: .long 0\n{fields} .size f,.-f\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "size", "differences"),
+    [
+        (" .byte 0,0,0,1,128,1,0,0\n", 12, 0),
+        (' .byte 0,0,32,64,0,0,0,0\n .long .LTf-f\n .short 4\n .ascii "HHHH"\n .align 2\n', 24, 1),
+        (
+            ' .byte 0,0,32,96,0,0,1,1\n .long 0\n .long .LTf-f\n .short 1\n .ascii "H"\n'
+            " .byte 31\n .align 2\n",
+            24,
+            1,
+        ),
+    ],
+)
+def test_traceback_tables_are_read_by_their_flags(
+    assemble: Callable[..., bytes], fields: str, size: int, differences: int
+) -> None:
+    _, found = analyse(assemble(traceback(fields)))
+    (regions,) = found.regions.values()
+    assert [(r.start, r.end, r.kind) for r in regions] == [(8, 8 + size, "traceback table")]
+    resolved = [d for own in found.differences.values() for d in own]
+    assert [(d.target, d.base, d.side) for d in resolved] == [(8, 0, "after")] * differences
+
+
+def test_the_toc_word_of_the_large_model_is_data(assemble: Callable[..., bytes]) -> None:
+    text = " .abiversion 2\n .align 3\n.LCL: .quad .TOC.-.LCF\n .type f,@function\nf:\n.LCF: blr\n"
+    _, found = analyse(assemble(text))
+    (regions,) = found.regions.values()
+    assert [tuple(region) for region in regions] == [(0, 8, "TOC word", 8)]
+
+
+def test_text_in_code_that_looks_like_a_branch_is_refused(assemble: Callable[..., bytes]) -> None:
+    text = ' .abiversion 2\n .type f,@function\nf: blr\n .ascii "xyzHabcHi\\0"\n .align 2\n'
+    with pytest.raises(Refusal, match="looks like a branch"):
+        analyse(assemble(text + " .size f,.-f\n"))

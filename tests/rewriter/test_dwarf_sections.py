@@ -1,0 +1,119 @@
+"""Debug sections of whole objects: those that are dropped on request, and split files."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from elftools.elf.elffile import ELFFile
+
+from corpus import compare
+from rewriter import Options, Refusal, rewrite, split_dwarf
+from rewriter.command import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GCC = "powerpc64le-linux-gnu-gcc"
+needs_compiler = pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} isn't installed")
+
+SOURCE = """
+static int __attribute__((noinline)) f(int x) { return x * x; }
+int g(int y) { return f(y) + f(y + 1); }
+"""
+UNKNOWN = '__asm__(".pushsection .debug_new,\\"\\",@progbits; .8byte g; .popsection");\n'
+
+
+def compiled(folder: Path, *flags: str, more: str = "") -> Path:
+    (folder / "f.c").write_text(SOURCE + more)
+    subprocess.run([GCC, "-O2", *flags, "-c", "f.c"], cwd=folder, check=True)
+    return folder / "f.o"
+
+
+def sizes(data: bytes) -> dict[str, int]:
+    return {s.name: s["sh_size"] for s in ELFFile(io.BytesIO(data)).iter_sections()}
+
+
+@needs_compiler
+def test_a_debug_section_that_isnt_known_is_dropped_on_request(tmp_path: Path) -> None:
+    data = compiled(tmp_path, "-g", more=UNKNOWN).read_bytes()
+    with pytest.raises(Refusal, match="debug_new"):
+        rewrite(data)
+    after = sizes(bytes(rewrite(data, Options(strip_unknown_debug=True)).data))
+    assert after[".debug_new"] == after[".rela.debug_new"] == 0
+    assert after[".debug_info"] == sizes(data)[".debug_info"] > 0
+
+
+@needs_compiler
+def test_all_debug_sections_go_where_the_others_need_the_one_that_is_refused(
+    tmp_path: Path,
+) -> None:
+    data = bytearray(compiled(tmp_path, "-g").read_bytes())
+    with io.BytesIO(bytes(data)) as stream:
+        place = ELFFile(stream).get_section_by_name(".debug_info")["sh_offset"]
+    data[place + 4] = 99  # the version
+    with pytest.raises(Refusal, match="DWARF version 99"):
+        rewrite(bytes(data))
+    after = sizes(bytes(rewrite(bytes(data), Options(strip_unknown_debug=True)).data))
+    assert not any(size for name, size in after.items() if "debug_" in name)
+    assert after[".text"] > sizes(bytes(data))[".text"]
+
+
+@needs_compiler
+@pytest.mark.parametrize("version", ["-gdwarf-4", "-gdwarf-5"])
+def test_a_split_file_beside_the_object_is_rewritten_with_it(tmp_path: Path, version: str) -> None:
+    path = compiled(tmp_path, version, "-gsplit-dwarf")
+    before = (tmp_path / "f.dwo").read_bytes()
+    assert main(["-q", str(path), str(tmp_path / "out.o")]) == 0
+    assert (tmp_path / "f.dwo").read_bytes() != before
+
+
+@needs_compiler
+def test_an_object_whose_split_file_is_missing_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = compiled(tmp_path, "-g", "-gsplit-dwarf")
+    (tmp_path / "f.dwo").unlink()
+    assert main(["-q", str(path), str(tmp_path / "out.o")]) == 1
+    assert "--dwo" in capsys.readouterr().err
+    assert not (tmp_path / "out.o").exists()
+
+
+@needs_compiler
+def test_a_split_file_is_found_under_the_name_in_the_skeleton(tmp_path: Path) -> None:
+    path = compiled(tmp_path, "-g", "-gsplit-dwarf")
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    shutil.copy(tmp_path / "f.dwo", moved)
+    shutil.copy(path, moved / "renamed.o")
+    found = split_dwarf.beside(str(moved / "renamed.o"), path.read_bytes())
+    assert list(found) == [str(moved / "f.dwo")]
+    assert split_dwarf.beside(str(tmp_path / "g.o"), compiled(tmp_path, "-g").read_bytes()) == {}
+
+
+def assembled(folder: Path, version: int, *, slots: bool) -> bytes:
+    """Functions around 128 bytes long, in assembly, with the assembler's own debug information."""
+    call = "bl f{0}; nop" if slots else "bl f{0}"
+    lines = [".abiversion 2", ".text"]
+    for number in range(30):
+        lines += [f".type f{number},@function", f"f{number}:"]
+        lines += ["li 3,1\n" + call.format(number * 7 % 30)] * (10 + number // 4)
+        lines += ["blr", f".size f{number},.-f{number}"]
+    (folder / "f.s").write_text("\n".join(lines) + "\n")
+    command = ["powerpc64le-linux-gnu-as", f"--gdwarf-{version}", "-o", "f.o", "f.s"]
+    subprocess.run(command, cwd=folder, check=True)
+    return (folder / "f.o").read_bytes()
+
+
+@needs_compiler
+@pytest.mark.parametrize("version", [2, 3, 4, 5])
+def test_what_the_assembler_writes_for_assembly_grows_as_it_would_write_it(
+    tmp_path: Path, version: int
+) -> None:
+    data = assembled(tmp_path, version, slots=False)
+    want = assembled(tmp_path, version, slots=True)
+    assert compare.differences(bytes(rewrite(data).data), want) == []
+    assert (sizes(want)[".debug_info"] > sizes(data)[".debug_info"]) == (version > 3)

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+
+from rewriter import layout
+from rewriter.errors import Refusal
+from rewriter.instruction import Branch
+from rewriter.layout import Alignment
+
+NOP = 0x60000000
+GROUP = 0x60420000
+
+
+def lay_out(
+    size: int,
+    slots: list[int],
+    alignments: list[Alignment] | None = None,
+    branches: dict[int, tuple[int, int]] | None = None,
+) -> layout.Layout:
+    words = [0x38600000] * (size // 4)
+    for place, (word, _) in (branches or {}).items():
+        words[place // 4] = word
+    targets = [Branch(place, target) for place, (_, target) in (branches or {}).items()]
+    return layout.lay_out(words, slots, alignments or [], targets, GROUP, ".text")
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (0, []),
+        (4, [GROUP]),
+        (12, [NOP, NOP, GROUP]),
+        (16, [NOP, NOP, NOP, GROUP]),
+        (20, [0x48000014, NOP, NOP, NOP, GROUP]),
+    ],
+)
+def test_padding_is_filled_as_the_assembler_fills_it(size: int, words: list[int]) -> None:
+    expected = b"".join(word.to_bytes(4, "little") for word in words)
+    assert layout.fill(size, GROUP) == expected
+    assert layout.fill_style(words) == (GROUP if words else None)
+
+
+@pytest.mark.parametrize("words", [[0x38600000], [GROUP, NOP], [NOP] * 6, [0]])
+def test_anything_else_is_not_padding(words: list[int]) -> None:
+    assert layout.fill_style(words) is None
+
+
+def test_padding_shrinks_by_what_was_inserted_before_it() -> None:
+    moved = lay_out(64, [8], [Alignment(20, 32, 16)]).map
+    assert (moved.after(20), moved.start(32)) == (24, 32)
+
+
+def test_padding_grows_by_a_whole_alignment_when_it_runs_out() -> None:
+    moved = lay_out(64, [8], [Alignment(32, 32, 16)]).map
+    assert (moved.after(32), moved.start(32)) == (36, 48)
+
+
+def test_a_call_at_the_very_end_keeps_its_slot_in_front_of_the_padding() -> None:
+    moved = lay_out(64, [32], [Alignment(32, 32, 16)]).map
+    assert (moved.before(32), moved.after(32), moved.start(32)) == (32, 36, 48)
+
+
+def test_prefixed_instructions_stay_clear_of_the_boundary_and_their_labels_in_front() -> None:
+    moved = lay_out(128, [8], [Alignment(56, 56, 0)]).map
+    assert moved.place(56) == 64
+    assert moved.start(56) == 60
+    assert moved.start(64) == 72
+
+
+def test_a_prefixed_instruction_that_moved_off_the_boundary_loses_its_nop() -> None:
+    moved = lay_out(128, [8], [Alignment(60, 64, 0)]).map
+    assert moved.start(64) == 64
+    assert moved.start(68) == 68
+
+
+BEQ = 0x41820000
+FAR = 0x8000
+
+
+def test_a_branch_that_just_reaches_stays_as_it_is() -> None:
+    found = lay_out(FAR + 64, [8], branches={0: (BEQ, FAR - 8)})
+    assert found.expanded == []
+
+
+def test_a_branch_pushed_over_its_limit_grows() -> None:
+    found = lay_out(FAR + 64, [8], branches={0: (BEQ, FAR - 4)})
+    assert found.expanded == [Branch(0, FAR - 4)]
+    assert found.map.start(4) == 8
+
+
+def test_one_expansion_can_push_the_next_branch_over_its_limit() -> None:
+    alone = {0: (BEQ, FAR - 8)}
+    assert lay_out(FAR + 64, [8], branches=alone).expanded == []
+    both = alone | {4: (BEQ, FAR)}
+    found = lay_out(FAR + 64, [8], branches=both)
+    assert sorted(found.expanded) == [Branch(0, FAR - 8), Branch(4, FAR)]
+
+
+def test_the_expansion_of_an_invertible_branch_is_its_inverse_over_a_branch() -> None:
+    assert layout.expansion(BEQ, 0x100, 0x9100) == [0x40820008, 0x48008FFC]
+
+
+def test_a_branch_that_cannot_be_inverted_goes_to_a_branch_of_its_own() -> None:
+    bdnzt = 0x41020000
+    assert layout.expansion(bdnzt, 0x100, 0x9100) == [0x41020008, 0x48000008, 0x48008FF8]
+
+
+def test_a_conditional_call_out_of_reach_is_refused() -> None:
+    with pytest.raises(Refusal) as refused:
+        lay_out(FAR + 64, [8], branches={0: (BEQ | 1, FAR - 4)})
+    assert (refused.value.section, refused.value.offset) == (".text", 0)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from rewriter import padding
+from rewriter.calls import Functions
+from rewriter.layout import Alignment
+
+NOP = 0x60000000
+GROUP = 0x60420000
+LI = 0x38600000
+BLR = 0x4E800020
+
+
+def test_the_gap_between_functions_is_padding_if_it_is_exactly_the_assemblers() -> None:
+    words = [LI, BLR, NOP, GROUP, LI, BLR, LI, LI, BLR]
+    functions = Functions([0, 16, 32], [8, 24, 36], ["f", "g", "h"])
+    gaps = padding.function_gaps(words, functions, [])
+    assert gaps == [Alignment(8, 16, 1), Alignment(32, 32, 1)]
+
+
+def test_functions_that_share_a_gap_size_share_the_alignment() -> None:
+    gaps = [Alignment(8, 16, 1), Alignment(32, 32, 1), Alignment(60, 64, 1)]
+    found = padding.function_alignments(gaps, 16, has_aligned_data=False)
+    assert [gap.alignment for gap in found] == [16, 16, 16]
+
+
+def test_functions_off_the_grid_are_not_aligned() -> None:
+    gaps = [Alignment(20, 20, 1), Alignment(32, 32, 1)]
+    assert padding.function_alignments(gaps, 16, has_aligned_data=False) == []
+
+
+def test_alignment_is_capped_by_the_sections_own() -> None:
+    gaps = [Alignment(64, 64, 1)]
+    assert padding.function_alignments(gaps, 4, has_aligned_data=False) == []
+
+
+def label_alignments(words: list[int], **other: set[int]) -> list[Alignment]:
+    return padding.label_alignments(
+        words, {16}, other.get("referenced", set()), other.get("slots", set()), 16, None
+    )
+
+
+def test_nops_in_front_of_an_aligned_branch_target_are_padding() -> None:
+    assert label_alignments([LI, LI, NOP, GROUP, LI]) == [Alignment(8, 16, 16)]
+
+
+def test_a_nop_that_something_refers_to_is_code() -> None:
+    assert label_alignments([LI, LI, NOP, GROUP, LI], referenced={8}) == []
+
+
+def test_the_slot_of_a_call_is_not_padding() -> None:
+    assert label_alignments([LI, LI, NOP, NOP, LI], slots={8}) == [Alignment(12, 16, 16)]
+    assert label_alignments([LI, LI, LI, NOP, LI], slots={12}) == []
+
+
+def test_more_nops_than_padding_could_be_are_code() -> None:
+    assert label_alignments([NOP, NOP, NOP, NOP, LI]) == []
+
+
+def test_the_assemblers_processor_shows_in_its_padding() -> None:
+    words = [LI, BLR, NOP, GROUP, LI]
+    assert padding.group_nop(words, [Alignment(8, 16, 16)]) == GROUP
+    assert padding.group_nop([LI, BLR, NOP, NOP, LI], [Alignment(8, 16, 16)]) == NOP
+    assert padding.group_nop(words, [Alignment(8, 8, 16)]) is None

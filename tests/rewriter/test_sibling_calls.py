@@ -1,0 +1,122 @@
+"""Sibling calls: exactly those that kpatch refuses, with the line they come from."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rewriter import elf, sibling_calls, source_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GCC = shutil.which("powerpc64le-linux-gnu-gcc")
+OBJDUMP = shutil.which("powerpc64le-linux-gnu-objdump")
+ADDR2LINE = shutil.which("powerpc64le-linux-gnu-addr2line")
+
+pytestmark = pytest.mark.skipif(GCC is None, reason="powerpc64le-linux-gnu-gcc is not installed")
+
+SOURCE = """\
+int unknown(int);
+int __attribute__((noipa)) outside(int x) { return unknown(x) + 2; }
+static __attribute__((noinline)) int local(int x) { return x * x + outside(x); }
+int tail(int x)
+{
+\tif (x > 3)
+\t\treturn outside(x + 1);
+\treturn local(x);
+}
+int call(int x) { return outside(x) + 1; }
+int loop(int x) { for (;;) asm volatile("" : "+r"(x)); }
+int cold(int x) { if (__builtin_expect(x, 0)) { outside(1); outside(2); } return x; }
+int pointer(int (*p)(int)) { return p(1); }
+"""
+
+
+def compile_source(tmp_path: Path, *flags: str) -> bytes:
+    assert GCC is not None
+    (tmp_path / "s.c").write_text(SOURCE)
+    command = [GCC, "-O2", "-fno-pie", "-c", *flags, "s.c", "-o", "s.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    return (tmp_path / "s.o").read_bytes()
+
+
+def kpatch_refuses(path: Path) -> set[str]:
+    """Functions with a ``b`` to itself that carries a relocation, by objdump."""
+    assert OBJDUMP is not None
+    shown = subprocess.run(
+        [OBJDUMP, "-dr", str(path)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    found, function = set(), ""
+    for line, following in zip(shown, [*shown[1:], ""], strict=True):
+        if line.endswith(">:"):
+            function = line.split("<")[1][:-2]
+        if "\t00 00 00 48 \tb " in line and "R_PPC64" in following:
+            found.add(function)
+    return found
+
+
+@pytest.mark.parametrize("flags", [[], ["-mcmodel=large"], ["-Os"], ["-O1"]])
+def test_with_function_sections_it_is_what_kpatch_refuses(tmp_path: Path, flags: list[str]) -> None:
+    obj = elf.read(compile_source(tmp_path, "-ffunction-sections", *flags))
+    found = {call.function for call in sibling_calls.find(obj)}
+    assert found == kpatch_refuses(tmp_path / "s.o")
+    assert ("tail" in found) is (flags != ["-O1"])
+
+
+def test_calls_that_the_assembler_resolved_count_too(tmp_path: Path) -> None:
+    split = elf.read(compile_source(tmp_path, "-ffunction-sections", "-fno-toplevel-reorder"))
+    whole = elf.read(compile_source(tmp_path, "-fno-toplevel-reorder"))
+    assert [(c.function, c.distance, c.callee) for c in sibling_calls.find(split)] == [
+        (c.function, c.distance, c.callee) for c in sibling_calls.find(whole)
+    ]
+
+
+@pytest.mark.parametrize(
+    "debug", ["-gdwarf-2", "-gdwarf-3", "-gdwarf-4", "-gdwarf-5", "-gdwarf64 -gdwarf-5"]
+)
+def test_the_message_names_file_and_line(tmp_path: Path, debug: str) -> None:
+    lines = sibling_calls.describe(compile_source(tmp_path, *debug.split()))
+    assert any(line.startswith("s.c:7: sibling call at tail()+") for line in lines)
+    assert any(line.startswith("s.c:8: sibling call at tail()+") for line in lines)
+    assert any("to outside" in line for line in lines)
+    assert any("to local" in line for line in lines)
+
+
+def test_without_debug_information_the_section_stands_for_the_line(tmp_path: Path) -> None:
+    lines = sibling_calls.describe(compile_source(tmp_path, "-ffunction-sections"))
+    assert any(line.startswith(".text.tail: sibling call at tail()+") for line in lines)
+
+
+@pytest.mark.parametrize("debug", ["-gdwarf-4", "-gdwarf-5"])
+def test_lines_are_those_of_addr2line(tmp_path: Path, debug: str) -> None:
+    assert ADDR2LINE is not None
+    obj = elf.read(compile_source(tmp_path, debug, "-gno-as-loc-support"))
+    code = next(s for s in obj.sections if s.name == ".text")
+    places = range(0, code.size & ~3, 4)
+    found = source_lines.find(obj, {(code.number, place) for place in places})
+    answers = subprocess.run(
+        [ADDR2LINE, "-e", "s.o", "-j", ".text", *(hex(place) for place in places)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    theirs = [answer.split(" ")[0].rpartition("/")[2] for answer in answers]
+    mine = [found.get((code.number, place), "??:0") for place in places]
+    known = [(a, b) for a, b in zip(mine, theirs, strict=True) if "?" not in b]
+    assert len(known) > 20
+    assert [a for a, _ in known] == [b for _, b in known]
+
+
+def test_a_damaged_line_table_costs_only_the_line(tmp_path: Path) -> None:
+    data = bytearray(compile_source(tmp_path, "-g"))
+    obj = elf.read(bytes(data))
+    section = next(s for s in obj.sections if s.name == ".debug_line")
+    for offset in range(0, section.size, 7):
+        damaged = bytearray(data)
+        damaged[section.offset + offset] ^= 0xFF
+        assert len(sibling_calls.describe(bytes(damaged))) == len(sibling_calls.find(obj))
