@@ -1,0 +1,200 @@
+"""A folder of tools in which the compiler inserts slots: ``CROSS_COMPILE=DIR/nopfix-``.
+
+The problem: kbuild and kpatch-build name their tools by a prefix ($CROSS_COMPILE), and kpatch-cc
+handles only commands that are called ``gcc``, ``clang`` or something that ends in ``-gcc`` or
+``-clang``.  So every tool of a real toolchain gets an entry under a new prefix: compilers are small
+scripts that run the wrapper, all others are links.
+
+A script names its compiler by its absolute path and starts the interpreter without site packages
+(-I -S), which is half of the wrapper's start-up time.  It also holds nopfix's version and the
+compiler's, so that ccache, which looks at the compiler's file, sees a change of either.
+
+Source: Linux Documentation/kbuild/kbuild.rst (CROSS_COMPILE); kpatch-build/kpatch-cc.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from rewriter import output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMPILERS = ("gcc", "g++", "c++", "clang", "clang++")
+
+# With an empty prefix every command of the machine would match, so there the tools are named.
+NATIVE_TOOLS = (
+    ("addr2line", "ar", "as", "c++filt", "cpp", "dwp", "elfedit", "gcc-ar", "gcc-nm")
+    + ("gcc-ranlib", "gcov", "gcov-dump", "gcov-tool", "gprof", "ld", "ld.bfd", "ld.gold", "ld.lld")
+    + ("nm", "objcopy", "objdump", "ranlib", "readelf", "size", "strings", "strip")
+)
+
+_USAGE = """\
+usage: nopfix-toolchain DIR [--for PREFIX] [--prefix NEW]
+
+Makes a folder of commands NEW* (default: nopfix-*) out of the toolchain PREFIX* on $PATH (default:
+no prefix, the machine's own tools): compilers that insert TOC-restore slots, links for the rest.
+An existing folder is brought up to date.
+
+examples:
+  nopfix-toolchain /opt/nopfix --for powerpc64le-linux-gnu-
+  make ARCH=powerpc CROSS_COMPILE=/opt/nopfix/nopfix-
+  nopfix-toolchain /opt/nopfix-native --prefix ''     then: PATH=/opt/nopfix-native:$PATH
+
+exit status: 0 done, 1 no such toolchain, 2 usage, 3 input/output error
+"""
+
+_SCRIPT = """\
+{shebang}
+# {identity}
+import sys
+sys.path[:0] = {packages!r}
+from rewriter.wrapper import finish, run
+finish(run({compiler!r}, sys.argv[1:]))
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``nopfix-toolchain``; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if "--help" in words or "-h" in words:
+        print(_USAGE, end="")
+        return 0
+    options = {"--for": "", "--prefix": "nopfix-"}
+    folders = []
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        if name in options and (equals or words):
+            options[name] = value if equals else words.pop(0)
+        elif word.startswith("-"):
+            return _usage_error(f"unknown or unfinished option {word}")
+        else:
+            folders.append(word)
+    if len(folders) != 1:
+        return _usage_error("exactly one DIR is needed")
+    try:
+        made = make(folders[0], options["--for"], options["--prefix"], os.get_exec_path())
+    except OSError as error:
+        print(f"nopfix-toolchain: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 3
+    compilers = [name for name in made if is_compiler(name.removeprefix(options["--prefix"]))]
+    if not compilers:
+        print(
+            f"nopfix-toolchain: no compiler named {options['--for']}gcc or {options['--for']}clang"
+            " on PATH; install one, or give its prefix with --for",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{folders[0]}: {len(compilers)} compilers, {len(made) - len(compilers)} other tools")
+    return 0
+
+
+def _usage_error(line: str) -> int:
+    print(f"nopfix-toolchain: {line}\n{_USAGE}", end="", file=sys.stderr)
+    return 2
+
+
+def make(folder: str, old: str, new: str, path: Sequence[str]) -> list[str]:
+    """Fill ``folder`` with commands ``new*`` for the tools ``old*`` in the folders ``path``.
+
+    Returns the names of the commands, sorted.  Raises OSError.
+    """
+    os.makedirs(folder, exist_ok=True)
+    made = []
+    for name, tool in tools(old, path, os.path.realpath(folder)).items():
+        command = os.path.join(folder, new + name)
+        if is_compiler(name):
+            if os.path.islink(command):
+                os.unlink(command)
+            output.replace(command, script(tool).encode("utf-8", "surrogateescape"), 0o755)
+        else:
+            _link(tool, command)
+        made.append(new + name)
+    return sorted(made)
+
+
+def tools(prefix: str, path: Sequence[str], but: str = "") -> dict[str, str]:
+    """The tools of a toolchain: absolute paths by name without ``prefix``, first on ``path`` first.
+
+    The folder ``but`` (a real path) is passed over.
+    """
+    found: dict[str, str] = {}
+    for folder in path:
+        if not os.path.isdir(folder) or os.path.realpath(folder) == but:
+            continue
+        for name in sorted(os.listdir(folder)):
+            short = name.removeprefix(prefix)
+            if not name.startswith(prefix) or not short or short in found:
+                continue
+            if not prefix and not (name in NATIVE_TOOLS or is_compiler(name)):
+                continue
+            tool = os.path.join(os.path.abspath(folder), name)
+            if os.path.isfile(tool) and os.access(tool, os.X_OK):
+                found[short] = tool
+    return found
+
+
+def is_compiler(name: str) -> bool:
+    """Whether ``name`` (without prefix) is a compiler's: gcc, clang++, g++-12, clang-19."""
+    base, dash, version = name.rpartition("-")
+    if dash and version and all(c.isdigit() or c == "." for c in version):
+        name = base
+    return name in COMPILERS
+
+
+def script(compiler: str) -> str:
+    """The command that stands in for ``compiler`` (an absolute path)."""
+    interpreter = sys.executable
+    shebang = f"#!{interpreter} -IS"
+    if " " in interpreter or len(shebang) > 127:
+        # The kernel takes a blank as the end of the interpreter's name, and cuts long lines.
+        shebang = f"#!/bin/sh\n'''exec' '{interpreter}' -IS \"$0\" \"$@\"\n' '''"
+    return _SCRIPT.format(
+        shebang=shebang,
+        identity=_identity(compiler),
+        packages=_packages(),
+        compiler=[compiler],
+    )
+
+
+def _packages() -> list[str]:
+    """Where nopfix lies, and pyelftools, which is looked for only to name source lines."""
+    folders = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+    from importlib.util import find_spec
+
+    elftools = find_spec("elftools")
+    if elftools is not None and elftools.origin is not None:
+        folders.append(os.path.dirname(os.path.dirname(elftools.origin)))
+    return list(dict.fromkeys(folders))
+
+
+def _identity(compiler: str) -> str:
+    """What a cache has to know: which nopfix (by its sources) and which compiler (by its file)."""
+    from hashlib import sha256
+
+    digest = sha256()
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    for package in ("dwarf", "rewriter"):
+        folder = os.path.join(root, package)
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".py"):
+                with open(os.path.join(folder, name), "rb") as file:
+                    digest.update(name.encode() + b"\0" + file.read())
+    status = os.stat(compiler)
+    return f"nopfix {digest.hexdigest()[:16]}, compiler {status.st_size} {status.st_mtime_ns}"
+
+
+def _link(tool: str, command: str) -> None:
+    if os.path.lexists(command):
+        if os.path.islink(command) and os.readlink(command) == tool:
+            return
+        os.unlink(command)
+    os.symlink(tool, command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

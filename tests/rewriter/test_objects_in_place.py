@@ -1,0 +1,107 @@
+"""What the wrapper does with an object, whatever is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rewriter import objects_in_place, pipeline
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "recursion.o"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    copy = tmp_path / "an object.o"
+    shutil.copy(SAMPLE, copy)
+    return copy
+
+
+def test_the_object_is_replaced_with_its_mode_kept(path: Path) -> None:
+    path.chmod(0o640)
+    assert objects_in_place.rewrite(str(path))
+    assert path.read_bytes() == pipeline.rewrite(SAMPLE.read_bytes()).data != SAMPLE.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_an_object_that_needs_nothing_is_not_written(path: Path) -> None:
+    assert objects_in_place.rewrite(str(path))
+    os.utime(path, (1, 1))
+    assert objects_in_place.rewrite(str(path))
+    assert path.stat().st_mtime == 1
+
+
+def test_an_unwanted_object_stays(path: Path) -> None:
+    assert objects_in_place.rewrite(str(path), lambda data: False)
+    assert path.read_bytes() == SAMPLE.read_bytes()
+
+
+def test_what_isnt_there_or_no_file_is_nothing_to_do(tmp_path: Path) -> None:
+    assert objects_in_place.rewrite(str(tmp_path / "none.o"))
+    assert objects_in_place.rewrite(str(tmp_path))
+    assert objects_in_place.rewrite("/dev/null")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"!<arch>\n", b"\x7fELF\x02\x01", b"\x7fELF\x01\x01" + bytes(80)]
+)
+def test_files_that_arent_ours_stay(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "x.o"
+    file.write_bytes(data)
+    assert objects_in_place.rewrite(str(file))
+    assert file.read_bytes() == data
+
+
+def test_bitcode_is_refused_with_the_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.o"
+    file.write_bytes(b"BC\xc0\xde" + bytes(60))
+    assert not objects_in_place.rewrite(str(file))
+    said = capsys.readouterr().err
+    assert said.startswith(f"nopfix: {file}: LLVM bitcode")
+    assert "-flto" in said
+    assert said.count("\n") == 1
+
+
+def test_a_damaged_object_is_one_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path.write_bytes(SAMPLE.read_bytes()[:-100])
+    assert not objects_in_place.rewrite(str(path))
+    said = capsys.readouterr().err
+    assert said.startswith(f"nopfix: {path}: ")
+    assert said.count("\n") == 1
+
+
+def test_a_bug_is_one_line_unless_it_is_looked_for(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("two\nlines")
+
+    monkeypatch.setattr(pipeline, "rewrite", broken)
+    assert not objects_in_place.rewrite(str(path))
+    said = capsys.readouterr().err
+    assert "internal error, KeyError" in said
+    assert said.count("\n") == 1
+    assert path.read_bytes() == SAMPLE.read_bytes()
+    monkeypatch.setenv("NOPFIX_DEBUG", "1")
+    with pytest.raises(KeyError):
+        objects_in_place.rewrite(str(path))
+
+
+def test_a_full_disk_leaves_the_object_and_no_temporary(
+    path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    assert not objects_in_place.rewrite(str(path))
+    monkeypatch.undo()
+    assert "No space left on device" in capsys.readouterr().err
+    assert path.read_bytes() == SAMPLE.read_bytes()
+    assert os.listdir(path.parent) == [path.name]

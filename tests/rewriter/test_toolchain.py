@@ -1,0 +1,142 @@
+"""nopfix-toolchain: a folder that kbuild and kpatch-build take for a cross toolchain."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rewriter import toolchain
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What kpatch-cc takes for a compiler.
+KPATCH_CC = (re.compile(r"^(.*-)?gcc$"), re.compile(r"^(.*-)?clang$"))
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Path:
+    """A toolchain of shell scripts that print their name and arguments."""
+    folder = tmp_path / "real"
+    folder.mkdir()
+    for name in ("gcc", "gcc-12", "g++", "clang", "ld", "objcopy", "gcc-ar", "gcov-12"):
+        tool = folder / ("x-" + name)
+        tool.write_text(f'#!/bin/sh\necho {name} "$@"\nexit 7\n')
+        tool.chmod(0o755)
+    (folder / "x-notes").write_text("not a program\n")
+    return folder
+
+
+def test_compilers_are_wrapped_and_all_else_is_linked(fake: Path, tmp_path: Path) -> None:
+    made = toolchain.make(str(tmp_path / "out"), "x-", "nopfix-", [str(fake)])
+    assert made == sorted(
+        "nopfix-" + name
+        for name in ("gcc", "gcc-12", "g++", "clang", "ld", "objcopy", "gcc-ar", "gcov-12")
+    )
+    links = {name for name in made if (tmp_path / "out" / name).is_symlink()}
+    assert links == {"nopfix-ld", "nopfix-objcopy", "nopfix-gcc-ar", "nopfix-gcov-12"}
+    for name in links:
+        assert os.readlink(tmp_path / "out" / name) == str(fake / ("x-" + name[7:]))
+
+
+def test_a_wrapped_compiler_gets_its_arguments_and_gives_its_status(
+    fake: Path, tmp_path: Path
+) -> None:
+    toolchain.make(str(tmp_path / "out"), "x-", "nopfix-", [str(fake)])
+    done = subprocess.run(
+        [tmp_path / "out" / "nopfix-gcc", "-E", "a b", '-DX="y"'], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (7, 'gcc -E a b -DX="y"\n', "")
+
+
+def test_the_names_are_those_that_kpatch_cc_handles() -> None:
+    assert KPATCH_CC[0].match("nopfix-gcc")
+    assert KPATCH_CC[1].match("nopfix-clang")
+    assert KPATCH_CC[0].match("/opt/nopfix/nopfix-gcc")
+
+
+def test_the_first_tool_on_the_path_wins_and_the_folder_itself_is_passed_over(
+    fake: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    (first / "x-ld").write_text("#!/bin/sh\n")
+    (first / "x-ld").chmod(0o755)
+    out = tmp_path / "out"
+    path = [str(out), str(first), str(fake)]
+    for _ in range(2):  # an existing folder is brought up to date
+        toolchain.make(str(out), "x-", "x-", path)
+        assert os.readlink(out / "x-ld") == str(first / "x-ld")
+        assert os.readlink(out / "x-objcopy") == str(fake / "x-objcopy")
+
+
+def test_native_tools_are_chosen_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("gcc", "ls", "objcopy", "clang-19", "bash"):
+        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    made = toolchain.make(str(tmp_path / "out"), "", "", [str(folder)])
+    assert made == ["clang-19", "gcc", "objcopy"]
+
+
+@pytest.mark.parametrize("folder", ["with blank", "x" * 200])
+def test_an_interpreter_that_a_shebang_cant_hold_works_too(
+    fake: Path, tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / folder).mkdir()
+    interpreter = tmp_path / folder / "python3"
+    interpreter.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    toolchain.make(str(tmp_path / "out"), "x-", "nopfix-", [str(fake)])
+    done = subprocess.run([tmp_path / "out" / "nopfix-gcc", "-E"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "gcc -E\n", "")
+
+
+def test_the_script_changes_with_the_compiler_so_that_ccache_sees_it(fake: Path) -> None:
+    compiler = fake / "x-gcc"
+    before = toolchain.script(str(compiler))
+    assert toolchain.script(str(compiler)) == before
+    compiler.write_text("#!/bin/sh\n# newer\n")
+    assert toolchain.script(str(compiler)) != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ([], 2, "exactly one DIR"),
+        (["a", "b"], 2, "exactly one DIR"),
+        (["a", "--from", "x"], 2, "--from"),
+        (["a", "--for"], 2, "--for"),
+        (["{out}", "--for", "no-such-tool-"], 1, "no-such-tool-gcc"),
+        (["/dev/null/x", "--for=no-such-tool-"], 3, "/dev/null/x"),
+    ],
+)
+def test_mistakes_are_told_in_one_line_with_the_right_status(
+    arguments: list[str], status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [argument.format(out=tmp_path / "out") for argument in arguments]
+    assert toolchain.main(arguments) == status
+    assert said in capsys.readouterr().err.splitlines()[0]
+
+
+@pytest.mark.skipif(
+    shutil.which("powerpc64le-linux-gnu-gcc") is None, reason="no cross compiler installed"
+)
+def test_the_real_toolchain_answers_kbuilds_questions(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert toolchain.main([str(out), "--for", "powerpc64le-linux-gnu-"]) == 0
+    for tool, question in (("gcc", "--version"), ("ld", "-v"), ("as", "--version")):
+        asked = [
+            subprocess.run([name, question], capture_output=True, text=True, check=True).stdout
+            for name in (out / f"nopfix-{tool}", f"powerpc64le-linux-gnu-{tool}")
+        ]
+        assert asked[0].replace(f"nopfix-{tool}", f"powerpc64le-linux-gnu-{tool}") == asked[
+            1
+        ].replace(f"nopfix-{tool}", f"powerpc64le-linux-gnu-{tool}")
