@@ -1,0 +1,95 @@
+"""What nopfix-verify says to its user, and rules that no single damaged byte shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import damage
+import pytest
+
+from verifier import Unreadable, elf, verify
+from verifier.command import main
+
+DATA = Path(__file__).parent / "data"
+
+
+def pair(name: str) -> tuple[bytes, bytes]:
+    return (DATA / f"{name}.in.o").read_bytes(), (DATA / f"{name}.out.o").read_bytes()
+
+
+def test_a_verified_pair_gives_status_0_and_names_the_number_of_nops(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([str(DATA / "plain.in.o"), str(DATA / "plain.out.o")]) == 0
+    assert "verified: 8 nops inserted" in capsys.readouterr().out
+
+
+def test_a_difference_names_section_offset_function_and_rule(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, new = pair("plain")
+    _, mutant = next(damage.branches(new))
+    (tmp_path / "out.o").write_bytes(mutant)
+    assert main([str(DATA / "plain.in.o"), str(tmp_path / "out.o")]) == 1
+    printed = capsys.readouterr().out
+    assert ".text+0x" in printed
+    assert ": branch: goes to 0x" in printed
+    assert "NOT verified: 1 differences" in printed
+
+
+def test_an_input_that_is_missing_gives_status_3(tmp_path: Path) -> None:
+    assert main([str(tmp_path / "none.o"), str(DATA / "plain.out.o")]) == 3
+
+
+def test_the_report_lists_each_inserted_nop_with_function_and_callee(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    arguments = ["--report", str(report), str(DATA / "plain.in.o"), str(DATA / "plain.out.o")]
+    assert main(arguments) == 0
+    found = json.loads(report.read_text())
+    assert found["verified"]
+    assert len(found["insertions"]) == 8
+    assert {"main", "chosen"} <= {entry["function"] for entry in found["insertions"]}
+    assert {"twice", "chosen"} >= {entry["callee"] for entry in found["insertions"]}
+
+
+def test_an_unchanged_object_is_verified_but_lacks_slots_when_they_are_asked_for() -> None:
+    old, _ = pair("plain")
+    assert verify(old, old).verified
+    report = verify(old, old, need_slots=True)
+    assert report.total == 8
+    assert {difference.rule for difference in report.differences} == {"call-slot"}
+
+
+def test_the_pair_the_other_way_round_is_not_verified() -> None:
+    old, new = pair("dwarf5")
+    assert not verify(new, old).verified
+
+
+def test_objects_of_different_sources_are_not_verified() -> None:
+    old, _ = pair("plain")
+    _, new = pair("throws")
+    assert not verify(old, new).verified
+
+
+@pytest.mark.parametrize("size", [0, 4, 63, 64, 200])
+def test_a_truncated_object_is_unreadable_and_not_a_crash(size: int) -> None:
+    old, new = pair("plain")
+    with pytest.raises(Unreadable):
+        verify(old, new[:size])
+
+
+def test_every_difference_of_a_stale_section_is_found() -> None:
+    """A rewriter that forgot one section: its bytes are IN's, everything else is right."""
+    for name in ("dwarf5", "dwarf4", "throws-debug"):
+        old, new = pair(name)
+        before, after = elf.read(old), elf.read(new)
+        stale = 0
+        for section in before.sections:
+            counterpart = after.sections[section.number]
+            if section.size == counterpart.size and section.data != counterpart.data:
+                assert not verify(
+                    old, damage.patched(new, counterpart.offset, section.data)
+                ).verified, f"{name}: stale {section.name}"
+                stale += 1
+        assert stale >= 4

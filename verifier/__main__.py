@@ -1,0 +1,7 @@
+"""`python -m verifier` is `nopfix-verify`."""
+
+import sys
+
+from verifier.command import main
+
+sys.exit(main())

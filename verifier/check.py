@@ -1,0 +1,205 @@
+"""The verification, from the top: decides whether one object is another plus nops.
+
+The order matters only in that code is paired first, as everything else asks where code went, and
+that relocations in debug sections are judged last, when every section has been paired.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from verifier import container, frames, indexes, lines, lists, lsda, pairing, relocations, units
+from verifier.elf import (
+    SHT_GROUP,
+    SHT_NOBITS,
+    SHT_RELA,
+    SHT_SYMTAB,
+    Object,
+    Section,
+    read,
+)
+from verifier.fields import Fields, Malformed
+from verifier.report import Findings, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_EQUAL = frozenset(
+    {
+        ".debug_abbrev",
+        ".debug_str",
+        ".debug_line_str",
+        ".debug_str_offsets",
+        ".debug_macro",
+        ".debug_macinfo",
+        ".debug_weaknames",
+        ".debug_gdb_scripts",
+        ".debug_sup",
+    }
+)
+_LISTS = frozenset({".debug_loclists", ".debug_loc", ".debug_rnglists", ".debug_ranges"})
+_PUBNAMES = frozenset(
+    {".debug_pubnames", ".debug_pubtypes", ".debug_gnu_pubnames", ".debug_gnu_pubtypes"}
+)
+
+
+def verify(old: bytes, new: bytes, *, need_slots: bool = False) -> Report:
+    """Decide whether the object `new` is the object `old` plus nops.
+
+    With `need_slots`, a call that should have a TOC-restore slot and has none is a difference too.
+    Raises verifier.elf.Unreadable when one of them is no object that can be compared.
+    """
+    findings = Findings()
+    before, after = read(old), read(new)
+    if old == new and not need_slots:
+        findings.count("byte compared", len(old))
+        return findings.report()
+    if container.check_headers(before, after, findings):
+        _Verification(before, after, findings).run(need_slots)
+    return findings.report()
+
+
+class _Verification:
+    """The state of one verification: the pairings found so far."""
+
+    def __init__(self, old: Object, new: Object, findings: Findings) -> None:
+        self.old = old
+        self.new = new
+        self.findings = findings
+        self.pairings: dict[int, container.AnyPairing] = {}
+        referenced = relocations.references(old)
+        self.referenced = referenced
+        labels = relocations.labels(old, referenced)
+        self.checker = relocations.Checker(old, new, self.pairings, labels, findings)
+        self.fields: list[Fields] = []
+
+    def run(self, need_slots: bool) -> None:
+        """Check everything, or stop where code can't be paired: nothing else could be judged."""
+        if not self._code(need_slots):
+            return
+        container.check_symbols(self.old, self.new, self.pairings, self.findings)
+        tables = [section for section in self.old.sections if _is_lsda(section)]
+        decoded = [section for section in self.old.sections if _is_debug(section)]
+        handlers = self._frames(decoded)
+        for section in tables:
+            mine = [handler for handler in handlers if handler.lsda.section == section.number]
+            self._decode(section, lambda fields, mine=mine: lsda.check(fields, mine))  # type: ignore[misc]
+        self._debug(decoded)
+        self._plain({section.number for section in tables + decoded})
+        for fields in self.fields:
+            fields.judge()
+
+    def _code(self, need_slots: bool) -> bool:
+        complete = True
+        for section in self.old.sections:
+            if not section.executable:
+                continue
+            code = pairing.pair(
+                self.old,
+                self.new,
+                section,
+                self.referenced.get(section.number, frozenset()),
+                self.findings,
+                need_slots=need_slots,
+            )
+            complete &= code.complete
+            if not code.pairing.identity:
+                self.pairings[section.number] = code.pairing
+        return complete
+
+    def _decode(self, section: Section, check: Callable[[Fields], dict[int, int] | None]) -> None:
+        """Run a decoder over a section, and keep its pairing when it gives one."""
+        fields = Fields(self.checker, section)
+        try:
+            starts = check(fields)
+        except Malformed as error:
+            fields.differ("undecodable", None, None, str(error))
+            return
+        except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            # pyelftools' way of saying that it met something that it does not expect.
+            fields.differ("undecodable", None, None, f"{type(error).__name__}: {error}")
+            return
+        if starts is not None:
+            starts.setdefault(0, 0)
+            self.pairings[section.number] = pairing.Known(len(fields.old), len(fields.new), starts)
+        self.fields.append(fields)
+
+    def _frames(self, sections: list[Section]) -> list[frames.Handler]:
+        handlers: list[frames.Handler] = []
+        for section in sections:
+            if section.name in (".eh_frame", ".debug_frame"):
+
+                def check(fields: Fields) -> None:
+                    handlers.extend(frames.check(fields))
+
+                self._decode(section, check)
+        return handlers
+
+    def _debug(self, sections: list[Section]) -> None:
+        uses = units.Uses()
+        abbreviations = self._named(".debug_abbrev")
+        steps: list[tuple[Callable[[str], bool], Callable[[Fields], dict[int, int] | None]]] = [
+            (
+                lambda name: name in (".debug_info", ".debug_types"),
+                lambda fields: self._units(fields, abbreviations, uses),
+            ),
+            (_LISTS.__contains__, lambda fields: lists.check(fields, uses)),
+            (".debug_line".__eq__, lines.check),
+            (".debug_aranges".__eq__, indexes.check_aranges),
+            (".debug_addr".__eq__, lambda fields: indexes.check_addresses(fields, uses)),
+            (_PUBNAMES.__contains__, lambda fields: indexes.check_pubnames(fields, uses)),
+            (".debug_names".__eq__, lambda fields: indexes.check_names(fields, uses)),
+            (_EQUAL.__contains__, indexes.check_equal),
+        ]
+        left = {s.number: s for s in sections if s.name not in (".eh_frame", ".debug_frame")}
+        for applies, check in steps:
+            for section in list(left.values()):
+                if applies(section.name):
+                    self._decode(section, check)
+                    del left[section.number]
+        for section in left.values():
+            # Not known: nothing in it may have changed, nor be in need of a change.
+            self._decode(section, indexes.check_equal)
+
+    def _named(self, name: str) -> tuple[bytes, bytes]:
+        for section in self.old.sections:
+            if section.name == name:
+                return section.data, self.new.sections[section.number].data
+        return b"", b""
+
+    def _units(
+        self, fields: Fields, abbreviations: tuple[bytes, bytes], uses: units.Uses
+    ) -> dict[int, int]:
+        units.check(fields, *abbreviations, uses)
+        return uses.entries[fields.section.number]
+
+    def _plain(self, done: set[int]) -> None:
+        """Sections that are neither code nor decoded: equal bytes, relocations that follow."""
+        for section in self.old.sections:
+            counterpart = self.new.sections[section.number]
+            if section.number in done or section.type in (SHT_RELA, SHT_SYMTAB):
+                if section.type == SHT_SYMTAB and section.size != counterpart.size:
+                    container.check_bytes(section, counterpart, self.findings)
+                continue
+            if section.type == SHT_NOBITS:
+                if section.size != counterpart.size:
+                    container.check_bytes(section, counterpart, self.findings)
+                continue
+            if not section.executable:
+                container.check_bytes(section, counterpart, self.findings)
+            pairs = relocations.pair(self.old, self.new, section, self.findings)
+            if pairs is not None:
+                self.checker.section(section, pairs)
+
+
+def _is_lsda(section: Section) -> bool:
+    return section.name.startswith(".gcc_except_table")
+
+
+def _is_debug(section: Section) -> bool:
+    if section.type in (SHT_RELA, SHT_NOBITS, SHT_GROUP):
+        return False
+    return section.name == ".eh_frame" or section.name.startswith(".debug_")
+
+
+__all__ = ["Report", "verify"]

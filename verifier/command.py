@@ -1,0 +1,88 @@
+"""`nopfix-verify IN OUT`: the command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from verifier.check import verify
+from verifier.elf import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from verifier.report import Report
+
+VERIFIED, NOT_VERIFIED, USAGE, IO_ERROR = 0, 1, 2, 3
+
+_EXAMPLES = """\
+exit status: 0 verified, 1 not, 2 usage, 3 input/output error
+
+examples:
+  nopfix-verify before.o after.o
+  nopfix-verify --slots before.o after.o          every call must have its slot as well
+  nopfix-verify --report report.json before.o after.o
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nopfix-verify",
+        description="Decide whether OUT is IN plus nops after calls, and nothing else.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("old", metavar="IN", help="the object before nopfix")
+    parser.add_argument("new", metavar="OUT", help="the object after nopfix")
+    parser.add_argument("--report", metavar="FILE", help="write what was found as JSON")
+    parser.add_argument(
+        "--slots", action="store_true", help="a call that still lacks its slot is a difference"
+    )
+    parser.add_argument(
+        "--max", type=int, default=10, metavar="N", help="differences to print (default 10)"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        with open(options.old, "rb") as file:
+            old = file.read()
+        with open(options.new, "rb") as file:
+            new = file.read()
+    except OSError as error:
+        print(f"nopfix-verify: {error.filename}: {error.strerror}", file=sys.stderr)
+        return IO_ERROR
+    try:
+        report = verify(old, new, need_slots=options.slots)
+    except Unreadable as error:
+        print(f"nopfix-verify: {options.old}, {options.new}: {error}", file=sys.stderr)
+        return NOT_VERIFIED
+    if options.report:
+        try:
+            with open(options.report, "w", encoding="utf-8") as file:
+                json.dump(report.as_json(), file, indent=1)
+                file.write("\n")
+        except OSError as error:
+            print(f"nopfix-verify: {error.filename}: {error.strerror}", file=sys.stderr)
+            return IO_ERROR
+    if not options.quiet:
+        _print(options.new, report, options.max)
+    return VERIFIED if report.verified else NOT_VERIFIED
+
+
+def _print(name: str, report: Report, limit: int) -> None:
+    if report.verified:
+        print(f"{name}: verified: {len(report.insertions)} nops inserted, all else accounted for")
+        return
+    for difference in report.differences[:limit]:
+        print(f"{name}: {difference}")
+    more = report.total - min(limit, len(report.differences))
+    if more > 0:
+        print(f"{name}: and {more} more")
+    print(f"{name}: NOT verified: {report.total} differences")

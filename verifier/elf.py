@@ -1,0 +1,284 @@
+"""A relocatable object as the verifier sees it, read through pyelftools.
+
+pyelftools decodes the ELF header and the section headers. Symbols and relocations are plain
+arrays of fixed records (gABI, "Symbol Table" and "Relocation"); pyelftools builds a container
+per record, ten times as slow as `struct.iter_unpack`, so these two are unpacked here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import struct
+import zlib
+from typing import NamedTuple
+
+from elftools.common.exceptions import ELFError
+from elftools.construct import ConstructError
+from elftools.elf.elffile import ELFFile
+
+SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOBITS = 1, 2, 3, 4, 8
+SHT_REL, SHT_GROUP, SHT_SYMTAB_SHNDX = 9, 17, 18
+SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x2, 0x4, 0x800
+SHN_UNDEF, SHN_LORESERVE, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFF00, 0xFFF1, 0xFFF2, 0xFFFF
+STT_FUNC, STT_SECTION, STT_FILE = 2, 3, 4
+EM_PPC64, ET_REL = 21, 1
+ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
+_LEGACY = 0
+
+_SYMBOL = struct.Struct("<IBBHQQ")
+_RELA = struct.Struct("<QQq")
+_CHDR = struct.Struct("<IIQQ")
+
+
+class Unreadable(Exception):
+    """The bytes are not an object that this program can read; the text says why."""
+
+
+class Symbol(NamedTuple):
+    """A symbol table entry (gABI, "Symbol Table"); `section` is the real index or a SHN_*."""
+
+    name: str
+    value: int
+    size: int
+    type: int
+    info: int
+    other: int
+    section: int
+    """Index of the section it is defined in; 0 for undefined, above `1 << 32` for reserved."""
+
+
+RESERVED = 1 << 32
+"""Added to reserved section indices (SHN_ABS, ...) so that they never look like a section."""
+
+
+class Relocation(NamedTuple):
+    """A relocation with addend: `place` is the offset in the section that it patches."""
+
+    place: int
+    type: int
+    symbol: int
+    addend: int
+
+
+class Section(NamedTuple):
+    """A section header with the section's bytes, decompressed when SHF_COMPRESSED."""
+
+    number: int
+    name: str
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    """sh_size as the header gives it (bytes)."""
+    link: int
+    info: int
+    alignment: int
+    entry_size: int
+    data: bytes
+    compression: tuple[int, int, int] | None
+    """ch_type, ch_reserved and ch_addralign of a compressed section."""
+
+    @property
+    def executable(self) -> bool:
+        """True for PROGBITS with SHF_EXECINSTR: code."""
+        return bool(self.flags & SHF_EXECINSTR) and self.type == SHT_PROGBITS
+
+    @property
+    def length(self) -> int:
+        """Size of the contents in bytes, after decompression."""
+        return len(self.data) if self.compression else self.size
+
+
+class Object(NamedTuple):
+    """A whole relocatable object."""
+
+    raw: bytes
+    header: tuple[tuple[str, object], ...]
+    """ELF header fields except e_shoff."""
+    section_headers: int
+    """e_shoff"""
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]
+    relocations: dict[int, tuple[Relocation, ...]]
+    """By index of the section they patch, in the order of the file."""
+
+    def target(self, relocation: Relocation) -> tuple[int, int]:
+        """Where S + A points: section index (0 when not in this object) and offset (bytes)."""
+        symbol = self.symbols[relocation.symbol]
+        if 0 < symbol.section < RESERVED:
+            return symbol.section, symbol.value + relocation.addend
+        return 0, relocation.addend
+
+    def symbol_name(self, index: int) -> str:
+        """Name to print for a symbol: its own, or that of its section."""
+        symbol = self.symbols[index]
+        if symbol.type == STT_SECTION and 0 < symbol.section < len(self.sections):
+            return self.sections[symbol.section].name
+        return symbol.name or f"symbol {index}"
+
+
+def read(data: bytes) -> Object:
+    """Decode an object from its bytes.
+
+    Raises Unreadable when it is not a 64-bit little-endian PowerPC relocatable object, or is
+    truncated or inconsistent.
+    """
+    try:
+        return _read(data)
+    except (ELFError, ConstructError, struct.error, IndexError, KeyError, AssertionError) as e:
+        raise Unreadable(f"not a readable ELF object: {type(e).__name__}: {e}") from None
+    except (UnicodeDecodeError, ValueError, TypeError, AttributeError, OverflowError) as e:
+        raise Unreadable(f"not a readable ELF object: {type(e).__name__}: {e}") from None
+
+
+def _read(data: bytes) -> Object:
+    elf = ELFFile(io.BytesIO(data))
+    header = elf.header
+    if not (elf.elfclass == 64 and elf.little_endian and header["e_machine"] == "EM_PPC64"):
+        raise Unreadable("not a 64-bit little-endian PowerPC object")
+    if header["e_type"] != "ET_REL":
+        raise Unreadable("not a relocatable object")
+    fields = tuple(
+        (name, str(value) if name == "e_ident" else value)
+        for name, value in header.items()
+        if name != "e_shoff"
+    )
+    sections = _sections(elf, data)
+    symbols = _symbols(sections)
+    relocations: dict[int, tuple[Relocation, ...]] = {}
+    for section in sections:
+        if section.type != SHT_RELA:
+            continue
+        if section.info in relocations or section.info >= len(sections):
+            raise Unreadable(f"{section.name}: bad or doubled sh_info {section.info}")
+        entries = tuple(
+            Relocation(place, info & 0xFFFFFFFF, info >> 32, addend)
+            for place, info, addend in _RELA.iter_unpack(section.data)
+        )
+        if any(entry.symbol >= len(symbols) for entry in entries):
+            raise Unreadable(f"{section.name}: symbol index out of range")
+        relocations[section.info] = entries
+    return Object(data, fields, header["e_shoff"], sections, symbols, relocations)
+
+
+_SECTION_TYPES = {
+    "SHT_NULL": 0,
+    "SHT_PROGBITS": SHT_PROGBITS,
+    "SHT_SYMTAB": SHT_SYMTAB,
+    "SHT_STRTAB": SHT_STRTAB,
+    "SHT_RELA": SHT_RELA,
+    "SHT_NOBITS": SHT_NOBITS,
+}
+
+
+def _sections(elf: ELFFile, data: bytes) -> tuple[Section, ...]:
+    """Every section header; the type number is read from the file, pyelftools has only names."""
+    base, stride, count = elf["e_shoff"], elf["e_shentsize"], elf.num_sections()
+    names = elf.get_section(elf.get_shstrndx()).data() if count else b""
+    sections = []
+    for index in range(count):
+        header = elf._get_section_header(index)
+        (number,) = struct.unpack_from("<I", data, base + index * stride + 4)
+        if _SECTION_TYPES.get(str(header["sh_type"]), number) != number:
+            raise Unreadable(f"section {index}: type {number} read as {header['sh_type']}")
+        offset, size = header["sh_offset"], header["sh_size"]
+        contents = b"" if number in (0, SHT_NOBITS) else data[offset : offset + size]
+        if number not in (0, SHT_NOBITS) and len(contents) != size:
+            raise Unreadable(f"section {index} reaches beyond the end of the file")
+        start = header["sh_name"]
+        name = names[start : names.index(b"\0", start)].decode("utf-8", "surrogateescape")
+        compression: tuple[int, int, int] | None = None
+        if header["sh_flags"] & SHF_COMPRESSED:
+            contents, compression = _decompress(name, contents)
+        elif name.startswith(".zdebug_"):
+            name, contents, compression = _legacy(name, contents)
+        sections.append(
+            Section(
+                index,
+                name,
+                number,
+                header["sh_flags"],
+                header["sh_addr"],
+                offset,
+                size,
+                header["sh_link"],
+                header["sh_info"],
+                header["sh_addralign"],
+                header["sh_entsize"],
+                contents,
+                compression,
+            )
+        )
+    return tuple(sections)
+
+
+def _decompress(name: str, data: bytes) -> tuple[bytes, tuple[int, int, int]]:
+    """Contents of a SHF_COMPRESSED section (gABI, "Section Compression")."""
+    kind, reserved, size, alignment = _CHDR.unpack_from(data)
+    body = data[_CHDR.size :]
+    if kind == ELFCOMPRESS_ZLIB:
+        try:
+            contents = zlib.decompress(body)
+        except zlib.error as error:
+            raise Unreadable(f"{name}: {error}") from None
+    elif kind == ELFCOMPRESS_ZSTD:
+        contents = _zstd(name, body)
+    else:
+        raise Unreadable(f"{name}: unknown compression {kind}")
+    if len(contents) != size:
+        raise Unreadable(f"{name}: decompresses to {len(contents)} bytes, header says {size}")
+    return contents, (kind, reserved, alignment)
+
+
+def _zstd(name: str, body: bytes) -> bytes:
+    """Decompress with the standard library of Python 3.14, or its backport."""
+    for module in ("compression.zstd", "backports.zstd"):
+        try:
+            zstd = importlib.import_module(module)
+        except ImportError:
+            continue
+        try:
+            contents: bytes = zstd.decompress(body)
+        except zstd.ZstdError as error:
+            raise Unreadable(f"{name}: {error}") from None
+        return contents
+    raise Unreadable(
+        f"{name} is compressed with zstd: install the Python package backports.zstd to verify it"
+    )
+
+
+def _legacy(name: str, data: bytes) -> tuple[str, bytes, tuple[int, int, int] | None]:
+    """A section of GNU's older scheme: .zdebug_*, "ZLIB", the size in big-endian, zlib data."""
+    if not data.startswith(b"ZLIB"):
+        return name, data, None
+    try:
+        contents = zlib.decompress(data[12:])
+    except zlib.error as error:
+        raise Unreadable(f"{name}: {error}") from None
+    if len(contents) != int.from_bytes(data[4:12], "big"):
+        raise Unreadable(f"{name}: does not decompress to the size that it says")
+    return ".debug_" + name.removeprefix(".zdebug_"), contents, (_LEGACY, 0, 1)
+
+
+def _symbols(sections: tuple[Section, ...]) -> tuple[Symbol, ...]:
+    """The symbol table, with SHN_XINDEX resolved through SHT_SYMTAB_SHNDX."""
+    table = next((section for section in sections if section.type == SHT_SYMTAB), None)
+    if table is None:
+        return ()
+    strings = sections[table.link].data
+    extended: tuple[int, ...] = ()
+    for section in sections:
+        if section.type == SHT_SYMTAB_SHNDX and section.link == table.number:
+            extended = struct.unpack(f"<{len(section.data) // 4}I", section.data)
+    symbols = []
+    for index, record in enumerate(_SYMBOL.iter_unpack(table.data)):
+        name, info, other, where, value, size = record
+        if where == SHN_XINDEX:
+            where = extended[index]
+        elif where >= SHN_LORESERVE:
+            where += RESERVED
+        text = strings[name : strings.index(b"\0", name)].decode("utf-8", "surrogateescape")
+        symbols.append(Symbol(text, value, size, info & 15, info, other, where))
+    return tuple(symbols)

@@ -1,0 +1,164 @@
+"""DWARF expressions (DWARF 5, 2.5 and 7.7.1): what in them can point at something that moved.
+
+Most operations hold constants. A few hold an address (a relocation), an index into .debug_addr, or
+the offset of a debugging information entry. Two expressions agree when they have the same
+operations, equal constants, and operands of the other kinds that agree.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+from verifier.fields import Malformed, Reader
+
+ADDRESS, INDEX, UNIT_DIE, SECTION_DIE = "address", "index", "unit DIE", "section DIE"
+
+# a: address; x: .debug_addr index; d: uleb offset of a DIE in the unit; h, w: the same in 2 and 4
+# bytes; r: offset of a DIE in the section, offset-sized; 1 2 4 8: that many bytes; u: LEB128;
+# b: uleb length and bytes; t: byte length and bytes; e: uleb length and an expression.
+_OPERANDS = {
+    0x03: "a",
+    0x08: "1",
+    0x09: "1",
+    0x0A: "2",
+    0x0B: "2",
+    0x0C: "4",
+    0x0D: "4",
+    0x0E: "8",
+    0x0F: "8",
+    0x10: "u",
+    0x11: "u",
+    0x15: "1",
+    0x23: "u",
+    0x28: "2",
+    0x2F: "2",
+    0x90: "u",
+    0x91: "u",
+    0x92: "uu",
+    0x93: "u",
+    0x94: "1",
+    0x95: "1",
+    0x98: "h",
+    0x99: "w",
+    0x9A: "r",
+    0x9D: "uu",
+    0x9E: "b",
+    0xA0: "ru",
+    0xA1: "x",
+    0xA2: "x",
+    0xA3: "e",
+    0xA4: "dt",
+    0xA5: "ud",
+    0xA6: "1d",
+    0xA7: "1d",
+    0xA8: "d",
+    0xA9: "d",
+    0xF2: "ru",
+    0xF3: "e",
+    0xF4: "dt",
+    0xF5: "ud",
+    0xF6: "1d",
+    0xF7: "d",
+    0xFA: "w",
+    0xFB: "x",
+    0xFC: "x",
+    0xFD: "r",
+}
+_PLAIN = frozenset(
+    [0x06, *range(0x12, 0x15), *range(0x16, 0x23), *range(0x24, 0x28), *range(0x29, 0x2F)]
+    + [*range(0x30, 0x70), 0x96, 0x97, 0x9B, 0x9C, 0x9F, 0xE0, 0xF0]
+)
+_BREG = range(0x70, 0x90)
+_SIZED = {"1": 1, "2": 2, "4": 4, "8": 8}
+_DIES = {"h": 2, "w": 4}
+
+
+class Operand(NamedTuple):
+    """An operand that may have to change."""
+
+    kind: str
+    value: int
+    offset: int
+    """From the start of the expression, bytes."""
+    size: int
+
+
+class Expression(NamedTuple):
+    """An expression taken apart."""
+
+    constant: tuple[bytes, ...]
+    """Everything but the operands below, in order."""
+    operands: tuple[Operand, ...]
+
+
+@functools.lru_cache(maxsize=65536)
+def parse(data: bytes, offset_size: int, address_size: int, version: int) -> Expression:
+    """Take an expression apart. Raises Malformed for an unknown operation."""
+    constant: list[bytes] = []
+    operands: list[Operand] = []
+    reference = address_size if version == 2 else offset_size
+    _parse(Reader(data, 0, len(data)), reference, address_size, constant, operands)
+    return Expression(tuple(constant), tuple(operands))
+
+
+def _parse(
+    reader: Reader,
+    reference: int,
+    address_size: int,
+    constant: list[bytes],
+    operands: list[Operand],
+) -> None:
+    while not reader.done:
+        start = reader.position
+        operation = reader.unsigned(1)
+        constant.append(reader.data[start : start + 1])
+        if operation in _PLAIN:
+            continue
+        letters = "u" if operation in _BREG else _OPERANDS.get(operation)
+        if letters is None:
+            raise Malformed(f"unknown expression operation {operation:#x}")
+        for letter in letters:
+            _operand(reader, letter, reference, address_size, constant, operands)
+
+
+def _operand(
+    reader: Reader,
+    letter: str,
+    reference: int,
+    address_size: int,
+    constant: list[bytes],
+    operands: list[Operand],
+) -> None:
+    at = reader.position
+    if letter in _SIZED:
+        constant.append(reader.take(_SIZED[letter]))
+    elif letter == "u":
+        reader.uleb()
+        constant.append(reader.data[at : reader.position])
+    elif letter == "a":
+        operands.append(Operand(ADDRESS, reader.unsigned(address_size), at, address_size))
+    elif letter == "x":
+        value = reader.uleb()
+        operands.append(Operand(INDEX, value, at, reader.position - at))
+    elif letter == "d":
+        value = reader.uleb()
+        operands.append(Operand(UNIT_DIE, value, at, reader.position - at))
+    elif letter in _DIES:
+        size = _DIES[letter]
+        operands.append(Operand(UNIT_DIE, reader.unsigned(size), at, size))
+    elif letter == "r":
+        operands.append(Operand(SECTION_DIE, reader.unsigned(reference), at, reference))
+    elif letter == "b":
+        length = reader.uleb()
+        constant.append(reader.take(length))
+    elif letter == "t":
+        constant.append(reader.take(reader.unsigned(1)))
+    else:
+        length = reader.uleb()
+        end = reader.position + length
+        if end > reader.end_of_data:
+            raise Malformed("nested expression too long")
+        inner = Reader(reader.data, reader.position, end)
+        _parse(inner, reference, address_size, constant, operands)
+        reader.position = end

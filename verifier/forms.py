@@ -1,0 +1,178 @@
+"""Attribute values by form (DWARF 5, 7.5.6), GNU and older forms included.
+
+The table is by pyelftools' names of the forms, as its abbreviation tables give them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from verifier.fields import Malformed, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Value(NamedTuple):
+    """An attribute's value: `raw` is a number or bytes by form; and where it is in the section."""
+
+    form: str
+    raw: Any
+    place: int
+    """Offset of the value; of a block's contents, behind its length."""
+
+
+class Format(NamedTuple):
+    """What the sizes of some forms depend on (DWARF 5, 7.4)."""
+
+    version: int
+    offset_size: int
+    address_size: int
+
+
+_FIXED = {
+    "DW_FORM_data1": 1,
+    "DW_FORM_data2": 2,
+    "DW_FORM_data4": 4,
+    "DW_FORM_data8": 8,
+    "DW_FORM_flag": 1,
+    "DW_FORM_ref1": 1,
+    "DW_FORM_ref2": 2,
+    "DW_FORM_ref4": 4,
+    "DW_FORM_ref8": 8,
+    "DW_FORM_ref_sig8": 8,
+    "DW_FORM_ref_sup4": 4,
+    "DW_FORM_ref_sup8": 8,
+    "DW_FORM_strx1": 1,
+    "DW_FORM_strx2": 2,
+    "DW_FORM_strx3": 3,
+    "DW_FORM_strx4": 4,
+    "DW_FORM_addrx1": 1,
+    "DW_FORM_addrx2": 2,
+    "DW_FORM_addrx3": 3,
+    "DW_FORM_addrx4": 4,
+    "DW_FORM_flag_present": 0,
+}
+_OFFSETS = frozenset(
+    {
+        "DW_FORM_strp",
+        "DW_FORM_line_strp",
+        "DW_FORM_sec_offset",
+        "DW_FORM_strp_sup",
+        "DW_FORM_GNU_strp_alt",
+        "DW_FORM_GNU_ref_alt",
+    }
+)
+_ULEB = frozenset(
+    {
+        "DW_FORM_udata",
+        "DW_FORM_ref_udata",
+        "DW_FORM_strx",
+        "DW_FORM_addrx",
+        "DW_FORM_loclistx",
+        "DW_FORM_rnglistx",
+        "DW_FORM_GNU_addr_index",
+        "DW_FORM_GNU_str_index",
+    }
+)
+_BLOCKS = {"DW_FORM_block1": 1, "DW_FORM_block2": 2, "DW_FORM_block4": 4}
+
+UNIT_REFERENCES = frozenset(
+    {"DW_FORM_ref1", "DW_FORM_ref2", "DW_FORM_ref4", "DW_FORM_ref8", "DW_FORM_ref_udata"}
+)
+ADDRESS_INDICES = frozenset(
+    {
+        "DW_FORM_addrx",
+        "DW_FORM_addrx1",
+        "DW_FORM_addrx2",
+        "DW_FORM_addrx3",
+        "DW_FORM_addrx4",
+        "DW_FORM_GNU_addr_index",
+    }
+)
+CONSTANTS = frozenset(
+    {
+        "DW_FORM_data1",
+        "DW_FORM_data2",
+        "DW_FORM_data4",
+        "DW_FORM_data8",
+        "DW_FORM_udata",
+        "DW_FORM_sdata",
+        "DW_FORM_implicit_const",
+    }
+)
+
+_CODES = {0x1F01: "DW_FORM_GNU_addr_index", 0x1F02: "DW_FORM_GNU_str_index"}
+
+
+def compile_form(
+    form: str | int, shape: Format, implicit: int | None, by_code: dict[int, str]
+) -> Callable[[Reader], Value]:
+    """A function that reads one value of the form.
+
+    `implicit` is the value of DW_FORM_implicit_const; `by_code` maps numbers to names, for
+    DW_FORM_indirect. Raises Malformed for an unknown form.
+    """
+    name = _CODES.get(form, hex(form)) if isinstance(form, int) else form
+    if name in _FIXED:
+        return _number(name, _FIXED[name])
+    if name in _OFFSETS:
+        return _number(name, shape.offset_size)
+    if name == "DW_FORM_addr":
+        return _number(name, shape.address_size)
+    if name == "DW_FORM_ref_addr":
+        # DWARF 2 gave it the size of an address (DWARF 3, 7.5.4).
+        return _number(name, shape.address_size if shape.version == 2 else shape.offset_size)
+    if name in _ULEB:
+        return _uleb(name)
+    if name in _BLOCKS:
+        return _block(name, _BLOCKS[name])
+    if name in ("DW_FORM_block", "DW_FORM_exprloc"):
+        return _block(name, 0)
+    if name == "DW_FORM_implicit_const":
+        return lambda reader: Value(name, implicit or 0, -1)
+    if name == "DW_FORM_indirect":
+        return lambda reader: compile_form(
+            by_code.get(code := reader.uleb(), code), shape, None, by_code
+        )(reader)
+    special: dict[str, Callable[[Reader], int | bytes]] = {
+        "DW_FORM_sdata": Reader.sleb,
+        "DW_FORM_string": Reader.string,
+        "DW_FORM_data16": lambda reader: reader.take(16),
+    }
+    if name in special:
+        return _with(name, special[name])
+    raise Malformed(f"unknown form {name}")
+
+
+def _number(name: str, size: int) -> Callable[[Reader], Value]:
+    def read(reader: Reader) -> Value:
+        place = reader.position
+        end = place + size
+        if end > reader.end_of_data:
+            raise Malformed(f"cut short at {place:#x}")
+        reader.position = end
+        return Value(name, int.from_bytes(reader.data[place:end], "little"), place)
+
+    return read
+
+
+def _with(name: str, method: Callable[[Reader], int | bytes]) -> Callable[[Reader], Value]:
+    def read(reader: Reader) -> Value:
+        place = reader.position
+        return Value(name, method(reader), place)
+
+    return read
+
+
+def _uleb(name: str) -> Callable[[Reader], Value]:
+    return _with(name, Reader.uleb)
+
+
+def _block(name: str, size: int) -> Callable[[Reader], Value]:
+    def read(reader: Reader) -> Value:
+        length = reader.unsigned(size) if size else reader.uleb()
+        place = reader.position
+        return Value(name, reader.take(length), place)
+
+    return read

@@ -1,0 +1,226 @@
+"""Sections that index others: .debug_aranges, .debug_addr, .debug_pubnames and kin, .debug_names.
+
+DWARF 5, 6.1 and 7.19 to 7.27; DWARF 4, 6.1 for the older ones. Their offsets follow the entries and
+code that they name, everything else in them is equal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from verifier.fields import RET, START, Fields, Malformed, Reader
+
+if TYPE_CHECKING:
+    from verifier.units import Uses
+
+
+def check_aranges(fields: Fields) -> None:
+    """.debug_aranges: (address, length) pairs for each unit (DWARF 5, 6.1.2)."""
+    a = Reader(fields.old, 0, len(fields.old))
+    b = Reader(fields.new, 0, len(fields.new))
+    if len(fields.old) != len(fields.new):
+        fields.differ("aranges", None, None, "has another size in OUT")
+        return
+    while not a.done:
+        start = a.position
+        length, size = a.initial_length()
+        fields.equal("aranges", start, start, (length, size), b.initial_length())
+        end = a.position + length
+        if end > len(fields.old):
+            raise Malformed(f".debug_aranges at {start:#x}: too long")
+        fields.equal("aranges", start, start, a.unsigned(2), b.unsigned(2))
+        place = a.position
+        if fields.relocated(place, place) is None:
+            fields.equal("aranges", place, place, a.unsigned(size), b.unsigned(size))
+        a.position = b.position = place + size
+        address = a.unsigned(1)
+        segment = a.unsigned(1)
+        fields.equal("aranges", place, place, (address, segment), (b.unsigned(1), b.unsigned(1)))
+        if address not in (4, 8) or segment:
+            raise Malformed(f".debug_aranges at {start:#x}: address size {address}")
+        pad = -(a.position - start) % (2 * address)
+        fields.equal("aranges", a.position, b.position, a.take(pad), b.take(pad))
+        while a.position < end:
+            place = a.position
+            value, new_value = a.unsigned(address), b.unsigned(address)
+            span, new_span = a.unsigned(address), b.unsigned(address)
+            target = fields.relocated(place, place, START)
+            if target is None:
+                fields.equal("aranges", place, place, value, new_value)
+            expected = fields.span(target, span)
+            if expected != new_span:
+                fields.differ(
+                    "aranges",
+                    place,
+                    place,
+                    f"a range of {span:#x} bytes in IN has {expected or 0:#x} in OUT, but says"
+                    f" {new_span:#x}",
+                )
+        b.position = a.position
+        fields.findings.count("address range")
+
+
+def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
+    """.debug_addr: addresses (DWARF 5, 7.27; before version 5 without headers).
+
+    Who uses an entry has checked what it leads to. An entry that no one here uses is used by a
+    .dwo; it follows the code as a start or as a return address. OUT may have entries at the end
+    of a unit's part that IN has not, when someone uses them. Returns where each part went.
+    """
+    starts: dict[int, int] = {}
+    headers = fields.section.data[4:6] == b"\x05\0" or fields.section.data[12:14] == b"\x05\0"
+    a = Reader(fields.old, 0, len(fields.old))
+    b = Reader(fields.new, 0, len(fields.new))
+    while not a.done and not b.done:
+        end, new_end = len(fields.old), len(fields.new)
+        starts[a.position] = b.position
+        if headers:
+            (length, size), (new_length, new_size) = a.initial_length(), b.initial_length()
+            end, new_end = a.position + length, b.position + new_length
+            at = a.position
+            fields.equal("addr", at, b.position, (size, a.take(4)), (new_size, b.take(4)))
+            starts[a.position] = b.position
+        if (
+            end > len(fields.old)
+            or new_end > len(fields.new)
+            or new_end - b.position < end - a.position
+        ):
+            raise Malformed(f".debug_addr at {a.position:#x}: length {end - a.position:#x}")
+        while a.position < end:
+            _address(fields, uses, a, b)
+        while b.position < new_end:
+            place = b.position
+            b.take(8)
+            if (fields.section.number, place) not in uses.new_addresses:
+                fields.differ("addr", None, place, "a new address that nothing uses")
+    fields.equal("addr", a.position, b.position, a.done, b.done)
+    starts[len(fields.old)] = len(fields.new)
+    return starts
+
+
+def _address(fields: Fields, uses: Uses, a: Reader, b: Reader) -> None:
+    """One address of IN and its counterpart."""
+    place, new_place = a.position, b.position
+    value, new_value = a.unsigned(8), b.unsigned(8)
+    filled = fields.section.data[place : place + 8]
+    fields.equal("addr", place, new_place, filled, _counterpart(fields)[new_place : new_place + 8])
+    before, after = fields.old_relocations.get(place), fields.new_relocations.get(new_place)
+    fields.seen.add(place)
+    fields.findings.count("address table entry")
+    if before is None or after is None:
+        fields.equal("addr", place, new_place, (before, value), (after, new_value))
+        return
+    if (before.type, before.symbol) != (after.type, after.symbol):
+        fields.differ("addr", place, new_place, "its relocation changed type or symbol")
+    if (fields.section.number, new_place) in uses.new_addresses:
+        return
+    section, target = fields.checker.old.target(before)
+    _, new_target = fields.checker.new.target(after)
+    if new_target not in {fields.move(section, target, side) for side in (START, RET)}:
+        fields.differ(
+            "addr", place, new_place, f"leads to {target:#x} in IN, {new_target:#x} in OUT"
+        )
+
+
+def _counterpart(fields: Fields) -> bytes:
+    return fields.checker.new.sections[fields.section.number].data
+
+
+def check_pubnames(fields: Fields, uses: Uses) -> None:
+    """.debug_pubnames, _pubtypes and their gnu_ variants: offsets of entries in their unit."""
+    gnu = "gnu_" in fields.name
+    a = Reader(fields.old, 0, len(fields.old))
+    b = Reader(fields.new, 0, len(fields.new))
+    while not a.done and not b.done:
+        start = a.position
+        length, size = a.initial_length()
+        fields.equal("pubnames", start, b.position, (length, size), b.initial_length())
+        end = a.position + length
+        fields.equal("pubnames", start, start, a.unsigned(2), b.unsigned(2))
+        place = a.position
+        target = fields.relocated(place, place)
+        unit, new_unit = a.unsigned(size), b.unsigned(size)
+        section = target.section if target else -1
+        entries = uses.entries.get(section, {})
+        unit_end = entries.get(unit + a.unsigned(size))
+        new_size = b.unsigned(size)
+        if unit_end is not None and unit_end - new_unit != new_size:
+            fields.differ(
+                "pubnames",
+                place,
+                place,
+                f"its unit has {unit_end - new_unit:#x} bytes in OUT, not {new_size:#x}",
+            )
+        while a.position < end:
+            place = a.position
+            offset, new_offset = a.unsigned(size), b.unsigned(size)
+            if offset == 0:
+                fields.equal("pubnames", place, place, 0, new_offset)
+                break
+            if entries.get(unit + offset) != new_unit + new_offset:
+                fields.differ(
+                    "pubnames",
+                    place,
+                    place,
+                    f"names the entry at {unit + offset:#x} in IN, but {new_unit + new_offset:#x}"
+                    " in OUT",
+                )
+            if gnu:
+                fields.equal("pubnames", place, place, a.unsigned(1), b.unsigned(1))
+            fields.equal("pubnames", place, place, a.string(), b.string())
+        fields.findings.count("name table")
+    fields.equal("pubnames", a.position, b.position, a.done, b.done)
+
+
+def check_names(fields: Fields, uses: Uses) -> None:
+    """.debug_names (DWARF 5, 6.1.1): hash table and entry pool.
+
+    While no entry of a unit moves relative to it, the whole section is equal but for relocations.
+    Otherwise the entry pool names entries by offset: that is decoded only then.
+    """
+    moved = any(
+        uses.entries.get(unit.section, {}).get(old) != new
+        for unit in uses.units
+        for old, new in ((unit.old, unit.new),)
+    ) or any(
+        old - unit.old != new - unit.new
+        for unit in uses.units
+        for old, new in _inside(uses, unit.section, unit.old)
+    )
+    raw, new_raw = fields.section.data, _counterpart(fields)
+    for place in fields.old_relocations:
+        fields.relocated(place, place)
+    if raw == new_raw:
+        if moved:
+            fields.differ("names", None, None, "entries moved, the name index did not change")
+        return
+    if not moved:
+        fields.equal("contents", 0, 0, raw, new_raw)
+        return
+    raise Malformed("entries moved in .debug_info: the name index can't be checked")
+
+
+def _inside(uses: Uses, section: int, start: int) -> list[tuple[int, int]]:
+    """Entries of the unit that starts at `start`."""
+    starts = sorted(unit.old for unit in uses.units if unit.section == section)
+    later = [other for other in starts if other > start]
+    entries = uses.entries[section]
+    end = later[0] if later else max(entries)
+    return [(old, new) for old, new in entries.items() if start <= old < end]
+
+
+def check_equal(fields: Fields) -> None:
+    """A section whose bytes are equal and whose relocations follow their targets."""
+    fields.equal("contents", 0, 0, fields.section.data, _counterpart(fields))
+    for place in fields.old_relocations:
+        fields.relocated(place, place)
+    fields.findings.count("byte compared", len(fields.section.data))
+
+
+__all__ = [
+    "check_addresses",
+    "check_aranges",
+    "check_equal",
+    "check_names",
+    "check_pubnames",
+]

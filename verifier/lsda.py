@@ -1,0 +1,205 @@
+""".gcc_except_table: which landing pad each call has.
+
+The layout is that of GCC's `output_function_exception_table` (except.cc) and libgcc's reader
+(unwind-pe.h): a header, call sites (start, length, landing pad, action), action records, type
+table. Call sites are relative to the function's start, landing pads to LPStart, which is the
+function's start when omitted. Each LSDA belongs to the FDE that refers to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from verifier.fields import END, START, Fields, Malformed, Reader, Target
+
+if TYPE_CHECKING:
+    from verifier.frames import Handler
+
+DW_EH_PE_OMIT, DW_EH_PE_ULEB128 = 0xFF, 0x01
+_SIZES = {0x00: 8, 0x02: 2, 0x03: 4, 0x04: 8, 0x0A: 2, 0x0B: 4, 0x0C: 8}
+
+
+class Header(NamedTuple):
+    """Where the parts of an LSDA are; offsets in the section."""
+
+    lp_start: tuple[int, int] | None
+    """Place and value of LPStart, None when omitted."""
+    encodings: tuple[int, int, int]
+    """Of LPStart, of the type table, of the call sites."""
+    call_sites: int
+    actions: int
+    types: int | None
+    """TTBase: the end of the type table; None without one."""
+
+
+def _encoded(reader: Reader, encoding: int) -> int:
+    kind = encoding & 0x0F
+    if kind == DW_EH_PE_ULEB128:
+        return reader.uleb()
+    if kind == 0x09:
+        return reader.sleb()
+    if kind not in _SIZES:
+        raise Malformed(f"unknown pointer encoding {encoding:#x} at {reader.position:#x}")
+    return reader.unsigned(_SIZES[kind])
+
+
+def _header(data: bytes, start: int) -> Header:
+    reader = Reader(data, start, len(data))
+    lp_encoding = reader.unsigned(1)
+    lp_start = None
+    if lp_encoding != DW_EH_PE_OMIT:
+        place = reader.position
+        lp_start = (place, _encoded(reader, lp_encoding))
+    type_encoding = reader.unsigned(1)
+    types = None
+    if type_encoding != DW_EH_PE_OMIT:
+        distance = reader.uleb()
+        types = reader.position + distance
+    site_encoding = reader.unsigned(1)
+    length = reader.uleb()
+    actions = reader.position + length
+    if actions > len(data) or (types is not None and not actions <= types <= len(data)):
+        raise Malformed(f"the LSDA at {start:#x} reaches beyond the section")
+    encodings = (lp_encoding, type_encoding, site_encoding)
+    return Header(lp_start, encodings, reader.position, actions, types)
+
+
+def check(fields: Fields, handlers: list[Handler]) -> dict[int, int]:
+    """Compare the LSDAs of one .gcc_except_table. Returns where each went (old start: new start).
+
+    `handlers` are the LSDAs of this section with their functions.
+    """
+    starts: dict[int, int] = {}
+    functions: dict[int, Target] = {}
+    for handler in handlers:
+        starts[handler.lsda.old] = handler.lsda.new
+        functions[handler.lsda.old] = handler.function
+    order = sorted(starts)
+    if [starts[old] for old in order] != sorted(starts.values()):
+        raise Malformed("the LSDAs are in another order in OUT")
+    ends = order[1:] + [len(fields.old)]
+    new_ends = [starts[old] for old in order[1:]] + [len(fields.new)]
+    if order:
+        _check_gap(fields, 0, order[0], 0, starts[order[0]])
+    elif fields.old != fields.new:
+        fields.differ("lsda", None, None, "no FDE refers to it, yet it changed")
+    for old, end, new_end in zip(order, ends, new_ends, strict=True):
+        _check_one(fields, old, end, starts[old], new_end, functions[old])
+    return starts
+
+
+def _check_gap(fields: Fields, old: int, end: int, new: int, new_end: int) -> None:
+    """Padding between LSDAs: zeros, less than an alignment's worth."""
+    if any(fields.old[old:end]):
+        # Not padding: something that no FDE refers to.
+        fields.equal("lsda", old, new, fields.old[old:end], fields.new[new:new_end])
+    elif any(fields.new[new:new_end]) or (new_end - new > 3 and end - old <= 3):
+        fields.differ("lsda", old, new, "bytes between the tables that are not padding")
+
+
+def _check_one(
+    fields: Fields, old: int, end: int, new: int, new_end: int, function: Target
+) -> None:
+    before, after = _header(fields.old, old), _header(fields.new, new)
+    if not fields.equal("lsda", old, new, before.encodings, after.encodings):
+        return
+    landing = function
+    if before.lp_start and after.lp_start:
+        found = fields.relocated(before.lp_start[0], after.lp_start[0])
+        if found:
+            landing = found
+        else:
+            fields.equal("lsda", old, new, before.lp_start[1], after.lp_start[1])
+            landing = Target(0, 0, 0)
+    if (before.types is None) != (after.types is None):
+        fields.differ("lsda", old, new, "a type table only in one of the two")
+        return
+    _check_sites(fields, before, after, function, landing)
+    _check_rest(fields, before, after, end, new_end)
+    fields.findings.count("exception table")
+
+
+def _check_sites(
+    fields: Fields, before: Header, after: Header, function: Target, landing: Target
+) -> None:
+    encoding = before.encodings[2]
+    a = Reader(fields.old, before.call_sites, before.actions)
+    b = Reader(fields.new, after.call_sites, after.actions)
+    count = 0
+    while not a.done and not b.done:
+        place, new_place = a.position, b.position
+        start, length, pad = (_encoded(a, encoding) for _ in range(3))
+        new_start, new_length, new_pad = (_encoded(b, encoding) for _ in range(3))
+        fields.equal("call-site", place, new_place, a.uleb(), b.uleb())
+        count += 1
+        expected = _relative(fields, function, start, START)
+        if expected != new_start:
+            _wrong(fields, place, new_place, "begins at", start, expected, new_start)
+            continue
+        stop = _relative(fields, function, start + length, END)
+        if length and (stop is None or new_start + new_length != stop):
+            _wrong(
+                fields, place, new_place, "ends at", start + length, stop, new_start + new_length
+            )
+        elif not length and new_length:
+            _wrong(fields, place, new_place, "has length", 0, 0, new_length)
+        moved = _relative(fields, landing, pad, START) if pad else 0
+        if moved != new_pad:
+            _wrong(fields, place, new_place, "has its landing pad at", pad, moved, new_pad)
+    if not (a.done and b.done):
+        fields.differ("call-site", a.position, b.position, "the number of call sites differs")
+    fields.findings.count("call site", count)
+
+
+def _relative(fields: Fields, base: Target, distance: int, side: str) -> int | None:
+    """A distance from `base` in IN, as it must be in OUT."""
+    if not base.section:
+        return distance
+    start = fields.move(base.section, base.old, START)
+    there = fields.move(base.section, base.old + distance, side)
+    return None if start is None or there is None else there - start
+
+
+def _wrong(
+    fields: Fields, place: int, new: int, what: str, old: int, expected: int | None, found: int
+) -> None:
+    moved = "nowhere" if expected is None else f"{expected:#x}"
+    fields.differ(
+        "call-site",
+        place,
+        new,
+        f"a call site {what} function+{old:#x} in IN, so {moved} in OUT, but {found:#x}",
+    )
+
+
+def _check_rest(fields: Fields, before: Header, after: Header, end: int, new_end: int) -> None:
+    """Action records and type table: equal. Padding before the type table: its own business."""
+    if before.types is None or after.types is None:
+        body = fields.old[before.actions : end].rstrip(b"\0")
+        new_body = fields.new[after.actions : new_end].rstrip(b"\0")
+        fields.equal("lsda", before.actions, after.actions, body, new_body)
+        return
+    # Actions grow up from the start, types down from TTBase; gas aligns TTBase to 4.
+    shift = after.types - before.types
+    old_places = [p for p in fields.old_relocations if before.actions <= p < before.types]
+    first_type = min(old_places, default=before.types)
+    new_first = first_type + shift
+    actions = fields.old[before.actions : first_type].rstrip(b"\0")
+    new_actions = fields.new[after.actions : new_first].rstrip(b"\0")
+    fields.equal("lsda", before.actions, after.actions, actions, new_actions)
+    fields.equal(
+        "lsda-types",
+        first_type,
+        new_first,
+        fields.old[first_type : before.types],
+        fields.new[new_first : after.types],
+    )
+    if first_type - before.actions < new_first - after.actions - 3:
+        fields.differ("lsda", before.actions, after.actions, "more padding than alignment needs")
+    if before.types % 4 == 0 and after.types % 4:
+        fields.differ("lsda", before.actions, after.actions, "the type table is not aligned")
+    for place in old_places:
+        fields.relocated(place, place + shift)
+    # Exception specifications (uleb128 lists) follow TTBase.
+    tail, new_tail = fields.old[before.types : end], fields.new[after.types : new_end]
+    fields.equal("lsda", before.types, after.types, tail.rstrip(b"\0"), new_tail.rstrip(b"\0"))
