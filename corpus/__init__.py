@@ -1,0 +1,1 @@
+"""Regression runs of nopfix over what compilers' own testers thought of."""

@@ -1,0 +1,267 @@
+"""One case of a regression run: what goes in, what comes out.
+
+A case is a pure function of its inputs (the source's content, the compiler and its version, the
+flags, the checks, nopfix itself), so it can run in any process on any machine that has the same
+tools, and need not run again while none of them changed: `key` is a digest of all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import signal
+import tempfile
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from corpus import debugger, execution, kept, oracle, slots, toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: The checks by name, in the order in which they run.
+CHECKS = ("oracle", "qemu", "verify", "slots", "gdb")
+
+#: A case that takes longer counts as crashed.
+TIMEOUT_SECONDS = 300
+
+
+class Case(NamedTuple):
+    """The inputs of a case.
+
+    `source` is the file, a ``.c``/``.C`` or a ready-made ``.o``; `name` and `corpus` are for the
+    reports.  `compiler` is "" for a ready-made object.  `flags` are the matrix's, `own` those that
+    the source itself asks for, put before them.  `folder`, where set, is the folder to
+    compile in (a kernel tree has relative include paths); `objects`, where set, the folder that
+    keeps what compilers made (corpus.kept): the result doesn't depend on it.
+    """
+
+    corpus: str
+    name: str
+    source: str
+    compiler: str
+    flags: tuple[str, ...]
+    checks: tuple[str, ...]
+    own: tuple[str, ...] = ()
+    folder: str = ""
+    objects: str = ""
+
+    def all_flags(self) -> tuple[str, ...]:
+        """Return what the compiler is given: the source's own flags, then the matrix's."""
+        return (*self.own, *self.flags)
+
+
+class Result(NamedTuple):
+    """What came out: one row of the results.
+
+    `verdict` is a word of corpus.oracle, or for what else is checked: "rewritten" (a ready-made
+    object without oracle that passed), "no-slot", "run-changed", "not-verified", "gdb-changed";
+    `behaviour` the word of corpus.execution when programs were run.  Sizes in bytes, times in
+    seconds.
+    """
+
+    key: str
+    corpus: str
+    source: str
+    compiler: str
+    version: str
+    flags: str
+    checks: str
+    nopfix: str
+    verdict: str
+    detail: str
+    behaviour: str
+    nops: int
+    size_before: int
+    size_after: int
+    compile_time: float
+    assemble_time: float
+    rewrite_time: float
+    total_time: float
+
+
+@functools.cache
+def nopfix_version() -> str:
+    """Return a digest of the rewriter's own sources: what "the same nopfix" means here."""
+    digest = hashlib.sha256()
+    top = Path(__file__).resolve().parent.parent
+    for package in ("rewriter", "dwarf"):
+        for file in sorted((top / package).glob("*.py")):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _content(source: str) -> str:
+    """Return a digest of a file; a file that many cases share is read once."""
+    status = Path(source).stat()
+    return _content_digest(source, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=50_000)
+def _content_digest(source: str, modified: int, size: int) -> str:
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+
+
+def key(case: Case) -> str:
+    """Return a digest of all the inputs of `case`.  Raises OSError for a source that isn't there,
+    ToolError for a compiler that isn't.
+    """
+    digest = hashlib.sha256(_content(case.source).encode())
+    version = toolchain.version(case.compiler) if case.compiler else ""
+    parts = (case.corpus, case.name, version, *case.all_flags(), "", *case.checks, nopfix_version())
+    digest.update("\0".join(parts).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:32]
+
+
+class _TooLong(BaseException):
+    """The case's time is up.  No Exception, so that no handler on the way takes it for a bug."""
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: int) -> Iterator[None]:
+    """Raise _TooLong in the block after `seconds`.
+
+    Only a process's main thread can be interrupted: a Dask worker, which runs cases in another
+    thread, has but the time limits of the tools.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: object) -> None:
+        raise _TooLong
+
+    previous = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+class _Outcome(NamedTuple):
+    """What the checks found, and the seconds that they took after the preparation."""
+
+    verdict: oracle.Verdict
+    behaviour: str = ""
+    seconds: float = 0.0
+
+
+def run(case: Case) -> Result:
+    """Run one case; never raises for what the case does, only for missing tools (ToolError)."""
+    with tempfile.TemporaryDirectory(prefix="nopfix-case-") as name:
+        try:
+            with _time_limit(TIMEOUT_SECONDS):
+                outcome = _run_in(case, Path(name))
+        except _TooLong:
+            outcome = _Outcome(oracle.Verdict("crashed", f"no end after {TIMEOUT_SECONDS} s"))
+        except toolchain.ToolError:
+            raise
+        except Exception:
+            detail = traceback.format_exc(limit=-4).strip()
+            outcome = _Outcome(oracle.Verdict("crashed", detail))
+    verdict = outcome.verdict
+    return Result(
+        key=key(case),
+        corpus=case.corpus,
+        source=case.name,
+        compiler=case.compiler,
+        version=toolchain.version(case.compiler) if case.compiler else "",
+        flags=" ".join(case.flags),
+        checks=",".join(case.checks),
+        nopfix=nopfix_version(),
+        verdict=verdict.verdict,
+        detail=verdict.detail.replace(name, "")[:4000],
+        behaviour=outcome.behaviour,
+        nops=verdict.nops,
+        size_before=verdict.size_before,
+        size_after=verdict.size_after,
+        compile_time=verdict.compile_time,
+        assemble_time=verdict.assemble_time,
+        rewrite_time=verdict.rewrite_time,
+        total_time=verdict.prepare_time + outcome.seconds,
+    )
+
+
+def _run_in(case: Case, folder: Path) -> _Outcome:
+    """Prepare the case and run its checks."""
+    if not case.compiler:
+        return _check(case, folder, lambda: _rewrite_object(Path(case.source), folder))
+    prepared = _prepared(case, folder)
+    return _check(case, folder, lambda: oracle.judge(prepared))
+
+
+def _check(case: Case, folder: Path, judge: Callable[[], oracle.Verdict]) -> _Outcome:
+    """Run the case's checks one after the other; the first one that fails gives the verdict."""
+    begun = time.perf_counter()
+    verdict, behaviour = judge(), ""
+    if verdict.verdict in oracle.GOOD | {"rewritten"}:
+        if "qemu" in case.checks and verdict.nops:
+            cxx = Path(case.source).suffix in toolchain.CXX_SUFFIXES
+            ran = execution.same_behaviour(folder / "plain.o", folder / "got.o", cxx=cxx)
+            behaviour = ran.verdict
+            if behaviour == "changed":
+                verdict = verdict._replace(verdict="run-changed", detail=ran.detail)
+            elif behaviour == "same" and "gdb" in case.checks:
+                verdict = _debugged(verdict, case, folder)
+        for name, check in (("verify", _verified), ("slots", _with_slots)):
+            if name in case.checks and verdict.verdict in oracle.GOOD | {"rewritten"}:
+                verdict = check(verdict, folder)
+    return _Outcome(verdict, behaviour, time.perf_counter() - begun)
+
+
+def _debugged(verdict: oracle.Verdict, case: Case, folder: Path) -> oracle.Verdict:
+    """Compare what gdb says of the programs that were linked to be run."""
+    source = Path(case.source).name
+    found = debugger.difference(folder / "before", folder / "after", source)
+    return verdict._replace(verdict="gdb-changed", detail=found) if found else verdict
+
+
+def _verified(verdict: oracle.Verdict, folder: Path) -> oracle.Verdict:
+    """Ask nopfix-verify for its second opinion."""
+    import verifier
+
+    report = verifier.verify(
+        (folder / "plain.o").read_bytes(), (folder / "got.o").read_bytes(), need_slots=True
+    )
+    if report.verified:
+        return verdict
+    detail = "\n".join(map(str, report.differences[:10]))
+    return verdict._replace(verdict="not-verified", detail=detail)
+
+
+def _with_slots(verdict: oracle.Verdict, folder: Path) -> oracle.Verdict:
+    """Count the calls without slot in objdump's output."""
+    lacking = slots.calls_without_slot(folder / "got.o")
+    if not lacking:
+        return verdict
+    places = [f"{c.section}+{c.offset:#x} in {c.function}: {c.callee}" for c in lacking]
+    return verdict._replace(verdict="no-slot", detail="\n".join(places))
+
+
+def _prepared(case: Case, folder: Path) -> oracle.Prepared:
+    """Prepare the case, or take what was kept of an earlier time."""
+    path = kept.place(case.objects, case) if case.objects else None
+    if path is not None and (found := kept.load(path, folder)) is not None:
+        return found
+    prepared = oracle.prepare(
+        Path(case.source), case.compiler, case.all_flags(), folder,
+        compile_in=Path(case.folder) if case.folder else None,
+    )  # fmt: skip
+    if path is not None:
+        kept.save(path, prepared)
+    return prepared
+
+
+def _rewrite_object(source: Path, folder: Path) -> oracle.Verdict:
+    """Rewrite a ready-made object: there is no assembly, so nothing to compare with."""
+    data = source.read_bytes()
+    plain = folder / "plain.o"
+    plain.write_bytes(data)
+    base = oracle.Verdict("", size_before=len(data), nops=len(slots.calls_without_slot(plain)))
+    return oracle.judge(oracle.Prepared(base, plain, plain), compare_with_want=False)

@@ -1,0 +1,357 @@
+"""Tables and charts of a run, as text and as one HTML file that opens offline.
+
+The HTML has no script and no reference to anything outside itself: the charts are inline SVG.
+"""
+
+from __future__ import annotations
+
+import datetime
+import html
+import math
+import re
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from corpus import baseline
+
+if TYPE_CHECKING:
+    from corpus.case import Result
+
+_GOOD = ("equal", "unchanged", "rewritten")
+_WRONG = ("differs", "crashed", "no-slot", "run-changed", "not-verified", "gdb-changed",
+          "assemble-failed", "unjudged")  # fmt: skip
+_COLUMNS = ("cases", "to fix", "equal", "unchanged", "refused", "expected", "wrong", "no compile")
+
+
+class Row(NamedTuple):
+    """One line of the table: where, and counts in the order of the columns.
+
+    `to_fix` counts the cases with a call to fix; `expected` the refusals that the baseline lists
+    (they are not in `refused`); `wrong` everything else that is not good.
+    """
+
+    corpus: str
+    compiler: str
+    flags: str
+    cases: int
+    to_fix: int
+    equal: int
+    unchanged: int
+    refused: int
+    expected: int
+    wrong: int
+    no_compile: int
+    nops: int
+    compile_time: float
+    assemble_time: float
+    rewrite_time: float
+    total_time: float
+
+
+def rows(results: list[Result]) -> list[Row]:
+    """Count the results by corpus, compiler and flags."""
+    groups: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
+    for result in results:
+        groups[result.corpus, result.compiler, _options(result.flags)].append(result)
+    return [_row(*key, group) for key, group in sorted(groups.items())]
+
+
+def _options(flags: str) -> str:
+    """Drop a source's own flags (a kernel file has dozens): keep what tells the runs apart."""
+    words = flags.split()
+    return flags if len(words) <= 8 else f"{' '.join(words[:3])} ... {' '.join(words[-3:])}"
+
+
+def _expected(result: Result) -> bool:
+    return result.verdict == "refused" and bool(
+        baseline.reason(result.source, result.compiler, result.flags, result.detail)
+    )
+
+
+def _row(corpus: str, compiler: str, flags: str, group: list[Result]) -> Row:
+    counts = Counter(result.verdict for result in group)
+    expected = sum(_expected(result) for result in group)
+    compiled = [result for result in group if result.verdict != "compile-failed"]
+    good = counts["equal"] + counts["rewritten"]
+    return Row(
+        corpus, compiler, flags, len(group), sum(result.nops > 0 for result in compiled),
+        good, counts["unchanged"], counts["refused"] - expected, expected,
+        len(compiled) - good - counts["unchanged"] - counts["refused"],
+        counts["compile-failed"], sum(result.nops for result in compiled),
+        sum(result.compile_time for result in compiled),
+        sum(result.assemble_time for result in compiled),
+        sum(result.rewrite_time for result in compiled),
+        sum(result.total_time for result in compiled),
+    )  # fmt: skip
+
+
+def total(counted: list[Row]) -> Row:
+    """Add up rows."""
+    sums = [sum(column) for column in zip(*(row[3:] for row in counted), strict=True)]
+    return Row("all", "", "", *sums) if counted else Row("all", "", "", *([0] * 9), *([0.0] * 4))
+
+
+def _cost(row: Row) -> str:
+    base = row.compile_time + row.assemble_time
+    return f"{row.total_time / base:.2f}" if base else ""
+
+
+_PLACE = re.compile(r"^(?:\S+: )?\S+\+0x[0-9a-f]+(?: \(in [^)]*\))?: ")
+
+
+def reasons(results: list[Result], verdicts: tuple[str, ...]) -> list[tuple[str, int, str]]:
+    """Return the reasons of the given verdicts, most frequent first: (reason, count, an example).
+
+    Places and numbers are left out, so that the same reason at two places is one.
+    """
+    counts: Counter[str] = Counter()
+    example: dict[str, str] = {}
+    for result in results:
+        if result.verdict in verdicts:
+            lines = result.detail.splitlines() or [""]
+            line = lines[-1] if result.verdict == "crashed" else lines[0]
+            reason = re.sub(r"0x[0-9a-f]+|\b\d+\b", "N", _PLACE.sub("", line))
+            reason = f"{result.verdict}: {reason}"[:240]
+            counts[reason] += 1
+            example.setdefault(reason, f"{result.source} ({result.compiler} {result.flags})")
+    return [(reason, count, example[reason]) for reason, count in counts.most_common()]
+
+
+def versions(results: list[Result]) -> list[str]:
+    """Return the compilers' versions and nopfix's own that occur."""
+    return sorted({result.version for result in results if result.version}) + [
+        f"nopfix sources {name}" for name in sorted({result.nopfix for result in results})
+    ]
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def as_text(results: list[Result]) -> str:
+    """Write the report for a terminal."""
+    if not results:
+        return "no results"
+    counted = rows(results)
+    header = ("corpus", "compiler", "flags", *_COLUMNS, "nops", "cost")
+    body = [_cells(row) for row in [*counted, total(counted)]]
+    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i < 3 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in [header, *body]
+    ]
+    lines += ["", *versions(results)]
+    lines += _reason_lines("refusals", reasons(results, ("refused",)))
+    lines += _reason_lines("wrong", reasons(results, _WRONG))
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (*map(str, row[:11]), str(row.nops), _cost(row))
+
+
+def _reason_lines(title: str, found: list[tuple[str, int, str]]) -> list[str]:
+    lines = ["", f"{title}, most frequent first:"] if found else []
+    return lines + [f"{count:7} {reason}\n        e.g. {where}" for reason, count, where in found]
+
+
+# -- HTML -----------------------------------------------------------------------------------------
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --soft: #667; --line: #d7dbe0; --paper: #fff;
+  --good: #1a7f4b; --bad: #c0362c; --mark: #2f6fb3; --band: #f4f6f8; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e3e6ea; --soft: #99a; --line: #3a4048;
+  --paper: #15181c; --good: #54c08a; --bad: #f08078; --mark: #79b0ea; --band: #1d2126; } }
+body { font: 14px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
+p.note, figcaption { color: var(--soft); } .wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--line);
+  white-space: nowrap; }
+th { position: sticky; top: 0; background: var(--paper); font-weight: 600; }
+.left { text-align: left; } td.long { white-space: normal; overflow-wrap: anywhere; }
+tr:nth-child(even) td { background: var(--band); }
+tr.sum td { font-weight: 600; border-top: 2px solid var(--ink); }
+.good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
+figure { margin: 1rem 0; } svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
+svg .axis { stroke: var(--line); } svg .dot { fill: var(--mark); fill-opacity: .35; }
+svg .bar { fill: var(--mark); } svg .same { stroke: var(--soft); stroke-dasharray: 4 3; }
+.charts { display: flex; flex-wrap: wrap; gap: 2rem; }
+"""
+
+
+def as_html(results: list[Result]) -> str:
+    """Write the report as one self-contained HTML document."""
+    counted = rows(results)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
+        f"<title>nopfix regression run</title><style>{_STYLE}</style></head><body>",
+        "<h1>nopfix regression run</h1>",
+        f"<p class='note'>{now}. {_escape('; '.join(versions(results)))}</p>",
+        f"<p>{_summary(total(counted))}</p>",
+        "<h2>By corpus, compiler and flags</h2><div class='wide'>" + _table(counted) + "</div>",
+        _reason_table("Refusals", reasons(results, ("refused",))),
+        _reason_table(
+            "Wrong",
+            reasons(
+                results, tuple({r.verdict for r in results} - {*_GOOD, "refused", "compile-failed"})
+            ),
+        ),
+        "<h2>Time and size</h2><div class='charts'>",
+        _scatter([r for r in results if r.verdict == "equal" and r.assemble_time]),
+        _histogram([r for r in results if r.verdict == "equal" and r.size_before]),
+        "</div></body></html>",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _escape(text: str) -> str:
+    return html.escape(text)
+
+
+def _summary(row: Row) -> str:
+    compiled = row.cases - row.no_compile
+    verdict = (
+        "<span class='good'>nothing wrong</span>"
+        if not row.wrong and not row.refused
+        else f"<span class='bad'>{row.wrong} wrong, {row.refused} refused unexpectedly</span>"
+    )
+    return (
+        f"{compiled:,} objects, {row.to_fix:,} of them with a call to fix, {row.nops:,} nops "
+        f"inserted: {verdict}; {row.expected:,} refused as expected."
+    )
+
+
+def _table(counted: list[Row]) -> str:
+    head = "".join(
+        f"<th class='{'left' if i < 3 else ''}'>{name}</th>"
+        for i, name in enumerate(("corpus", "compiler", "flags", *_COLUMNS, "nops", "cost"))
+    )
+    body = "".join(_table_row(row) for row in counted)
+    sum_row = _table_row(total(counted), "sum")
+    note = (
+        "<p class='note'>cost: the whole case against compiling and assembling alone. "
+        "equal: every section, relocation and symbol as the assembler makes it. "
+        "no compile: the compiler refused the source.</p>"
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}{sum_row}</tbody></table>{note}"
+
+
+def _table_row(row: Row, kind: str = "") -> str:
+    cells = []
+    for i, cell in enumerate(_cells(row)):
+        style = "left" if i < 3 else ""
+        if i in (7, 9) and cell != "0":
+            style = "bad"
+        cells.append(f"<td class='{style}'>{_escape(cell)}</td>")
+    return f"<tr class='{kind}'>{''.join(cells)}</tr>"
+
+
+def _reason_table(title: str, found: list[tuple[str, int, str]]) -> str:
+    if not found:
+        return f"<h2>{title}</h2><p>None.</p>"
+    lines = "".join(
+        f"<tr><td>{count}</td><td class='left long'>{_escape(reason)}</td>"
+        f"<td class='left long'>{_escape(where)}</td></tr>"
+        for reason, count, where in found[:100]
+    )
+    return (
+        f"<h2>{title}, most frequent first</h2><table><thead><tr><th>cases</th>"
+        f"<th class='left'>reason</th><th class='left'>for example</th></tr></thead>"
+        f"<tbody>{lines}</tbody></table>"
+    )
+
+
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 520, 360, 52, 40
+#: More points than this make the file big without showing more.
+_MOST_POINTS = 6000
+
+
+def _scatter(results: list[Result]) -> str:
+    """Draw nopfix's time against the assembler's, both logarithmic, one point per object."""
+    if not results:
+        return ""
+    step = max(1, math.ceil(len(results) / _MOST_POINTS))
+    points = [(1e3 * r.assemble_time, 1e3 * r.rewrite_time) for r in results[::step]]
+    low = max(0.1, min(min(point) for point in points))
+    high = max(max(point) for point in points)
+    bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    span = max(1, top - bottom)
+    width, height = _WIDTH - _LEFT - 24, _HEIGHT - _BOTTOM - 12
+    first, last = 10.0**bottom, 10.0**top
+
+    def x(value: float) -> float:
+        return _LEFT + width * (math.log10(max(value, first)) - bottom) / span
+
+    def y(value: float) -> float:
+        return 12 + height - height * (math.log10(max(value, first)) - bottom) / span
+
+    drawn: list[str] = []
+    for power in range(bottom, top + 1):
+        tick = 10.0**power
+        drawn.append(
+            f"<line class='axis' x1='{x(tick):.0f}' y1='12' x2='{x(tick):.0f}' y2='{12 + height}'/>"
+            f"<line class='axis' x1='{_LEFT}' y1='{y(tick):.0f}' x2='{_LEFT + width}' "
+            f"y2='{y(tick):.0f}'/>"
+            f"<text x='{x(tick):.0f}' y='{height + 28}' text-anchor='middle'>{tick:g}</text>"
+            f"<text x='{_LEFT - 6}' y='{y(tick) + 4:.0f}' text-anchor='end'>{tick:g}</text>"
+        )
+    drawn.append(
+        f"<line class='same' x1='{x(first):.0f}' y1='{y(first):.0f}' x2='{x(last):.0f}' "
+        f"y2='{y(last):.0f}'/>"
+    )
+    drawn.extend(f"<circle class='dot' cx='{x(a):.1f}' cy='{y(b):.1f}' r='2'/>" for a, b in points)
+    drawn.append(
+        f"<text x='{_LEFT + width / 2}' y='{_HEIGHT - 2}' text-anchor='middle'>assembler, ms</text>"
+    )
+    drawn.append(
+        f"<text x='12' y='{height / 2}' transform='rotate(-90 12 {height / 2})'>nopfix, ms</text>"
+    )
+    caption = "nopfix (in process) against the assembler, one point per object; dashed: as fast."
+    return _figure(drawn, caption)
+
+
+_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2, 3, 5, 10)
+
+
+def _histogram(results: list[Result]) -> str:
+    """Draw how much objects grew, in percent of their size."""
+    if not results:
+        return ""
+    growth = [100 * (r.size_after - r.size_before) / r.size_before for r in results]
+    counts = [0] * (len(_BUCKETS) + 1)
+    for value in growth:
+        counts[sum(value >= limit for limit in _BUCKETS)] += 1
+    width, height = _WIDTH - _LEFT - 24, _HEIGHT - _BOTTOM - 24
+    each = width / len(counts)
+    highest = max(counts)
+    names = [f"<{_BUCKETS[0]}", *(f"{limit:g}" for limit in _BUCKETS)]
+    drawn = []
+    for i, (count, name) in enumerate(zip(counts, names, strict=True)):
+        tall = height * count / highest
+        left = _LEFT + i * each
+        drawn.append(
+            f"<rect class='bar' x='{left + 2:.1f}' y='{24 + height - tall:.1f}' "
+            f"width='{each - 4:.1f}' height='{tall:.1f}'/>"
+            f"<text x='{left + each / 2:.1f}' y='{height + 40}' text-anchor='middle'>{name}</text>"
+            f"<text x='{left + each / 2:.1f}' y='{20 + height - tall:.1f}' "
+            f"text-anchor='middle'>{count or ''}</text>"
+        )
+    drawn.append(
+        f"<text x='{_LEFT + width / 2}' y='{_HEIGHT - 2}' text-anchor='middle'>"
+        "growth of the file, percent (from)</text>"
+    )
+    middle = sorted(growth)[len(growth) // 2]
+    return _figure(drawn, f"How much rewritten objects grew; the median is {middle:.1f} %.")
+
+
+def _figure(drawn: list[str], caption: str) -> str:
+    return (
+        f"<figure><svg width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}' "
+        f"role='img'>{''.join(drawn)}</svg><figcaption>{caption}</figcaption></figure>"
+    )

@@ -1,0 +1,110 @@
+"""Results are kept, compared and reported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from corpus import baseline, changes, command, report, store
+from corpus.case import Result
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def result(source: str = "a.c", verdict: str = "equal", **more: object) -> Result:
+    base = Result(
+        key=f"{source}-{verdict}", corpus="c", source=source, compiler="gcc-12", version="12.2",
+        flags="-O2", checks="oracle", nopfix="n1", verdict=verdict, detail="", behaviour="", nops=2,
+        size_before=1000, size_after=1016, compile_time=0.1, assemble_time=0.01, rewrite_time=0.02,
+        total_time=0.15,
+    )  # fmt: skip
+    return base._replace(**more)  # type: ignore[arg-type]
+
+
+def test_results_come_back_as_they_were_stored(tmp_path: Path) -> None:
+    one = result(detail="line\nline")
+    with store.opened(tmp_path / "r.db") as results:
+        results.add([one])
+    with store.opened(tmp_path / "r.db") as results:
+        assert results.results() == [one]
+        assert results.keys() == {one.key}
+
+
+def test_the_newest_result_of_a_case_counts(tmp_path: Path) -> None:
+    with store.opened(tmp_path / "r.db") as results:
+        results.add([result(verdict="differs", nopfix="n1")])
+        results.add([result(verdict="equal", nopfix="n2")])
+        assert [one.verdict for one in results.results()] == ["equal"]
+        assert [one.verdict for one in results.results("n1")] == ["differs"]
+
+
+def test_a_verdict_that_got_worse_is_worse() -> None:
+    old = [result("a.c"), result("b.c", "refused"), result("c.c", "differs")]
+    new = [result("a.c", "refused"), result("b.c", "differs"), result("c.c")]
+    found = changes.compare(old, new)
+    assert [one.new.source for one in found.worse] == ["a.c", "b.c"]
+    assert [one.new.source for one in found.better] == ["c.c"]
+
+
+def test_a_case_that_takes_much_longer_is_slower_but_not_worse() -> None:
+    found = changes.compare([result()], [result(rewrite_time=0.2)])
+    assert [one.new.source for one in found.slower] == ["a.c"]
+    assert found.worse == []
+
+
+def test_compare_exits_with_1_only_when_something_got_worse(tmp_path: Path) -> None:
+    names = {}
+    for name, verdict in (("good", "equal"), ("bad", "differs")):
+        names[name] = str(tmp_path / f"{name}.db")
+        with store.opened(tmp_path / f"{name}.db") as results:
+            results.add([result(verdict=verdict)])
+    assert command.main(["compare", names["good"], names["good"]]) == 0
+    assert command.main(["compare", names["bad"], names["good"]]) == 0
+    assert command.main(["compare", names["good"], names["bad"]]) == 1
+
+
+def test_a_refusal_outside_the_baseline_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = baseline.Expected("known-*.c", "*", "*", "numbers", "because")
+    monkeypatch.setattr(baseline, "expected", lambda: (entry,))
+    refused = {"verdict": "refused", "detail": "f.o: .data+0x0: numbers without relocation"}
+    assert not command.failed(result("known-1.c", **refused))
+    assert command.failed(result("other.c", **refused))
+    assert command.failed(result("known-1.c", verdict="refused", detail="something else"))
+    assert command.failed(result("known-1.c", verdict="differs", detail="numbers"))
+
+
+def test_each_expected_refusal_says_why() -> None:
+    for entry in baseline.expected():
+        assert entry.source
+        assert entry.found
+        assert len(entry.reason) > 20
+
+
+def test_the_report_counts_each_case_once() -> None:
+    results = [result("a.c"), result("b.c", "unchanged", nops=0), result("c.c", "differs"),
+               result("d.c", "compile-failed"), result("e.c", "refused", detail="why")]  # fmt: skip
+    (row,) = report.rows(results)
+    assert (row.cases, row.equal, row.unchanged, row.refused, row.wrong, row.no_compile) == (
+        5, 1, 1, 1, 1, 1,
+    )  # fmt: skip
+
+
+def test_equal_reasons_at_different_places_are_one() -> None:
+    results = [
+        result("a.c", "refused", detail="f.o: .text+0x10 (in f): bctr at 0x10 not understood"),
+        result("b.c", "refused", detail="g.o: .text.g+0x24: bctr at 0x24 not understood"),
+    ]
+    assert [(r, n) for r, n, _ in report.reasons(results, ("refused",))] == [
+        ("refused: bctr at N not understood", 2)
+    ]
+
+
+def test_the_html_report_needs_nothing_from_outside() -> None:
+    page = report.as_html([result(f"{i}.c", rewrite_time=i / 100 + 0.001) for i in range(40)])
+    assert "src=" not in page
+    assert "href=" not in page
+    assert "url(" not in page
+    assert "<script" not in page
+    assert page.count("<circle") == 40

@@ -1,0 +1,98 @@
+"""The oracle itself, without a rewriter: what it takes for the truth must be sound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from corpus import compare, execution, oracle, slots, toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+SOURCE = """
+#include <stdio.h>
+int table[] = {3, 1, 4, 1, 5, 9, 2, 6};
+static __attribute__((noinline)) int square(int x) { return x * x - table[x & 7]; }
+__attribute__((noinline)) int pick(int x, const int *p) {
+    int sum = 0;
+    for (int i = 0; i < x; i++) {
+        switch (p[i]) {
+        case 1: sum += square(i); break;
+        case 2: sum -= square(sum & 63); break;
+        case 3: sum ^= square(3); break;
+        case 4: sum = square(sum & 31) + 1; break;
+        case 5: sum += p[0]; break;
+        case 6: sum *= square(7); break;
+        case 9: sum = 1;
+        }
+    }
+    return sum;
+}
+int main(void) {
+    printf("%d %d\\n", pick(8, table), square(12));
+    return 0;
+}
+"""
+CASES = [
+    ("gcc-12", "-O2"),
+    ("gcc-12", "-O2 -g"),
+    ("gcc-12", "-O3 -g -gdwarf-4 -mcmodel=large -mno-relative-jumptables"),
+    ("gcc-12", "-Os -mtraceback=full"),
+    ("gcc-12", "-O2 -mtraceback=no"),
+    ("gcc-11", "-O2 -g"),
+    ("clang-19", "-O2"),
+    ("clang-19", "-O2 -g"),
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=" ".join)
+def prepared(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    need_compiler: Callable[[str], None],
+) -> oracle.Prepared:
+    compiler, flags = request.param
+    need_compiler(compiler)
+    folder = tmp_path_factory.mktemp("oracle")
+    source = folder / "program.c"
+    source.write_text(SOURCE)
+    made = oracle.prepare(source, compiler, tuple(flags.split()), folder)
+    assert made.verdict.verdict == "", made.verdict.detail
+    return made
+
+
+def test_every_local_call_gets_its_slot(prepared: oracle.Prepared) -> None:
+    assert len(slots.calls_without_slot(prepared.plain)) == prepared.verdict.nops > 0
+    assert slots.calls_without_slot(prepared.want) == []
+
+
+def test_the_wanted_object_is_the_plain_one_plus_nops(prepared: oracle.Prepared) -> None:
+    def code_size(path: Path) -> int:
+        return sum(s.size for s in compare.read(path.read_bytes()).sections if s.flags & 4)
+
+    grown = code_size(prepared.want) - code_size(prepared.plain)
+    assert grown >= 4 * prepared.verdict.nops - 60
+    assert compare.differences(prepared.plain.read_bytes(), prepared.want.read_bytes())
+
+
+def test_the_wanted_object_runs_as_the_plain_one(prepared: oracle.Prepared) -> None:
+    ran = execution.same_behaviour(prepared.plain, prepared.want)
+    assert ran.verdict == "same", ran.detail
+
+
+def test_the_assembler_is_deterministic(tmp_path: Path) -> None:
+    source = tmp_path / "program.c"
+    source.write_text(SOURCE)
+    made = [
+        oracle.prepare(source, "gcc-12", ("-O2", "-g"), tmp_path).want.read_bytes()
+        for _ in range(2)
+    ]
+    assert made[0] == made[1]
+
+
+def test_tools_that_are_missing_are_named() -> None:
+    with pytest.raises(toolchain.ToolError, match="gcc-99"):
+        toolchain.compiler("gcc-99")

@@ -1,0 +1,295 @@
+"""Functions around the reach of a conditional branch (32 KiB), against the assembler.
+
+gas doesn't relax conditional branches: given the compiler's text plus nops it refuses what no
+longer reaches.  So it gets the expanded form in the text, for just the branches that it complains
+of, until it complains no more; what it then writes, rows of the line table, call frame information
+and ranges included, is what the rewriter has to write.
+
+The filler's size is a symbol that the assembler is given, and every size is tried from the largest
+that the untouched text allows downwards, so all cases around the limit come up.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+import rewriter
+from corpus import compare, execution, oracle, slots, toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_HEAD = """
+#include <stdio.h>
+static int depth;
+static __attribute__((noinline)) long leaf(long v) { depth++; return v * 3 + depth; }
+#define FILL asm volatile(".rept FILL\\n\\taddi 9,9,1\\n\\t.endr" ::: "9")
+"""
+_MAIN = """
+int main(void) {
+    for (long x = 0; x < 5; x++) printf("%ld ", work(x));
+    printf("%d\\n", depth);
+    return 0;
+}
+"""
+FORWARD = """
+__attribute__((noinline)) long work(long x) {
+    if (__builtin_expect(x & 1, 1)) { x = leaf(x) + 1; FILL; x += leaf(x) ^ leaf(x + 2); }
+    return leaf(x) - x;
+}
+"""
+BACKWARD = """
+__attribute__((noinline)) long work(long x) {
+    long n = x & 3;
+    do { x += leaf(n); FILL; x ^= leaf(x & 7); } while (n-- > 0);
+    return x;
+}
+"""
+# The first branch reaches as long as the second one, which lies inside its span and leads further,
+# doesn't grow.
+CHAIN = """
+__attribute__((noinline)) long work(long x) {
+    asm goto("cmpdi %0,1\\n\\tbeq- %l[one]" : : "r"(x) : "cr0" : one);
+    asm goto("cmpdi 6,%0,2\\n\\tbeq 6,%l[two]" : : "r"(x) : "cr6" : two);
+    asm goto("cmpdi 7,%0,3\\n\\tbne+ 7,%l[three]" : : "r"(x) : "cr7" : three);
+    x = leaf(x); FILL; x += leaf(x);
+one:
+    asm volatile("addi %0,%0,7\\n\\taddi 9,9,1\\n\\taddi 9,9,1\\n\\taddi 9,9,1"
+        : "+r"(x) : : "9");
+two:
+    asm volatile("addi %0,%0,9\\n\\taddi 9,9,1\\n\\taddi 9,9,1\\n\\taddi 9,9,1"
+        : "+r"(x) : : "9");
+three:
+    return leaf(x) + 1;
+}
+"""
+SHAPES = {"forward": FORWARD, "backward": BACKWARD, "chain": CHAIN}
+
+_TOO_FAR = re.compile(r"want\.s:(\d+): Error: operand out of range")
+_CONDITIONAL = re.compile(r"^(\s*)b(eq|ne|lt|ge|gt|le|so|ns|dnz|dz)([+-]?)\s+(?:(\w+),\s*)?(\S+)")
+_OPPOSITE = {
+    "eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "so": "ns", "ns": "so",
+    "dnz": "dz", "dz": "dnz", "+": "-", "-": "+", "": "",
+}  # fmt: skip
+
+
+class Expanded(NamedTuple):
+    """A case whose text reaches everywhere: how many branches grew, in how many rounds."""
+
+    prepared: oracle.Prepared
+    branches: int
+    rounds: int
+
+
+def _expand(line: str) -> str:
+    """A conditional branch as its inverse over a ``b``."""
+    found = _CONDITIONAL.match(line)
+    assert found, line
+    indent, condition, hint, field, target = found.groups()
+    inverse = f"b{_OPPOSITE[condition]}{_OPPOSITE[hint]} {field + ',' if field else ''}.+8"
+    return f"{indent}{inverse}\n{indent}b {target}"
+
+
+def prepare(source: Path, flags: tuple[str, ...], folder: Path) -> Expanded | None:
+    """Both objects; None when a branch doesn't reach even in the untouched text."""
+    made = oracle.prepare(source, "gcc-12", flags, folder)
+    if made.verdict.verdict == "compile-failed":
+        assert "operand out of range" in made.verdict.detail, made.verdict.detail
+        return None
+    errors = made.verdict.detail
+    text = folder / "want.s"
+    command = [*toolchain.assembler("gcc-12", flags), "-o", str(made.want), str(text)]
+    branches = rounds = 0
+    while errors:
+        # Line numbers are those of the text before this round's expansions.
+        far = {int(number) for number in _TOO_FAR.findall(errors)}
+        assert far, errors
+        lines = text.read_text().split("\n")
+        changed = [_expand(line) if n in far else line for n, line in enumerate(lines, 1)]
+        text.write_text("\n".join(changed))
+        branches, rounds = branches + len(far), rounds + 1
+        errors = toolchain.run(command, cwd=folder).errors
+    verdict = made.verdict._replace(verdict="", detail="")
+    return Expanded(made._replace(verdict=verdict), branches, rounds)
+
+
+def _around_the_limit(
+    source: Path, options: tuple[str, ...], folder: Path, count: int
+) -> Iterator[tuple[int, Expanded]]:
+    """The ``count`` largest fillers with which the untouched text still assembles."""
+    size = 0x8000 // 4
+    while count:
+        made = prepare(source, (*options, f"-Wa,--defsym,FILL={size}"), folder)
+        if made is not None:
+            count -= 1
+            yield size, made
+        size -= 1
+
+
+@pytest.mark.parametrize(
+    ("shape", "flags"),
+    [
+        ("forward", "-O2"),
+        ("forward", "-O2 -g"),
+        ("backward", "-O2 -g -gdwarf-5 -gno-as-loc-support"),
+        ("backward", "-Os"),
+        ("chain", "-O1 -g"),
+        ("chain", "-O2 -g -gdwarf-4 -ffunction-sections"),
+    ],
+)
+def test_functions_around_the_limit_equal_the_assemblers(
+    shape: str, flags: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler("gcc-12")
+    source = tmp_path / "far.c"
+    source.write_text(_HEAD + SHAPES[shape] + _MAIN)
+    grown, ran, caused = set(), set(), 0
+    for size, made in _around_the_limit(source, tuple(flags.split()), tmp_path, 10):
+        verdict = oracle.judge(made.prepared)
+        assert verdict.verdict == "equal", f"FILL={size}: {verdict.detail}"
+        assert not slots.calls_without_slot(tmp_path / "got.o")
+        caused += made.rounds > 1
+        grown.add(made.branches)
+        if made.branches not in ran:
+            ran.add(made.branches)
+            seen = execution.same_behaviour(tmp_path / "plain.o", tmp_path / "got.o")
+            assert seen.verdict == "same", f"FILL={size}: {seen.detail}"
+    assert 0 in grown, "no function just inside the limit"
+    assert max(grown) >= 1, "no function just outside the limit"
+    if shape == "chain":
+        assert caused, "no expansion caused another one"
+
+
+# Every kind of branch, with what gas is to be given once it no longer reaches.  CTR and condition
+# together can't be inverted: those go to a branch of their own.
+_FORMS = [
+    ("beq 5,{far}", "bne 5,.+8; b {far}"),
+    ("bso {far}", "bns .+8; b {far}"),
+    ("ble+ 3,{far}", "bgt- 3,.+8; b {far}"),
+    ("bge- {far}", "blt+ .+8; b {far}"),
+    ("bdnz {far}", "bdz .+8; b {far}"),
+    ("bdz- {far}", "bdnz+ .+8; b {far}"),
+    ("bdnz+ {far}", "bdz- .+8; b {far}"),
+    ("bdnzt 4*cr1+eq,{far}", "bdnzt 4*cr1+eq,.+8; b .+8; b {far}"),
+    ("bdzf lt,{far}", "bdzf lt,.+8; b .+8; b {far}"),
+    ("bc 20,0,{far}", "bc 20,0,.+8; b .+8; b {far}"),
+]
+_ASSEMBLY = """
+    .abiversion 2
+    .text
+    .type f, @function
+f:
+    .cfi_startproc
+    mflr 0
+    stdu 1,-32(1)
+    .cfi_def_cfa_offset 32
+    {branch}
+    bl g
+{slot}
+    .rept {fill}
+    addi 9,9,1
+    .endr
+.Lfar:
+    addi 1,1,32
+    .cfi_def_cfa_offset 0
+    blr
+    .cfi_endproc
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+"""
+# The branch, the call and the filler: the largest displacement is 0x7ffc.
+_FILL = 0x7FFC // 4 - 2
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["just inside", "just outside"])
+@pytest.mark.parametrize(("branch", "grown"), _FORMS, ids=[form.split()[0] for form, _ in _FORMS])
+def test_every_form_grows_as_written_by_hand(
+    branch: str, grown: str, far: bool, assemble: Callable[..., bytes]
+) -> None:
+    fill = _FILL if far else _FILL - 1
+    short = branch.format(far=".Lfar")
+    plain = assemble(_ASSEMBLY.format(branch=short, slot="", fill=fill))
+    wanted = grown.format(far=".Lfar") if far else short
+    want = assemble(_ASSEMBLY.format(branch=wanted, slot="    nop", fill=fill))
+    got = rewriter.rewrite(plain)
+    assert compare.differences(got.data, want) == []
+    assert len(got.report.expanded) == far
+
+
+def test_a_conditional_call_out_of_reach_is_refused_and_one_that_reaches_is_not(
+    assemble: Callable[..., bytes],
+) -> None:
+    inside = _ASSEMBLY.format(branch="beql .Lfar", slot="", fill=_FILL - 1)
+    rewriter.rewrite(assemble(inside))
+    outside = _ASSEMBLY.format(branch="beql .Lfar", slot="", fill=_FILL)
+    with pytest.raises(rewriter.Refusal, match="conditional call"):
+        rewriter.rewrite(assemble(outside))
+
+
+_RELOCATED = """
+    .abiversion 2
+    .text
+    .globl main
+    .type main, @function
+main:
+    mflr 0
+    std 0,16(1)
+    stdu 1,-32(1)
+    bl g
+{slot}
+    bl h
+{slot}
+    addi 1,1,32
+    ld 0,16(1)
+    mtlr 0
+    blr
+    .size main, .-main
+    .globl h
+    .type h, @function
+h:  cmpdi 3,7
+    beq+ target
+    blr
+    .size h, .-h
+    .type k, @function
+k:  b h
+    bl g
+{slot}
+    .rept {fill}
+    addi 9,9,1
+    .endr
+    .size k, .-k
+    .globl target
+    .type target, @function
+target:
+    li 3,0
+    blr
+    .size target, .-target
+    .type g, @function
+g:  li 3,7
+    blr
+    .size g, .-g
+"""
+
+
+@pytest.mark.parametrize("fill", [100, 0x7FFC // 4 - 4], ids=["near", "pushed out of reach"])
+def test_a_relocated_branch_is_left_to_the_linker(
+    fill: int, assemble: Callable[..., bytes], tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    """R_PPC64_REL14_BRTAKEN: ld goes through a stub of its own where the branch doesn't reach, so
+    nothing may grow here, just as with gas.
+    """
+    need_compiler("gcc-12")
+    plain = assemble(_RELOCATED.format(slot="", fill=fill))
+    want = assemble(_RELOCATED.format(slot="    nop", fill=fill))
+    got = rewriter.rewrite(plain)
+    assert compare.differences(got.data, want) == []
+    assert got.report.expanded == []
+    (tmp_path / "plain.o").write_bytes(plain)
+    (tmp_path / "got.o").write_bytes(got.data)
+    assert execution.same_behaviour(tmp_path / "plain.o", tmp_path / "got.o").verdict == "same"
