@@ -1,0 +1,423 @@
+"""A real kernel, built through the compiler wrapper, booted and patched while it runs.
+
+    python tests/kernel/kernel_test.py [--work DIR] [--jobs N] [--verify N] [STEP ...]
+
+Steps, in order, each of them only done again when asked for by name:
+
+plain       Debian's linux-source, configured as below, built with the compiler as it is
+nopfix      the same through nopfix-toolchain's folder, in a folder of the same name
+objects     every C object: a call without slot fails; nopfix-verify compares it with the plain one
+overhead    compile a sample of files alternately with and without the wrapper; CPU time of both
+boot        vmlinux of both builds: init loads the livepatch sample, which patches /proc/cmdline
+mission     a livepatch that calls a function which was static: the module loader has to refuse it
+            as the compiler made it, and to load it with slots; r2 has to be intact after the call
+
+Needs linux-source-6.1, bc, bison, flex, the cross compiler and qemu-system-ppc64; what is missing
+is installed with apt when run as root.  Takes about 20 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import random
+import re
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+PREFIX = "powerpc64le-linux-gnu-"
+PACKAGES = {
+    "bc": "bc",
+    "bison": "bison",
+    "flex": "flex",
+    "make": "make",
+    PREFIX + "gcc": "gcc-powerpc64le-linux-gnu",
+    PREFIX + "objcopy": "binutils-powerpc64le-linux-gnu",
+    "qemu-system-ppc64": "qemu-system-ppc",
+}
+SOURCE = Path("/usr/src/linux-source-6.1.tar.xz")
+
+CONFIG = """
+64BIT PPC64 PPC_BOOK3S_64 CPU_LITTLE_ENDIAN PPC_PSERIES SMP PPC_FPU ALTIVEC VSX
+PPC_OF_BOOT_TRAMPOLINE MODULES MODULE_UNLOAD PRINTK BUG GENERIC_BUG DEBUG_BUGVERBOSE JUMP_LABEL
+KALLSYMS KALLSYMS_ALL FTRACE FUNCTION_TRACER DYNAMIC_FTRACE LIVEPATCH BLK_DEV_INITRD RD_GZIP
+BINFMT_ELF BINFMT_SCRIPT TTY HVC_CONSOLE PROC_FS PROC_SYSCTL SYSFS DEVTMPFS DEBUG_KERNEL
+DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT SAMPLES
+"""
+MACHINE = "pseries,cap-htm=off,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken"
+QEMU = ("qemu-system-ppc64", "-M", MACHINE, "-cpu", "power9", "-m", "1G", "-nographic")
+QEMU += ("-vga", "none", "-no-reboot")
+COMMAND_LINE = "console=hvc0 panic=-1"
+# So that two builds differ in nothing but the wrapper.
+ENVIRONMENT = {"KBUILD_BUILD_TIMESTAMP": "2024-01-01", "KBUILD_BUILD_USER": "nopfix"}
+
+PATCHED = "this has been live patched"
+
+
+class Failure(Exception):
+    """A step didn't come out as it has to."""
+
+
+def say(text: str) -> None:
+    """One line of the result, at once."""
+    print(text, flush=True)
+
+
+def run(
+    *command: object, log: Path | None = None, cwd: Path | None = None, **options: object
+) -> None:
+    """Run a command; its output goes to the end of ``log``.  Raises Failure."""
+    words = [str(word) for word in command]
+    with (log or Path(os.devnull)).open("ab") as stream:
+        status = subprocess.run(
+            words, stdout=stream, stderr=subprocess.STDOUT, cwd=cwd, **options
+        ).returncode  # type: ignore[call-overload]
+    if status:
+        where = f", see {log}" if log else ""
+        raise Failure(f"{shlex.join(words[:6])} ... ended with status {status}{where}")
+
+
+def prepare(work: Path) -> Path:
+    """Install what is missing, unpack the sources; returns their folder."""
+    missing = {package for tool, package in PACKAGES.items() if not shutil.which(tool)}
+    if not SOURCE.exists():
+        missing.add("linux-source-6.1")
+    if missing:
+        if os.geteuid():
+            raise SystemExit(f"skipped: not installed: {', '.join(sorted(missing))}")
+        run("apt-get", "install", "-y", "--no-install-recommends", *sorted(missing))
+    work.mkdir(parents=True, exist_ok=True)
+    sources = work / "linux-source-6.1"
+    if not (sources / "Makefile").exists():
+        say("unpacking the sources")
+        run("tar", "xf", SOURCE, "-C", work)
+    return sources
+
+
+def make(sources: Path, build: Path, prefix: str, *targets: str, log: Path) -> None:
+    """Run the kernel's make."""
+    flags = ["ARCH=powerpc", f"CROSS_COMPILE={prefix}", f"O={build}"]
+    run("make", *flags, *targets, log=log, cwd=sources, env=os.environ | ENVIRONMENT)
+
+
+def build(work: Path, name: str, prefix: str, jobs: int) -> None:
+    """Configure and build the kernel, its modules and our own; keep the time beside it."""
+    sources = prepare(work)
+    folder, final, log = work / "build", work / name, work / f"{name}.log"
+    for old in (folder, final):
+        shutil.rmtree(old, ignore_errors=True)
+    log.unlink(missing_ok=True)
+    fragment = work / "config"
+    options = [f"CONFIG_{option}=y" for option in CONFIG.split()]
+    fragment.write_text("\n".join([*options, "CONFIG_SAMPLE_LIVEPATCH=m", ""]))
+    make(sources, folder, prefix, f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig", log=log)
+    config = (folder / ".config").read_text()
+    for option in [*options, "CONFIG_MPROFILE_KERNEL=y"]:
+        if option not in config:
+            raise Failure(f"the configuration lacks {option}")
+    begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    make(sources, folder, prefix, f"-j{jobs}", "vmlinux", "modules", log=log)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    wall = time.monotonic() - begun
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    # The folder's name is in the debug information, so both builds have to use the same.
+    folder.rename(final)
+    (final / "times").write_text(f"{wall:.0f} {cpu:.0f}\n")
+    size = (final / "vmlinux").stat().st_size
+    say(f"{name}: {wall:.0f} s, {cpu:.0f} s of CPU time; vmlinux {size} bytes{text_size(final)}")
+
+
+def text_size(folder: Path) -> str:
+    """What `size` says of the code in vmlinux."""
+    shown = subprocess.run(
+        [PREFIX + "size", folder / "vmlinux"], capture_output=True, text=True, check=True
+    ).stdout
+    return f", text {shown.splitlines()[1].split()[0]}"
+
+
+def toolchain(work: Path) -> str:
+    """Make the folder of wrapped tools; returns what goes into CROSS_COMPILE."""
+    folder = work / "tools"
+    run(sys.executable, "-m", "rewriter.toolchain", folder, "--for", PREFIX, cwd=ROOT)
+    return f"{folder}/nopfix-"
+
+
+def commands(folder: Path) -> dict[Path, list[str]]:
+    """The compile command of each C object, by its path inside ``folder``."""
+    found = {}
+    for path in sorted(folder.rglob(".*.o.cmd")):
+        line = path.read_text(errors="replace").partition("\n")[0].partition(" := ")[2]
+        words = shlex.split(line.partition(" ; ")[0])
+        # The build's own tools are compiled for this machine, with a plain gcc.
+        if words and words[0].endswith("-gcc") and "-c" in words and words[-1].endswith(".c"):
+            found[(path.parent / path.name[1:-4]).relative_to(folder)] = words
+    return found
+
+
+def skipped(path: Path) -> bool:
+    """Whether the wrapper leaves this object alone."""
+    from rewriter import objects_in_place
+
+    return objects_in_place.skips(str(path), None)
+
+
+def objects(work: Path, count: int) -> None:
+    """No call without slot; what nopfix-verify says of ``count`` objects (0: all)."""
+    from corpus import slots
+
+    plain, fixed = work / "plain", work / "nopfix"
+    paths = [path for path in commands(plain) if not skipped(path)]
+    lacking = {path: slots.calls_without_slot(plain / path) for path in paths}
+    left = {path: slots.calls_without_slot(fixed / path) for path in paths}
+    changed = [path for path in paths if lacking[path]]
+    say(
+        f"objects: {len(paths)} from C, {len(changed)} with calls without slot before "
+        f"({sum(map(len, lacking.values()))} calls), {sum(map(len, left.values()))} calls after"
+    )
+    for path, calls in left.items():
+        for call in calls:
+            say(f"  {path}: {call}")
+    if any(left.values()):
+        raise Failure("a call without slot is left")
+    grown = [(fixed / p).stat().st_size - (plain / p).stat().st_size for p in changed]
+    total = sum((plain / p).stat().st_size for p in changed)
+    say(f"objects: those {len(changed)} grew by {100 * sum(grown) / total:.2f} %")
+    sample = changed if not count else random.Random(0).sample(changed, min(count, len(changed)))
+    bad = [path for path in sample if not verified(plain / path, fixed / path)]
+    say(f"objects: nopfix-verify passes {len(sample) - len(bad)} of {len(sample)}")
+    if bad:
+        raise Failure(f"not verified: {', '.join(map(str, bad))}")
+
+
+def verified(before: Path, after: Path) -> bool:
+    """Whether nopfix-verify takes ``after`` for ``before`` plus nops.
+
+    The kernel's recordmcount has been over both: it adds a section and leaves the old header table
+    behind as bytes that no section holds.  So the rewritten ``before`` is verified, and ``after``
+    has to equal it in every section, relocation and symbol.
+    """
+    from corpus import compare
+    from rewriter import rewrite
+
+    with tempfile.TemporaryDirectory() as scratch:
+        expected = Path(scratch) / before.name
+        expected.write_bytes(rewrite(before.read_bytes()).data)
+        done = subprocess.run(
+            [sys.executable, "-m", "verifier", before, expected],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        found = compare.differences(after.read_bytes(), expected.read_bytes())
+    if done.returncode:
+        found.append((done.stderr or done.stdout).strip()[:500])
+    for line in found[:5]:
+        say(f"  {before.name}: {line}")
+    return not found
+
+
+def overhead(work: Path, count: int) -> None:
+    """CPU time of ``count`` compiles, each with and without the wrapper, in turns."""
+    folder, tool = work / "plain", toolchain(work) + "gcc"
+    chosen = random.Random(1).sample(sorted(commands(folder).items()), count)
+    totals = [0.0, 0.0]
+    (work / "build").unlink(missing_ok=True)
+    (work / "build").symlink_to("plain")
+    try:
+        for number, (_, words) in enumerate(chosen):
+            words = [word for word in words[1:] if not word.startswith("-Wp,-MMD")]
+            words[words.index("-o") + 1] = str(work / "overhead.o")
+            for which in (0, 1) if number % 2 else (1, 0):
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                run((PREFIX + "gcc", tool)[which], *words, cwd=work / "build")
+                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                totals[which] += after.ru_utime + after.ru_stime
+                totals[which] -= before.ru_utime + before.ru_stime
+    finally:
+        (work / "build").unlink()
+    plain, wrapped = totals
+    say(
+        f"overhead: {count} files: {plain:.1f} s of CPU time, with the wrapper {wrapped:.1f} s, "
+        f"{100 * (wrapped / plain - 1):.1f} % more"
+    )
+    for name in ("plain", "nopfix"):
+        times = work / name / "times"
+        if times.exists():
+            wall, cpu = times.read_text().split()
+            say(f"overhead: the whole build, {name}: {wall} s, {cpu} s of CPU time")
+
+
+def initramfs(target: Path, init: Path, modules: list[Path]) -> None:
+    """Write an initramfs (cpio "newc") with ``init`` and the modules that it loads, in order."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    names = "".join(f"{module.stem}\n" for module in modules)
+    archive = _entry("dev", 0o40755) + _entry("dev/console", 0o20600, device=(5, 1))
+    archive += _entry("lib", 0o40755) + _entry("init", 0o100755, init.read_bytes())
+    for module in modules:
+        archive += _entry(f"lib/{module.name}", 0o100644, module.read_bytes())
+    archive += _entry("modules", 0o100644, names.encode()) + _entry("TRAILER!!!", 0)
+    target.write_bytes(gzip.compress(archive, 1))
+
+
+def _entry(name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
+    numbers = (0, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(name) + 1, 0)
+    header = b"070701" + b"".join(b"%08x" % number for number in numbers)
+    entry = header + name.encode() + b"\0"
+    entry += b"\0" * (-len(entry) % 4) + data
+    return entry + b"\0" * (-len(entry) % 4)
+
+
+def boot_with(work: Path, kernel: Path, modules: list[Path]) -> list[str]:
+    """Boot a kernel, let init load ``modules``; returns the console's lines."""
+    init = work / "init"
+    run(PREFIX + "gcc", "-static", "-O2", Path(__file__).with_name("init.c"), "-o", init)
+    initramfs(work / "initrd.gz", init, modules)
+    command = [*QEMU, "-kernel", kernel, "-initrd", work / "initrd.gz", "-append", COMMAND_LINE]
+    shown = subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=600,
+    ).stdout
+    (work / "console.log").write_text(shown)
+    return [line.strip() for line in shown.splitlines()]
+
+
+def expect(lines: list[str], *patterns: str) -> None:
+    """Show the lines that match; raises Failure unless each pattern is found."""
+    for pattern in patterns:
+        found = [line for line in lines if re.search(pattern, line)]
+        if not found:
+            tail = "\n  ".join(lines[-15:])
+            raise Failure(f"the console shows no line like {pattern!r}; its end:\n  {tail}")
+        say(f"  {found[0]}")
+
+
+def boot(work: Path) -> None:
+    """Both kernels boot and take the livepatch sample."""
+    for name in ("plain", "nopfix"):
+        if not (work / name / "vmlinux").exists():
+            continue
+        say(f"boot: {name}")
+        sample = work / name / "samples/livepatch/livepatch-sample.ko"
+        lines = boot_with(work, work / name / "vmlinux", [sample])
+        expect(
+            lines,
+            "^init: up",
+            f"^init: cmdline before: {COMMAND_LINE}",
+            "^init: load livepatch-sample: ok",
+            f"^init: cmdline after: {PATCHED}",
+            "^init: done",
+        )
+
+
+def mission(work: Path) -> None:
+    """The module that the project exists for, refused without slots and loaded with them."""
+    sources = prepare(work)
+    folder = work / "mission"
+    shutil.rmtree(folder, ignore_errors=True)
+    made = []
+    kernel = work / "nopfix"
+    # The kernel's makefiles know their build folder by the name that it was built under.
+    (work / "build").unlink(missing_ok=True)
+    (work / "build").symlink_to("nopfix")
+    try:
+        for kind, prefix in (("plain", PREFIX), ("nopfix", toolchain(work))):
+            module = folder / kind
+            module.mkdir(parents=True)
+            name = f"mission-{kind}"
+            shutil.copy(ROOT / "samples/livepatch/livepatch-mission.c", module / f"{name}.c")
+            (module / "Kbuild").write_text(f"obj-m := {name}.o\n")
+            log = work / "mission.log"
+            make(sources, work / "build", prefix, f"M={module}", f"{name}.o", log=log)
+            make_foreign(module / f"{name}.o", "show_line", "seq_puts")
+            make(sources, work / "build", prefix, f"M={module}", "modules", log=log)
+            made.append(module / f"{name}.ko")
+    finally:
+        (work / "build").unlink()
+    say("mission: a livepatch that calls what was a static function")
+    lines = boot_with(work, kernel / "vmlinux", made)
+    expect(
+        lines,
+        r"mission.plain: Expected nop after call, got [0-9a-f]+ at",
+        "^init: load mission-plain: errno 8",
+        "^init: load mission-nopfix: ok",
+        "^init: cmdline after: mission: r2 intact after call 1",
+        "^init: done",
+    )
+
+
+def make_foreign(path: Path, function: str, new_name: str) -> None:
+    """Turn the local ``function`` of an object into an undefined ``new_name``.
+
+    Its code stays where it is, without a name; calls go wherever the loader finds ``new_name``.
+    """
+    from corpus.execution import make_foreign as cut
+
+    renamed = path.with_suffix(".renamed")
+    run(
+        PREFIX + "objcopy",
+        f"--redefine-sym={function}={new_name}",
+        f"--globalize-symbol={new_name}",
+        path,
+        renamed,
+    )
+    data = cut(renamed.read_bytes(), new_name)
+    renamed.unlink()
+    path.write_bytes(data)
+
+
+STEPS = ("plain", "nopfix", "objects", "overhead", "boot", "mission")
+
+
+def main() -> int:
+    """Run the steps; returns 0 when all came out as they have to."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("steps", nargs="*", choices=[*STEPS, []], metavar="STEP")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "kernel", metavar="DIR")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
+    parser.add_argument(
+        "--verify", type=int, default=0, metavar="N", help="verify N objects (default: all)"
+    )
+    parser.add_argument("--sample", type=int, default=40, metavar="N", help="files for overhead")
+    options = parser.parse_args()
+    work = options.work.resolve()
+    prepare(work)
+    try:
+        for step in options.steps or STEPS:
+            done = (work / step / "vmlinux").exists() and not options.steps
+            if step == "plain" and not done:
+                build(work, "plain", PREFIX, options.jobs)
+            elif step == "nopfix" and not done:
+                build(work, "nopfix", toolchain(work), options.jobs)
+            elif step == "objects":
+                objects(work, options.verify)
+            elif step == "overhead":
+                overhead(work, options.sample)
+            elif step == "boot":
+                boot(work)
+            elif step == "mission":
+                mission(work)
+    except Failure as failure:
+        say(f"FAILED: {failure}")
+        return 1
+    say("all steps passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
