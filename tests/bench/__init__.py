@@ -1,0 +1,1 @@
+"""Whole-process times: `python -m tests.bench`, or `make bench`."""
