@@ -28,7 +28,7 @@ from rewriter.relocation import REL24, REL24_NOTOC, REL24_P9NOTOC
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 EXEMPT_NAMES = frozenset(("_mcount", "ftrace_caller", "ftrace_regs_caller"))
 EXEMPT_PREFIXES = (
@@ -132,11 +132,11 @@ def find(
     obj: elf.Object,
     section: int,
     words: Sequence[int],
-    calls: Sequence[int],
+    calls: Iterable[int],
     functions: dict[int, Functions],
     selection: Selection,
     entered: Collection[int] = (),
-) -> list[CallSite]:
+) -> Iterator[CallSite]:
     """Every ``bl`` of a section, in order, with what is to be done about it.
 
     ``words`` are the section's instruction words and ``calls`` the places of its ``bl`` (as
@@ -146,7 +146,6 @@ def find(
     relocations = obj.relocations.get(section)
     types = _call_relocations(relocations)
     own = functions.get(section, NO_FUNCTIONS)
-    sites = []
     for place in calls:
         index = types.get(place)
         if index is None:
@@ -170,8 +169,7 @@ def find(
             action = "has slot"
         else:
             action = selection.action(callee)
-        sites.append(CallSite(section, place, own.at(place), callee, action))
-    return sites
+        yield CallSite(section, place, own.at(place), callee, action)
 
 
 def _call_relocations(relocations: elf.Relocations | None) -> dict[int, int]:

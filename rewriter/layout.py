@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PREFIXED_BOUNDARY = 64
 _LONG_PADDING = 16
+_GROUP_NOPS = frozenset(instruction.GROUP_NOPS.values())
 
 
 class Alignment(NamedTuple):
@@ -84,11 +85,12 @@ def fill_style(words: Sequence[int]) -> int | None:
     """
     if not words:
         return None
-    last = words[-1]
-    if last != NOP and last not in instruction.GROUP_NOPS.values():
+    *rest, last = words
+    if last != NOP and last not in _GROUP_NOPS:
         return None
-    expected = fill(4 * len(words), last)
-    return last if b"".join(w.to_bytes(4, "little") for w in words) == expected else None
+    if 4 * len(words) > _LONG_PADDING and rest.pop(0) != instruction.branch(4 * len(words)):
+        return None
+    return last if all(word == NOP for word in rest) else None
 
 
 def lay_out(
@@ -177,16 +179,13 @@ def _out_of_reach(
     expanded: Collection[int],
     section: str,
 ) -> list[Branch]:
-    growth = max(moved.shifts) - min(moved.shifts)
+    # Cheap test first: most branches are nowhere near any limit.
+    near = instruction.CONDITIONAL_REACH - (max(moved.shifts) - min(moved.shifts))
     far = []
-    for branch in branches:
+    for branch in [b for b in branches if not -near < b[1] - b[0] < near]:
         place, target = branch
         word = words[place >> 2]
-        distance = target - place
-        # Cheap test first: most branches are nowhere near their limit.
-        if instruction.reaches(word, abs(distance) + growth) or place in expanded:
-            continue
-        if instruction.reaches(word, moved.start(target) - moved.start(place)):
+        if place in expanded or instruction.reaches(word, moved.start(target) - moved.start(place)):
             continue
         if word >> 26 == instruction.BRANCH:
             raise Refusal(

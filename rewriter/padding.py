@@ -32,19 +32,20 @@ if TYPE_CHECKING:
     from rewriter.instruction import Instructions
 
 _FUNCTION_ALIGNMENT = 16
-# Instructions that compilers use for power9 and later, as (mask, value): lxv, stxv, lxvx, stxvx,
-# extswsli, maddld, modsw, moduw, prefixed ones.  Power ISA 3.1, Book I, 3.3 and 7.6.
-_SINCE_POWER9 = (
-    (0xFC000007, 0xF4000001),
-    (0xFC000007, 0xF4000005),
-    (0xFC0007FE, 0x7C000218),
-    (0xFC0007FE, 0x7C000318),
-    (0xFC0007FC, 0x7C0006F4),
-    (0xFC00003F, 0x10000033),
-    (0xFC0007FF, 0x7C000616),
-    (0xFC0007FF, 0x7C000216),
-    (0xFC000000, 0x04000000),
-)
+# Instructions that compilers use for power9 and later, by primary opcode, as (mask, value).  Power
+# ISA 3.1, Book I, 3.3 and 7.6.
+_SINCE_POWER9 = {
+    61: ((0xFC000007, 0xF4000001), (0xFC000007, 0xF4000005)),  # lxv, stxv
+    31: (
+        (0xFC0007FE, 0x7C000218),  # lxvx
+        (0xFC0007FE, 0x7C000318),  # stxvx
+        (0xFC0007FC, 0x7C0006F4),  # extswsli
+        (0xFC0007FF, 0x7C000616),  # modsw
+        (0xFC0007FF, 0x7C000216),  # moduw
+    ),
+    4: ((0xFC00003F, 0x10000033),),  # maddld
+    1: ((0xFC000000, 0x04000000),),  # prefixed
+}
 _LABEL_ALIGNMENT = 32
 _LAST_WORDS = frozenset((NOP, *GROUP_NOPS.values()))
 _MANY = 6
@@ -71,7 +72,7 @@ def find(
     gaps = function_gaps(words, functions, regions)
     aligned = function_alignments(gaps, section_alignment, bool(tables)) + tables
     slots = {place + 4 for place in found.calls}.difference(planned)
-    labels = {branch.target for branch in found.branches}
+    labels = {target for _, target in found.branches}
     labels.update(table_targets)
     labels.difference_update(a.start for a in aligned)
     last_word = group_nop(words, aligned)
@@ -215,9 +216,15 @@ def newest_group_nop(words: Sequence[int], regions: Sequence[Region]) -> int | N
     """
     start = 0
     for end, following in [*((r.start, r.end) for r in regions), (4 * len(words), 0)]:
-        for word in words[start >> 2 : end >> 2]:
-            if any(word & mask == value for mask, value in _SINCE_POWER9):
-                return NOP
+        run = words[start >> 2 : end >> 2]
+        # The opcode goes first: it rules out most words, and there is one look at each.
+        if any(
+            word & mask == value
+            for word in run
+            if word >> 26 in _SINCE_POWER9
+            for mask, value in _SINCE_POWER9[word >> 26]
+        ):
+            return NOP
         start = following + 3 & ~3
     return None
 
@@ -253,8 +260,8 @@ def label_alignments(
     aligned: list[Alignment] = []
     if limit < _FUNCTION_ALIGNMENT:
         return aligned
-    for label in sorted(labels):
-        if label % _FUNCTION_ALIGNMENT or not 4 <= label <= 4 * len(words):
+    for label in sorted(label for label in labels if not label % _FUNCTION_ALIGNMENT):
+        if not 4 <= label <= 4 * len(words):
             continue
         alignment = min(label & -label, limit)
         if last_word is not None and words[(label >> 2) - 1] != last_word:

@@ -101,18 +101,24 @@ def might_need_slots(obj: elf.Object, options: Options) -> bool:
     functions = calls.functions_by_section(obj)
     selection = calls.Selection(options.only, options.exempt)
     patched = patch_sites(obj)
-    for number in code_sections(obj):
+
+    def lacks_slot(number: int) -> bool:
         words = calls.code_words(obj, number)
-        places = [i << 2 for i, word in enumerate(words) if word & 0xFC000003 == 0x48000001]
-        entered = patched.get(number, set())
-        sites = calls.find(obj, number, words, places, functions, selection, entered)
-        if all(site.action != "insert" for site in sites):
-            found = instruction.sweep(words, (), _relocated(obj, number))
-            entered = entered.union(branch.target for branch in found.branches)
-            sites = calls.find(obj, number, words, places, functions, selection, entered)
-        if any(site.action == "insert" for site in sites):
+        own = patched.get(number, set())
+        places = instruction.call_places(words)
+        if any_to_insert(calls.find(obj, number, words, places, functions, selection, own)):
             return True
-    return False
+        # A no-op that a branch leads to is no slot: look again, knowing the branches.
+        found = instruction.sweep(words, (), _relocated(obj, number))
+        entered = own.union(target for _, target in found.branches)
+        return any_to_insert(
+            calls.find(obj, number, words, found.calls, functions, selection, entered)
+        )
+
+    def any_to_insert(sites: Iterable[calls.CallSite]) -> bool:
+        return any(site.action == "insert" for site in sites)
+
+    return any(lacks_slot(number) for number in code_sections(obj))
 
 
 def patch_sites(obj: elf.Object) -> Mapping[int, set[int]]:
@@ -149,7 +155,7 @@ def call_sites(
     functions = calls.functions_by_section(obj)
     selection = calls.Selection(options.only, options.exempt)
     patched = patch_sites(obj)
-    sites = []
+    sites: list[calls.CallSite] = []
     for number, words, found in sections:
         if found.calls:
             entered = {branch.target for branch in found.branches}

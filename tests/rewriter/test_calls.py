@@ -41,7 +41,7 @@ def actions(data: bytes, selection: calls.Selection | None = None) -> dict[str, 
     relocated = frozenset(obj.relocations[1].places)
     found = instruction.sweep(words, [], relocated)
     functions = calls.functions_by_section(obj)
-    sites = calls.find(obj, 1, words, found.calls, functions, selection or calls.Selection())
+    sites = list(calls.find(obj, 1, words, found.calls, functions, selection or calls.Selection()))
     return {f"{site.place:#x} {site.callee}": site.action for site in sites}
 
 
