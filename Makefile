@@ -3,18 +3,20 @@
 # make corpus       every oracle case; takes hours (JOBS=n, CORPUS="names")
 # make bench        whole-process times against as, gcc and objcopy
 # make fuzz         mutated objects for SECONDS=n
+# make man          manual pages from the commands' own options, in build/man
 # make samples      make the committed sample objects again
 # make kernel-test  build, boot and live-patch a kernel through the wrapper; takes half an hour
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+MANPAGE = $(BIN)/argparse-manpage --function parser --project-name nopfix --manual-title nopfix
 # A plain path instead of setuptools' import hook, which costs 14 ms at every start.
 EDITABLE := --config-settings editable_mode=compat --editable
 JOBS ?= 2
 SECONDS ?= 3600
 
-.PHONY: demo test lint corpus bench fuzz kernel-test samples clean
+.PHONY: demo test lint corpus bench fuzz kernel-test man samples clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m samples.demo
@@ -42,6 +44,11 @@ fuzz: $(VENV)/test
 
 kernel-test: $(VENV)/test tools
 	$(BIN)/python -m tests.kernel.kernel_test
+
+man: $(VENV)/test
+	mkdir -p build/man
+	$(MANPAGE) --module rewriter.command --prog nopfix --output build/man/nopfix.1
+	$(MANPAGE) --module verifier.command --prog nopfix-verify --output build/man/nopfix-verify.1
 
 samples:
 	samples/make

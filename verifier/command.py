@@ -27,29 +27,27 @@ examples:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's options; the manual page is made from the same source."""
+    result = argparse.ArgumentParser(
         prog="nopfix-verify",
         description="Decide whether OUT is IN plus nops after calls, and nothing else.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("old", metavar="IN", help="the object before nopfix")
-    parser.add_argument("new", metavar="OUT", help="the object after nopfix")
-    parser.add_argument("--report", metavar="FILE", help="write what was found as JSON")
-    parser.add_argument(
-        "--slots", action="store_true", help="a call that still lacks its slot is a difference"
-    )
-    parser.add_argument(
-        "--max", type=int, default=10, metavar="N", help="differences to print (default 10)"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing")
-    return parser
+    add = result.add_argument
+    add("old", metavar="IN", help="the object before nopfix")
+    add("new", metavar="OUT", help="the object after nopfix")
+    add("--report", metavar="FILE", help="write what was found as JSON")
+    add("--slots", action="store_true", help="a call that still lacks its slot is a difference")
+    add("--max", type=int, default=10, metavar="N", help="differences to print (default 10)")
+    add("-q", "--quiet", action="store_true", help="print nothing")
+    return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         with open(options.old, "rb") as file:
             old = file.read()
