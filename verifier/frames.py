@@ -3,7 +3,8 @@
 pyelftools decodes the entries (DWARF 5, 6.4 and 7.24; LSB Core, "Exception Frames"). A CIE stays as
 it was. An FDE's range follows its function; each row of the table begins where the instruction
 that it began at went; all other call frame instructions stay. An entry may grow when an advance
-needs a wider form, and is then padded with DW_CFA_nop to the same multiple as before.
+needs a wider form, or shrink when one has nothing to advance over, and is then padded with
+DW_CFA_nop to the same multiple as before.
 """
 
 from __future__ import annotations
@@ -193,8 +194,7 @@ def _check_rows(fields: Fields, a: Any, b: Any, function: Target | None) -> None
     # Every byte is one of an instruction in its shortest form, or padding.
     spare = _end(a) - a.offset - old_padding - sum(map(_encoded_size, before))
     new_spare = _end(b) - b.offset - padding - sum(map(_encoded_size, after))
-    advances = [opcode in _ADVANCES for opcode, _ in before]
-    if spare != new_spare or advances != [opcode in _ADVANCES for opcode, _ in after]:
+    if spare != new_spare or not _same_advances(before, after):
         fields.differ("frame-row", a.offset, b.offset, "its instructions are encoded otherwise")
     old_rows = _rows(before, a.cie.header["code_alignment_factor"])
     new_rows = _rows(after, b.cie.header["code_alignment_factor"])
@@ -232,6 +232,30 @@ def _check_rows(fields: Fields, a: Any, b: Any, function: Target | None) -> None
                 f" +{expected or 0:#x} in OUT, but does at +{new_location:#x}",
             )
     fields.findings.count("frame row", len(old_rows))
+
+
+def _same_advances(before: list[tuple[int, list[Any]]], after: list[tuple[int, list[Any]]]) -> bool:
+    """Whether the advances stand between the same instructions.
+
+    One over padding that is gone in OUT is left out, as the assembler leaves out one over nothing.
+    Whether that is so the rows' locations tell.
+    """
+    old_runs, new_runs = _advance_runs(before), _advance_runs(after)
+    return len(old_runs) == len(new_runs) and all(
+        not new or (len(new) == len(old) and (0 in old or 0 not in new))
+        for old, new in zip(old_runs, new_runs, strict=True)
+    )
+
+
+def _advance_runs(instructions: list[tuple[int, list[Any]]]) -> list[list[int]]:
+    """The advances in front of each other instruction, and behind the last one."""
+    runs: list[list[int]] = [[]]
+    for opcode, args in instructions:
+        if opcode in _ADVANCES:
+            runs[-1].append(args[0])
+        else:
+            runs.append([])
+    return runs
 
 
 def _rows(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import damage
 import pytest
 
+import rewriter
 from verifier import Unreadable, elf, verify
 from verifier.command import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DATA = Path(__file__).parent / "data"
 
@@ -93,3 +98,35 @@ def test_every_difference_of_a_stale_section_is_found() -> None:
                 ).verified, f"{name}: stale {section.name}"
                 stale += 1
         assert stale >= 4
+
+
+def test_an_advance_over_padding_that_is_gone_may_be_left_out(
+    assemble: Callable[..., bytes],
+) -> None:
+    # One word of padding in front of .L1; the slot takes its place.
+    source = """
+    .text
+    .p2align 4
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .p2align 4
+    .globl f
+    .type f, @function
+f:  .cfi_startproc
+    cmpdi 3,0
+    beq .L1
+    bl g
+    .cfi_def_cfa_offset 32
+    .p2align 4
+.L1:
+    .cfi_def_cfa_offset 0
+    blr
+    .cfi_endproc
+    .size f, .-f
+"""
+    old = assemble(source)
+    new = rewriter.rewrite(old).data
+    slot = source.replace("bl g\n", "bl g\n    nop\n")
+    assert new == assemble(slot)
+    assert verify(old, new, need_slots=True).verified
