@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dwarf.section import CopiedRelocation
 
 _VALUE = struct.Struct("<Q")
+_LOWEST_ADDEND, _HIGHEST_ADDEND = -(1 << 63), (1 << 63) - 1
 _NO_SIDES: Mapping[int, Side] = {}
 _NO_BASES: Mapping[int, int] = {}
 
@@ -98,6 +99,13 @@ def relocation_table(
         for index, place in enumerate(relocations.places):
             _VALUE.pack_into(table, index * elf.RELA_SIZE, new_place(place))
     for index, addend in addends.items():
+        if not _LOWEST_ADDEND <= addend <= _HIGHEST_ADDEND:
+            raise Refusal(
+                f"the addend {relocations.addends[index]:#x} leads out of the address space",
+                section=obj.sections[relocations.section].name,
+                offset=relocations.places[index],
+                remedy="the object is damaged; build it again",
+            )
         struct.pack_into("<q", table, index * elf.RELA_SIZE + 16, addend)
     copies = moves.copies.get(relocations.section)
     return _with_copies(table, relocations, copies, by_symbol) if copies else table
