@@ -31,6 +31,8 @@ SHN_XINDEX = 0xFFFF
 ELFCOMPRESS_ZLIB = 1
 ELFCOMPRESS_ZSTD = 2
 
+_PREFIX = struct.Struct("<IQ")
+
 _RELOCATIONS = {
     1: "ADDR32", 10: "REL24", 11: "REL14", 26: "REL32", 38: "ADDR64", 44: "REL64",
     47: "TOC16", 48: "TOC16_LO", 50: "TOC16_HA", 51: "TOC", 63: "TOC16_DS", 64: "TOC16_LO_DS",
@@ -98,7 +100,9 @@ def _decompress(data: bytes) -> bytes:
         content = _decompress_zstd(stream)
     else:
         raise ValueError(f"compression type {kind} is not known")
-    return struct.pack("<IIQQ", kind, 0, size, alignment) + content
+    if len(content) != size:
+        raise ValueError(f"compressed data of {len(content)} bytes, {size} announced")
+    return _PREFIX.pack(kind, alignment) + content
 
 
 def _decompress_zstd(stream: bytes) -> bytes:
@@ -207,6 +211,14 @@ def differences(
 
 def _lines_agree(ours: Elf, theirs: Elf) -> bool:
     """Say whether the line tables differ, and only as corpus.lines allows."""
+    headers = [
+        section._replace(size=0, data=section.data[: _prefix(section)])
+        for elf in (ours, theirs)
+        for section in elf.sections
+        if section.name == ".debug_line"
+    ]
+    if len(headers) != 2 or headers[0] != headers[1]:
+        return False
     tables = [_line_table(elf) for elf in (ours, theirs)]
     (data, places), (wanted, wanted_places) = tables
     if data == wanted:
@@ -214,9 +226,14 @@ def _lines_agree(ours: Elf, theirs: Elf) -> bool:
     return lines.same_rows(data, wanted, places, wanted_places)
 
 
+def _prefix(section: Section) -> int:
+    """Return how many bytes `_decompress` has put in front of the contents."""
+    return _PREFIX.size if section.flags & SHF_COMPRESSED else 0
+
+
 def _line_table(elf: Elf) -> tuple[bytes, dict[int, lines.Address]]:
     """Return ``.debug_line`` and what the addresses in it stand for, by place."""
-    data = next((s.data for s in elf.sections if s.name == ".debug_line"), b"")
+    data = next((s.data[_prefix(s) :] for s in elf.sections if s.name == ".debug_line"), b"")
     table = next((s for s in elf.sections if s.name == ".rela.debug_line"), None)
     places = {r.offset: (r.symbol, r.addend) for r in relocations(table)} if table else {}
     return data, places

@@ -3,20 +3,26 @@
 The problem: ``gcc -gz`` and ``as --compress-debug-sections`` compress the debug sections of an
 object, but their relocations and everything that refers into them go by the uncompressed bytes.
 The rule: `dwarf` gets the uncompressed bytes; a section that has changed is compressed again with
-the algorithm, the alignment and (for zlib) the level that the assembler used; one that hasn't keeps
-its bytes.  A section stays compressed even where that saves nothing any more.
+the algorithm and the level that the assembler used; one that hasn't keeps its bytes.
 
 Three forms exist:
 
 * SHF_COMPRESSED with ELFCOMPRESS_ZLIB or ELFCOMPRESS_ZSTD: an Elf64_Chdr and the compressed data.
+  A section is in this form only where that makes it smaller, header included; gas, LLVM and the
+  linker agree on that.  So a section that has grown may lose its form, or gain it
+  (`compress_again`): the flag goes and comes, and sh_addralign, which is the header's (8), changes
+  places with ch_addralign.  (Versions of zstd's library differ by a few bytes, and so may the
+  answer at the border.)
 * ``.zdebug_*``, GNU's form of before (``-gz=zlib-gnu``): "ZLIB", the size as eight big-endian
-  bytes, zlib data.
+  bytes, zlib data.  gas gives the name to those sections only that got smaller.  A name isn't
+  changed here, so a section in this form stays in it even where that saves nothing any more.
 
 The size comes from the file, so it isn't trusted: zlib can't compress by more than 1032 to 1, and
 never more than the announced size is decompressed.
 
 Source: System V gABI, chapter 4 "Section Compression"; zlib's technical notes on its largest
-ratio; RFC 1950 and RFC 8878.
+ratio; RFC 1950 and RFC 8878; binutils, gas/write.c (`compress_debug`), and LLVM,
+ELFObjectWriter.cpp (`maybeWriteCompression`).
 """
 
 from __future__ import annotations
@@ -28,6 +34,7 @@ from rewriter import elf
 from rewriter.errors import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import ModuleType
 
 ELFCOMPRESS_ZLIB = 1
@@ -38,6 +45,13 @@ _GNU_MAGIC = b"ZLIB"
 _GNU_PREFIX = ".zdebug_"
 _GNU_HEADER = struct.Struct(">4sQ")
 
+_HEADER_ALIGNMENT = 8
+_DEBUG_PREFIX = ".debug_"
+
+_LLVMS_ZSTD_LEVEL = 5
+_FRAME_DESCRIPTOR = 4
+_HAS_CONTENT_SIZE = 0xE0
+
 _LARGEST_RATIO = {ELFCOMPRESS_ZLIB: 1032, ELFCOMPRESS_ZSTD: 4096}
 _SMALLEST_LIMIT = 1 << 16
 
@@ -45,16 +59,27 @@ _BROKEN = "the file is truncated or inconsistent; build it again"
 _PLAIN = "decompress it first (objcopy --decompress-debug-sections), or build without -gz"
 
 
+class Compressed(NamedTuple):
+    """Sections as they go into the file: their bytes, by number, and the section headers of those
+    whose flags and alignment have changed.
+    """
+
+    contents: dict[int, bytes | bytearray | memoryview]
+    headers: dict[int, elf.Section]
+
+
 class _Compression(NamedTuple):
     """How a section is compressed.
 
     ``header`` are the bytes in front of the compressed data, ``type`` an ELFCOMPRESS_* value,
-    ``size`` the uncompressed size in bytes.
+    ``size`` the uncompressed size in bytes, ``alignment`` that of the uncompressed section (0: not
+    in the header).
     """
 
     header: bytes
     type: int
     size: int
+    alignment: int
 
 
 def is_compressed(section: elf.Section) -> bool:
@@ -89,6 +114,43 @@ def decompress(section: elf.Section, data: bytes | memoryview) -> bytes:
     return plain
 
 
+def compress_again(
+    obj: elf.Object, contents: Mapping[int, bytes | bytearray | memoryview]
+) -> Compressed:
+    """The new ``contents`` of sections of ``obj``, by number, compressed as the assembler would.
+
+    Raises `Refusal` like `decompress`.
+    """
+    packed = dict(contents)
+    headers = {}
+    shown = _shown_by(obj)
+    for number, data in contents.items():
+        section, original = obj.sections[number], obj.contents(number)
+        if is_compressed(section):
+            how = _compression(section, original)
+            packed[number] = compress_like(section, original, data) if data else b""
+            if how and how.alignment and len(packed[number]) >= len(data):
+                packed[number] = data
+                flags = section.flags & ~elf.SHF_COMPRESSED
+                headers[number] = section._replace(flags=flags, alignment=how.alignment)
+        elif shown and section.name.startswith(_DEBUG_PREFIX) and len(data) > _HEADER.size:
+            example, like = shown
+            before, after = (compress_like(example, like, plain) for plain in (original, data))
+            if len(before) >= len(original) and len(after) < len(data):
+                packed[number] = after[:16] + struct.pack("<Q", section.alignment) + after[24:]
+                flags = section.flags | elf.SHF_COMPRESSED
+                headers[number] = section._replace(flags=flags, alignment=_HEADER_ALIGNMENT)
+    return Compressed(packed, headers)
+
+
+def _shown_by(obj: elf.Object) -> tuple[elf.Section, memoryview] | None:
+    """A section that shows how the assembler compressed those of this object, with its bytes."""
+    for section in obj.sections:
+        if section.flags & elf.SHF_COMPRESSED and section.name.startswith(_DEBUG_PREFIX):
+            return section, obj.contents(section.number)
+    return None
+
+
 def compress_like(
     section: elf.Section, original: bytes | memoryview, data: bytes | bytearray | memoryview
 ) -> bytes:
@@ -100,7 +162,7 @@ def compress_like(
     if how is None:
         return bytes(data)
     if how.type == ELFCOMPRESS_ZSTD:
-        packed: bytes = _zstd(section).compress(bytes(data))
+        packed = _compress_zstd(section, bytes(original[len(how.header) :]), bytes(data))
     else:
         import zlib
 
@@ -122,15 +184,17 @@ def _compression(section: elf.Section, data: bytes | memoryview) -> _Compression
     if section.flags & elf.SHF_COMPRESSED:
         if len(data) < _HEADER.size:
             raise _refusal(section, "a truncated compression header")
-        kind, _, size, _ = _HEADER.unpack_from(data)
+        kind, _, size, alignment = _HEADER.unpack_from(data)
         if kind not in _LARGEST_RATIO:
             raise _refusal(section, f"compression type {kind}", _PLAIN)
-        return _Compression(bytes(data[: _HEADER.size]), kind, size)
+        if alignment & (alignment - 1):
+            raise _refusal(section, f"an uncompressed alignment of {alignment}")
+        return _Compression(bytes(data[: _HEADER.size]), kind, size, alignment or 1)
     if section.name.startswith(_GNU_PREFIX) and bytes(data[:4]) == _GNU_MAGIC:
         if len(data) < _GNU_HEADER.size:
             raise _refusal(section, "a truncated compression header")
         _, size = _GNU_HEADER.unpack_from(data)
-        return _Compression(bytes(data[: _GNU_HEADER.size]), ELFCOMPRESS_ZLIB, size)
+        return _Compression(bytes(data[: _GNU_HEADER.size]), ELFCOMPRESS_ZLIB, size, 0)
     return None
 
 
@@ -155,6 +219,21 @@ def _expand_zstd(section: elf.Section, packed: bytes, size: int) -> bytes | None
     except library.ZstdError as error:
         raise _refusal(section, f"damaged zstd data ({error})") from error
     return plain if stream.eof and not stream.unused_data else None
+
+
+def _compress_zstd(section: elf.Section, original: bytes, data: bytes) -> bytes:
+    """Compress ``data`` as the writer of the frame ``original`` did.
+
+    gas streams at the default level, so its frames don't say how large the contents are; LLVM
+    compresses in one go, at level 5, and its frames do (RFC 8878, 3.1.1.1.1).
+    """
+    library = _zstd(section)
+    if len(original) > _FRAME_DESCRIPTOR and original[_FRAME_DESCRIPTOR] & _HAS_CONTENT_SIZE:
+        whole: bytes = library.compress(data, _LLVMS_ZSTD_LEVEL)
+        return whole
+    stream = library.ZstdCompressor()
+    streamed: bytes = stream.compress(data) + stream.flush()
+    return streamed
 
 
 def _zstd(section: elf.Section) -> ModuleType:

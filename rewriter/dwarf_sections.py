@@ -129,10 +129,8 @@ def debug_sections(obj: elf.Object) -> list[Section]:
 
 def _written(dwo: elf.Object, rewritten: Mapping[int, Rewritten]) -> bytes:
     """The bytes of a .dwo file with rewritten sections; it has no relocations to move."""
-    from rewriter.pipeline import compress_again
-
     contents = {number: new.data for number, new in rewritten.items()}
-    return elf.write(dwo, compress_again(dwo, contents))
+    return elf.write(dwo, *compressed.compress_again(dwo, contents))
 
 
 def _rewrite_unwind(

@@ -3,7 +3,8 @@
 The problem: of a 64-bit little-endian relocatable file nopfix changes some sections' bytes, some
 symbols and some relocations, and nothing else, so the file has to come back with everything that
 isn't understood exactly as it was.  The rule: section indices, names and order never change; only
-contents, and therefore file offsets and sizes, do.
+contents, and therefore file offsets and sizes, do; and the flags and the alignment of a section
+that is no longer compressed, or is now.
 
 Everything is read as columns (`memoryview` casts of the file's own bytes), because an object has
 tens of thousands of relocations and most of them are never looked at one by one.
@@ -75,6 +76,9 @@ class Section(NamedTuple):
     info: int
     alignment: int
     entry_size: int
+
+
+NO_HEADERS: Mapping[int, Section] = {}
 
 
 class Symbols(NamedTuple):
@@ -310,8 +314,14 @@ def _read_relocations(
     return found
 
 
-def write(original: Object, contents: Mapping[int, bytes | bytearray | memoryview]) -> bytes:
+def write(
+    original: Object,
+    contents: Mapping[int, bytes | bytearray | memoryview],
+    headers: Mapping[int, Section] = NO_HEADERS,
+) -> bytes:
     """The object with the sections in ``contents`` (by index) replaced.
+
+    ``headers`` are the sections whose flags or alignment are others now, by index.
 
     Sections keep their order in the file; each lies at the next offset that its sh_addralign
     allows, as the assembler lays them out.  A gap that was larger than that stays.
@@ -345,6 +355,8 @@ def write(original: Object, contents: Mapping[int, bytes | bytearray | memoryvie
         gap = offset - (-(-old_end // alignment) * alignment)
         if offset < old_end:
             raise Refusal("sections overlap in the file", section=section.name, remedy=_BROKEN)
+        if index in headers:
+            alignment = headers[index].alignment
         # A packed file (gap below zero) is kept packed.
         start = -(-new_end // alignment) * alignment + max(gap, 0) if gap >= 0 else new_end
         data = contents.get(index, old[offset : offset + section.size]) if index else b""
@@ -358,13 +370,14 @@ def write(original: Object, contents: Mapping[int, bytes | bytearray | memoryvie
             table_chunk = len(chunks) - 1
     header[6] = offsets[0]
     chunks[0] = _FILE_HEADER.pack(*header)
-    chunks[table_chunk] = _section_headers(original, contents, offsets)
+    chunks[table_chunk] = _section_headers(original, contents, headers, offsets)
     return b"".join(chunks)
 
 
 def _section_headers(
     original: Object,
     contents: Mapping[int, bytes | bytearray | memoryview],
+    changed: Mapping[int, Section],
     offsets: Mapping[int, int],
 ) -> bytes:
     old = original.data
@@ -377,4 +390,7 @@ def _section_headers(
             struct.pack_into("<Q", headers, at + 24, offsets[section.number])
         if section.number in contents:
             struct.pack_into("<Q", headers, at + 32, len(contents[section.number]))
+        if section.number in changed:
+            struct.pack_into("<Q", headers, at + 8, changed[section.number].flags)
+            struct.pack_into("<Q", headers, at + 48, changed[section.number].alignment)
     return bytes(headers)

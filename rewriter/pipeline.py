@@ -71,8 +71,8 @@ def rewrite(
     rewritten, dwo = rewrite_dwarf(obj, maps, options)
     contents |= {number: new.data for number, new in rewritten.items()}
     contents |= move_references(obj, maps, rewritten, bases)
-    contents = compress_again(obj, contents)
-    new = elf.write(obj, contents)
+    contents, headers = compressed.compress_again(obj, contents)
+    new = elf.write(obj, contents, headers)
     return Result(new, make_report(obj, plan, analysis, layouts, contents, len(new)), dwo)
 
 
@@ -362,19 +362,6 @@ def move_references(
         if table is not None:
             contents[relocations.table] = table
     return contents
-
-
-def compress_again(
-    obj: elf.Object, contents: dict[int, bytes | bytearray | memoryview]
-) -> dict[int, bytes | bytearray | memoryview]:
-    """The same contents, with those sections compressed that were compressed before."""
-    packed = [number for number in contents if compressed.is_compressed(obj.sections[number])]
-    return contents | {
-        number: compressed.compress_like(
-            obj.sections[number], obj.contents(number), contents[number]
-        )
-        for number in packed
-    }
 
 
 def make_report(

@@ -1,16 +1,20 @@
 """The ELF container: header, section headers, the bytes between sections, symbols.
 
 OUT has IN's sections under the same indices, and of each header only sh_offset and, where the
-section grew or shrank, sh_size may differ. What lies between sections is zero. Symbols keep their
-indices; value and size follow the section that they are defined in.
+section grew or shrank, sh_size may differ. A debug section is compressed only where that makes it
+smaller, so one that grew may also be plain now, or compressed. What lies between sections is zero.
+Symbols keep their indices; value and size follow the section that they are defined in.
 """
 
 from __future__ import annotations
 
+import zlib
 from typing import TYPE_CHECKING
 
 from verifier.elf import (
+    ELFCOMPRESS_ZLIB,
     RESERVED,
+    SHF_COMPRESSED,
     SHT_NOBITS,
     SHT_SYMTAB,
     STT_SECTION,
@@ -55,7 +59,8 @@ def check_headers(old: Object, new: Object, findings: Findings) -> bool:
         )
         return False
     same = True
-    for before, after in zip(old.sections, new.sections, strict=True):
+    for original, after in zip(old.sections, new.sections, strict=True):
+        before = _in_form_of(original, after, old)
         for field, title in _HEADER_FIELDS:
             if getattr(before, field) != getattr(after, field):
                 same = False
@@ -79,6 +84,28 @@ def check_headers(old: Object, new: Object, findings: Findings) -> bool:
     check_file_layout(old, new, findings)
     findings.count("section header", len(old.sections))
     return same
+
+
+def _in_form_of(before: Section, after: Section, old: Object) -> Section:
+    """IN's header of a section as it must be in OUT, should the section change its form there.
+
+    The gABI's section "Compression": sh_addralign becomes ch_addralign, and the header's own
+    alignment is 8. `before` itself where the form is the same or must not change.
+    """
+    if not (before.flags ^ after.flags) & SHF_COMPRESSED or not before.name.startswith(".debug_"):
+        return before
+    flags = before.flags ^ SHF_COMPRESSED
+    if before.compression is not None:
+        kind, _, alignment = before.compression
+        pays = 24 + len(zlib.compress(after.data)) < len(after.data)
+        if kind == ELFCOMPRESS_ZLIB and pays:
+            return before
+        return before._replace(flags=flags, alignment=alignment, compression=None)
+    kinds = {s.compression[0] for s in old.sections if s.compression is not None}
+    if len(kinds) != 1 or after.size >= len(after.data):
+        return before
+    compression = (kinds.pop(), 0, before.alignment)
+    return before._replace(flags=flags, alignment=8, compression=compression)
 
 
 def check_file_layout(old: Object, new: Object, findings: Findings) -> None:

@@ -28,9 +28,9 @@ f:  bl g
 """
 
 
-def assemble(folder: Path, *flags: str) -> bytes:
+def assemble(folder: Path, *flags: str, more: str = "") -> bytes:
     source, output = folder / "f.s", folder / "f.o"
-    source.write_text(ASSEMBLY)
+    source.write_text(ASSEMBLY + more)
     try:
         tool = toolchain.binutil("as")
     except toolchain.ToolError as missing:
@@ -104,8 +104,7 @@ def test_compressed_sections_are_compared_by_content(tmp_path: Path) -> None:
     start = section_offset(data, ".debug_str")
     (size,) = struct.unpack_from("<Q", data, start + 8)
     section = next(s for s in compare.read(data).sections if s.name == ".debug_str")
-    assert section.size == size + 24
-    stored = zlib.compress(section.data[24:], 1)
+    stored = zlib.compress(section.data[-size:], 1)
     (table,) = struct.unpack_from("<Q", data, 40)
     index = [s.name for s in compare.read(data).sections].index(".debug_str")
     other = bytearray(data + data[start : start + 24] + stored)
@@ -113,6 +112,17 @@ def test_compressed_sections_are_compared_by_content(tmp_path: Path) -> None:
     assert compare.differences(bytes(other), data) == []
     struct.pack_into("<Q", other, len(data) + 16, 8)
     assert compare.differences(bytes(other), data)
+    struct.pack_into("<QQ", other, len(data) + 8, size + 1, 1)
+    with pytest.raises(ValueError, match="announced"):
+        compare.differences(bytes(other), data)
+
+
+def test_compressed_line_tables_that_differ_are_found(tmp_path: Path) -> None:
+    flags = "--gdwarf-4", "--compress-debug-sections=zlib"
+    code = "\n".join(["    li 3, 1"] * 70)
+    one = assemble(tmp_path, *flags, more=f"    .text\n{code}\n")
+    other = assemble(tmp_path, *flags, more=f"    .text\n    nop; nop\n{code[12:]}\n")
+    assert any(".debug_line" in line for line in compare.differences(one, other))
 
 
 def test_what_is_no_elf_file_is_said_to_be_none() -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import compressed, elf
+from rewriter import compressed, dwarf_sections, elf, rewrite
 from rewriter.errors import Refusal
+from verifier import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CONTENTS = bytes(range(256)) * 9
 
@@ -61,3 +66,100 @@ def test_zstd_comes_back_as_zstd() -> None:
 def test_damaged_or_announced_too_large_data_is_refused(data: bytes) -> None:
     with pytest.raises(Refusal):
         compressed.decompress(section(), data)
+
+
+def with_line_table(assemble: Callable[..., bytes], rows: str, slots: bool, kind: str) -> bytes:
+    """An assembled object with compressed debug sections.
+
+    Each letter of ``rows`` is a line of the table: c a call, which the slot makes as long as the
+    two instructions of p; i a single instruction.
+    """
+    written = {"c": "bl f; nop" if slots else "bl f", "p": "li 3,1; li 3,1", "i": "li 3,1"}
+    lines = [".abiversion 2", ".type f,@function", "f:", "blr", ".type g,@function", "g:"]
+    lines += [*(written[row] for row in rows), "blr"]
+    return assemble("\n".join(lines) + "\n", "--gdwarf-4", f"--compress-debug-sections={kind}")
+
+
+def form(data: bytes, name: str) -> tuple[bool, int]:
+    """Whether a section is compressed, and its sh_addralign."""
+    section = next(s for s in elf.read(data).sections if s.name == name)
+    return bool(section.flags & elf.SHF_COMPRESSED), section.alignment
+
+
+IRREGULAR = "cpccpcppcpcccppcpppccpcpcppccpccppcppcpcccpcpppcpccpcpppccpppcpcccpcp"
+
+
+def test_a_section_is_compressed_where_that_pays_as_the_assembler_does(
+    assemble: Callable[..., bytes],
+) -> None:
+    changes = set()
+    for rows in [*("ci" * n for n in range(2, 24)), *(IRREGULAR[:n] for n in range(8, 70))]:
+        plain, want = (with_line_table(assemble, rows, slots, "zlib") for slots in (False, True))
+        assert bytes(rewrite(plain).data) == want, rows
+        for name in (".debug_line", ".debug_aranges"):
+            before, after = form(plain, name), form(want, name)
+            if before != after:
+                changes.add((before[0], after[0]))
+                assert verify(plain, want, need_slots=True).verified
+    assert changes == {(True, False), (False, True)}
+
+
+def test_a_section_is_compressed_with_zstd_only_where_that_makes_it_smaller(
+    assemble: Callable[..., bytes],
+) -> None:
+    # Which sections those are hangs on the version of the library, so the assembler may differ.
+    pytest.importorskip("backports.zstd")
+    forms = set()
+    for count in range(4, 24):
+        plain, want = (
+            with_line_table(assemble, "ci" * count, slots, "zstd") for slots in (False, True)
+        )
+        data = bytes(rewrite(plain).data)
+        obj = elf.read(data)
+        assert [(s.name, s.data) for s in dwarf_sections.debug_sections(obj)] == [
+            (s.name, s.data) for s in dwarf_sections.debug_sections(elf.read(want))
+        ]
+        for section in obj.sections:
+            if section.flags & elf.SHF_COMPRESSED:
+                contents = compressed.decompress(section, obj.contents(section.number))
+                assert section.size < len(contents)
+        forms.add((form(plain, ".debug_line")[0], form(data, ".debug_line")[0]))
+    assert (True, False) in forms
+
+
+def test_a_section_that_was_plain_though_compression_pays_stays_plain(
+    assemble: Callable[..., bytes],
+) -> None:
+    # Some other tool's choice: it isn't this one's to change.
+    data = with_line_table(assemble, "c" * 60, False, "zlib")
+    obj = elf.read(data)
+    number = next(s.number for s in obj.sections if s.name == ".debug_line")
+    section = obj.sections[number]
+    assert section.flags & elf.SHF_COMPRESSED
+    plain = section._replace(flags=section.flags & ~elf.SHF_COMPRESSED, alignment=1)
+    lines = compressed.decompress(section, obj.contents(number))
+    mixed_data = elf.write(obj, {number: lines}, {number: plain})
+    assert form(bytes(rewrite(mixed_data).data), ".debug_line") == (False, 1)
+
+
+def test_gnus_form_stays_whatever_it_saves(assemble: Callable[..., bytes]) -> None:
+    # Only the name says that a section is in this form, and names don't change.
+    seen = set()
+    for count in range(1, 10):
+        plain, want = (
+            with_line_table(assemble, "ci" * count, slots, "zlib-gnu") for slots in (False, True)
+        )
+        got = rewrite(plain).data
+        same = [s.name for s in elf.read(plain).sections] == [
+            s.name for s in elf.read(want).sections
+        ]
+        seen.add(same)
+        if same:
+            assert bytes(got) == want
+        else:
+            got_lines, want_lines = (
+                next(s for s in dwarf_sections.debug_sections(elf.read(data)) if "line" in s.name)
+                for data in (got, want)
+            )
+            assert bytes(got_lines.data) == bytes(want_lines.data)
+    assert seen == {True, False}

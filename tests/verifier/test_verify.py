@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -130,3 +132,35 @@ f:  .cfi_startproc
     slot = source.replace("bl g\n", "bl g\n    nop\n")
     assert new == assemble(slot)
     assert verify(old, new, need_slots=True).verified
+
+
+def repacked(data: bytes, name: str, *, compress: bool, alignment: int) -> bytes:
+    """The object with section `name` in another form, its bytes put at the file's end."""
+    section = next(s for s in elf.read(data).sections if s.name == name)
+    contents = section.data
+    if compress:
+        contents = struct.pack("<IIQQ", 1, 0, len(contents), 1) + zlib.compress(contents)
+    (table,) = struct.unpack_from("<Q", data, 40)
+    out = bytearray(data + bytes(-len(data) % 8))
+    place = table + 64 * section.number
+    struct.pack_into("<Q", out, place + 8, section.flags & ~0x800 | 0x800 * compress)
+    struct.pack_into("<QQ", out, place + 24, len(out), len(contents))
+    struct.pack_into("<Q", out, place + 48, alignment)
+    return bytes(out + contents)
+
+
+@pytest.mark.parametrize(
+    ("name", "compress", "alignment", "rule"),
+    [
+        (".debug_info", False, 1, "section-header"),  # compressing it pays
+        (".debug_rnglists", True, 8, "section-header"),  # compressing it doesn't
+        (".debug_rnglists", False, 1, ""),
+    ],
+)
+def test_a_section_changes_its_form_only_where_the_assembler_would(
+    name: str, compress: bool, alignment: int, rule: str
+) -> None:
+    old, new = pair("compressed")
+    mutant = repacked(new, name, compress=compress, alignment=alignment)
+    rules = {found.rule for found in verify(old, mutant).differences}
+    assert (rule in rules) if rule else "section-header" not in rules
