@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from dwarf.forms import Sizes
     from dwarf.offset_map import Side
     from dwarf.section import Section
-    from dwarf.sides import Copy
 
 _ENTRY = 8
 
@@ -32,6 +31,23 @@ class Extent(NamedTuple):
 
     end: int
     header: int
+
+
+class Copy(NamedTuple):
+    """A new entry of .debug_addr: like that at ``place``, but on ``side``.
+
+    It goes to ``end``, that of the table whose entry 0 is at ``base``, behind ``header`` bytes.
+    """
+
+    base: int
+    end: int
+    header: int
+    place: int
+    side: Side
+
+
+Copies = dict[int, "dict[Copy, int]"]
+"""By section number of .debug_addr: new entries and their indices, in the order they were made."""
 
 
 def extent(section: Section, base: int, sizes: Sizes) -> Extent:

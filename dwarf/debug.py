@@ -113,7 +113,7 @@ def rewrite(
     for read in files:
         for number, units in read.units.items():
             sides.mark_starts(read.file.sections[number], units)
-    copies: sides.Copies = {}
+    copies: addr.Copies = {}
     layouts = [_lay_out(read, maps, address_sides, copies) for read in files]
     for index, layout in enumerate(layouts):
         if moved := _maps(layout):
@@ -209,7 +209,7 @@ def _lay_out(
     read: _Read,
     maps: Mapping[int, OffsetMap],
     address_sides: dict[int, info.AddressSides],
-    copies: sides.Copies,
+    copies: addr.Copies,
 ) -> dict[int, references.Layout]:
     """The new constants of every section of entries, and what follows where they change sizes."""
     layouts = {}
@@ -273,7 +273,7 @@ def _rewrite_others(
     entries: Entries,
     maps: Mapping[int, OffsetMap],
     address_sides: dict[int, info.AddressSides],
-    copies: sides.Copies,
+    copies: addr.Copies,
 ) -> dict[int, Rewritten]:
     """Rewrite what is neither entries nor lists in one file."""
     rewritten = {}

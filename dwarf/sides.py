@@ -11,9 +11,10 @@ Source: DWARF 5, sections 2.17, 3.4.1 (DW_AT_call_return_pc), 7.27 (.debug_addr)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dwarf import leb128
+from dwarf.addr import Copy
 from dwarf.errors import Unsupported
 from dwarf.forms import SIZES, DW_FORM_addr, number
 from dwarf.section import Change
@@ -21,27 +22,11 @@ from dwarf.section import Change
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from dwarf.addr import Copies
     from dwarf.info import AddressSides, Surveyed
     from dwarf.offset_map import OffsetMap, Side
     from dwarf.section import Section
     from dwarf.unit import AddressTable, Unit
-
-
-class Copy(NamedTuple):
-    """A new entry of .debug_addr: like that at ``place``, but on ``side``.
-
-    It goes to ``end``, that of the table whose entry 0 is at ``base``, behind ``header`` bytes.
-    """
-
-    base: int
-    end: int
-    header: int
-    place: int
-    side: Side
-
-
-Copies = dict[int, "dict[Copy, int]"]
-"""By section number of .debug_addr: new entries and their indices, in the order they were made."""
 
 
 def of_relocations(units: Sequence[Surveyed]) -> dict[int, Side]:

@@ -1,0 +1,37 @@
+"""`dwarf` stands alone, and its modules form layers: what they import of each other is a tree."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import dwarf
+
+FILES = sorted(Path(dwarf.__file__).parent.glob("*.py"))
+STANDARD = {"__future__", "array", "bisect", "collections", "itertools", "struct", "typing"}
+
+
+def imported(file: Path) -> set[str]:
+    """The modules that a file imports anywhere, for type checking included."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            names = {alias.name for alias in node.names} if module == "dwarf" else set()
+            found |= {f"dwarf.{name}" for name in names} or {module}
+    return found
+
+
+def test_nothing_but_the_standard_library_and_dwarf_is_imported() -> None:
+    for file in FILES:
+        packages = {name.split(".")[0] for name in imported(file)}
+        assert packages <= STANDARD | {"dwarf"}, file.name
+
+
+def test_no_two_modules_need_each_other() -> None:
+    graph = {f"dwarf.{file.stem}": imported(file) for file in FILES}
+    order = list(TopologicalSorter(graph).static_order())
+    assert order.index("dwarf.section") < order.index("dwarf.info") < order.index("dwarf.debug")
