@@ -16,6 +16,10 @@ value that a call clobbers as ``label-1``; nothing is inserted inside an instruc
 needs no rule.  GCC puts a location list's view numbers in front of the list, unmarked
 (DW_AT_GNU_locviews names them); they don't depend on addresses and stay as they are.
 
+LLVM's DWARF 4 may begin a location list with an entry that is empty: 0,0, which ends the list for
+every reader, and is followed by the entry's expression and the list's other entries.  Nobody reads
+those, but they are moved as the assembler would (`_PairWalk.move_unreferenced`).
+
 Every byte between the headers has to belong to a list, to its view numbers, or to a list that
 nobody refers to, which is moved like its neighbours; anything else is refused.
 
@@ -28,6 +32,7 @@ from bisect import bisect_left, bisect_right
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf import expression
 from dwarf.errors import Unsupported
 from dwarf.leb128 import BadLeb128, encode_unsigned, unsigned
 from dwarf.offset_map import IDENTITY, OffsetMap, resize
@@ -350,6 +355,13 @@ class Walk:
         """
         raise NotImplementedError
 
+    def move_unreferenced(self, position: int, unit: Unit, stop: int) -> int:
+        """Move what nobody refers to at ``position``, which is taken for a list of ``unit``.
+
+        Returns the offset behind it.
+        """
+        return self.move_list(position, unit, stop)
+
     def check_run_on(self, base: Base | None, unit: Unit, stop: int) -> int:
         """``stop``, where a list runs on into the next; that has to mean the same from there.
 
@@ -421,9 +433,9 @@ class Walk:
         """
         begun = position + 2
         after = begun + int.from_bytes(self.data[position:begun], "little")
-        expression = self.expression(begun, after, unit)
-        if expression is not None:
-            new = _U2.pack(len(expression)) + expression
+        moved = self.expression(begun, after, unit)
+        if moved is not None:
+            new = _U2.pack(len(moved)) + moved
             self.changes.append((position, after, new))
         return after
 
@@ -452,6 +464,7 @@ def _walk_table(walk: Walk, lists: Reach, start: int, first: int, end: int) -> N
             position = following
         elif position == following and following in lists.views:
             raise walk.malformed(following, "view numbers that aren't in front of their list")
+        move = walk.move_list
         if position == following:
             unit = lists.units[position]
             index += 1
@@ -464,7 +477,8 @@ def _walk_table(walk: Walk, lists: Reach, start: int, first: int, end: int) -> N
             if owner is None:
                 raise walk.unknown(position, "bytes that no unit refers to")
             unit = owner
-        position = walk.move_list(position, unit, following if index < count else -1)
+            move = walk.move_unreferenced
+        position = move(position, unit, following if index < count else -1)
     if position > end:
         raise walk.malformed(position, "a list that runs past its table")
 
@@ -580,9 +594,9 @@ class _KindWalk(Walk):
                 else:
                     length, begun = unsigned(data, position)
                 if self.move_expression is not None:
-                    expression = self.expression(begun, begun + length, unit)
-                    if expression is not None:
-                        new = encode_unsigned(len(expression)) + expression
+                    moved = self.expression(begun, begun + length, unit)
+                    if moved is not None:
+                        new = encode_unsigned(len(moved)) + moved
                         changes.append((position, begun + length, new))
                 position = begun + length
         return self.check_run_on(base, unit, stop)
@@ -711,6 +725,41 @@ class _PairWalk(Walk):
         if position == stop:
             return self.check_run_on(base, unit, stop)
         raise self.malformed(position, "a list without an end")
+
+    def move_unreferenced(self, position: int, unit: Unit, stop: int) -> int:
+        """Move a list that nobody refers to, or what an empty entry has cut off from its list.
+
+        That begins with the empty entry's expression.  Refused where it reads in both ways.
+        """
+        before = self.changes, self.sides
+        readings: list[tuple[int, list[Change], dict[int, Side]]] = []
+        errors = []
+        for read in (self.move_list, self._move_cut_off) if self.located else (self.move_list,):
+            self.changes, self.sides = [], {}
+            try:
+                readings.append((read(position, unit, stop), self.changes, self.sides))
+            except Unsupported as error:
+                errors.append(error)
+        self.changes, self.sides = before
+        if not readings:
+            raise errors[0]
+        if any(reading != readings[0] for reading in readings[1:]):
+            raise self.unknown(position, "bytes that no unit refers to, and that read in two ways")
+        end, changes, sides = readings[0]
+        self.changes += changes
+        self.sides |= sides
+        return end
+
+    def _move_cut_off(self, position: int, unit: Unit, stop: int) -> int:
+        """Move the rest of a list whose entry in front of ``position`` was empty."""
+        if self.data[position - 2 * _ADDRESS_SIZE : position] != bytes(2 * _ADDRESS_SIZE):
+            raise self.malformed(position, "an expression without an entry in front of it")
+        behind = self.move_located(position, unit)
+        # Only what makes sense as an expression is one: this raises where it doesn't.
+        expression.move(
+            self.data, position + 2, behind, unit, IDENTITY, self.relocations, self.name
+        )
+        return self.move_list(behind, unit, stop)
 
     def chooses_base(self, position: int) -> bool:
         """Whether the entry at ``position`` selects a base address."""

@@ -3,8 +3,9 @@
 A list is decoded where an attribute refers to it, with that unit's base address (DWARF 5, 2.6.2
 and 2.17.3, 7.7.3 and 7.25; DWARF 4, 2.6.2 and 2.17.3). Each entry has the same kind, the start of
 its range follows the code as a start, the end as an end, and its expression agrees. Tables of
-location views (pairs of uleb128 before a list; GCC's DW_AT_GNU_locviews) are equal. Bytes that no
-attribute accounts for are equal.
+location views (pairs of uleb128 before a list; GCC's DW_AT_GNU_locviews) are equal. LLVM's DWARF 4
+may put an entry 0,0, which ends the list, in front of others: those are read as the list's too.
+Bytes that no attribute accounts for are equal.
 """
 
 from __future__ import annotations
@@ -176,6 +177,8 @@ class _Walk:
 
     def _unknown(self, start: int, end: int, new_start: int, size: int) -> tuple[int, int]:
         """Bytes that no attribute refers to: lists of the surrounding unit, or equal bytes."""
+        if self._cut_off(start, end):
+            return self._rest(start, new_start)
         unit = self._neighbour(start)
         if unit is not None:
             try:
@@ -195,6 +198,36 @@ class _Walk:
             self.fields.new[new_start : new_start + size],
         )
         return end, new_start + size
+
+    def _cut_off(self, start: int, end: int) -> bool:
+        """Whether the bytes are an expression and entries behind an entry 0,0 of their list."""
+        old = self.fields.old
+        if self.five or not self.locations or old[max(start - 16, 0) : start] != bytes(16):
+            return False
+        if not any(offset < start for offset in self.lists):
+            return False
+        reader = Reader(old, start, end)
+        try:
+            reader.take(reader.unsigned(2))
+            while reader.position < end:
+                relocated = reader.position in self.fields.old_relocations
+                first, second = reader.unsigned(8), reader.unsigned(8)
+                if not relocated and not first and not second:
+                    return reader.position == end
+                if first > second and not relocated:
+                    return False
+                reader.take(reader.unsigned(2))
+        except Malformed:
+            pass
+        return False
+
+    def _rest(self, start: int, new_start: int) -> tuple[int, int]:
+        """Compare what `_cut_off` has found."""
+        unit = self.lists[max(offset for offset in self.lists if offset < start)].unit
+        a = Reader(self.fields.old, start, len(self.fields.old))
+        b = Reader(self.fields.new, new_start, len(self.fields.new))
+        self._expression(a, b, unit, a.unsigned(2), b.unsigned(2))
+        return self._list(a.position, b.position, unit)
 
     def _neighbour(self, offset: int) -> Unit | None:
         known = sorted(self.lists)
