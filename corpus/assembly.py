@@ -35,6 +35,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from corpus import entries
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -97,8 +99,9 @@ class Edit(NamedTuple):
     `plain` and `want` are texts for the assembler, `nops` the number of nops that `want` has more
     than `plain`, `calls` every callee that got one (in text order), `dropped_alignments` the
     number of alignment directives inside functions left out of both, `unwritable_indices` the
-    number of call sites whose new ``.debug_addr`` index has a longer uleb128: those `want` can't
-    express, because the references between DIEs are plain numbers in the text.
+    number of call sites whose new ``.debug_addr`` index has a longer uleb128, where `want` can't
+    express that: the references between DIEs are plain numbers in the text, and `corpus.entries`
+    couldn't make labels of them.
     """
 
     plain: str
@@ -376,11 +379,11 @@ def _number(written: str) -> int:
     return sum((octet & 0x7F) << (7 * i) for i, octet in enumerate(octets))
 
 
-def _index_like(written: str, index: int) -> str | None:
-    """Write `index` in place of `written`; None when its uleb128 has another length, because the
-    assembly holds references between DIEs as plain numbers.
+def _index_like(written: str, index: int, *, grows: bool) -> str | None:
+    """Write `index` in place of `written`; None when its uleb128 has another length, unless the
+    text is one in which that may happen (`grows`).
     """
-    if (_number(written) < 128) != (index < 128) or index >= 16384:
+    if not grows and ((_number(written) < 128) != (index < 128) or index >= 16384):
         return None
     if written.startswith('"'):
         return f'"\\{index & 0x7F | 0x80:o}\\{index >> 7:03o}"'
@@ -393,6 +396,16 @@ def _use_aliases_in_debug_addr(text: str, aliases: set[str]) -> tuple[str, int]:
     An entry that only call sites use takes the alias.  One that is the start of a range or of a
     location list too stays, and the call sites get an entry of their own at the table's end.
     """
+    edited, unwritable = _with_own_addresses(text, aliases, grows=False)
+    if unwritable:
+        by_label = entries.labelled(text)
+        if by_label is not None:
+            return _with_own_addresses(by_label, aliases, grows=True)
+    return edited, unwritable
+
+
+def _with_own_addresses(text: str, aliases: set[str], *, grows: bool) -> tuple[str, int]:
+    """Do it, where an index `grows` or else is left as it is and counted."""
     table = _debug_addr(text)
     if table is None:
         return text, 0
@@ -426,7 +439,7 @@ def _use_aliases_in_debug_addr(text: str, aliases: set[str]) -> tuple[str, int]:
             renamed.add(old)
             continue
         new = added.setdefault(old, len(table.entries) + len(added))
-        index = _index_like(written, new)
+        index = _index_like(written, new, grows=grows)
         unwritable += index is None
         changes.append((place, place + len(written), index or written))
     for old in renamed:
@@ -434,8 +447,8 @@ def _use_aliases_in_debug_addr(text: str, aliases: set[str]) -> tuple[str, int]:
         start = text.index(label, place)
         changes.append((start, start + len(label), label + "_ret"))
     if added:
-        entries = "".join(f"\n\t.8byte\t{table.entries[old][1]}_ret" for old in added)
-        changes.append((table.end, table.end, entries))
+        copies = "".join(f"\n\t.8byte\t{table.entries[old][1]}_ret" for old in added)
+        changes.append((table.end, table.end, copies))
         length = _ADDRESS_LENGTH.search(text, 0, table.entries[0][0])
         if length is not None:
             new_length = hex(int(length.group(1), 0) + 8 * len(added))
