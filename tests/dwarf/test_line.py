@@ -11,6 +11,7 @@ import pytest
 from assembled import Pair, Step, assemble, check, edits, needs_assembler, text
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from random_maps import code_maps
 
 from dwarf import leb128, line
 from dwarf.errors import Unsupported
@@ -264,19 +265,6 @@ def expected(rows: list[Row], maps: Mapping[int, OffsetMap]) -> list[Row]:
         side = code_map.after if ends else code_map.start
         found.append((section, side(address), lines, others, end))
     return found[::-1]
-
-
-code_maps = st.sets(st.integers(0, 300), max_size=12).flatmap(
-    lambda words: st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 3)), min_size=len(words), max_size=len(words)
-    ).map(
-        lambda sizes: OffsetMap(
-            edit
-            for word, (own, extra) in zip(sorted(words), sizes, strict=True)
-            for edit in (slot(4 * word, 4 * own), padding(4 * word, 4 * extra))
-        )
-    )
-)
 
 
 @LIMITS
