@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from assembled import Pair, Step, assemble, check, edits, needs_assembler, text
+from elftools.dwarf.lineprogram import LineProgram
+from elftools.dwarf.structs import DWARFStructs
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from random_maps import code_maps
@@ -253,6 +256,34 @@ def decode(
     return rows
 
 
+COUNTS_OF_DWARF_5 = COUNTS[:12]
+"""The standard opcodes that pyelftools knows."""
+
+
+def linked(data: bytes | bytearray, bases: Mapping[int, tuple[int, int]]) -> bytes:
+    """The section with its addresses filled in: the section's number in the high bits."""
+    result = bytearray(data)
+    for place, (number, offset) in bases.items():
+        result[place : place + 8] = (number << 40 | offset).to_bytes(8, "little")
+    return bytes(result)
+
+
+def rows_of_pyelftools(data: bytes, start: int, end: int, form: Form) -> list[dict[str, object]]:
+    """The rows of one unit as an independent reader decodes them."""
+    structs = DWARFStructs(little_endian=True, dwarf_format=32, address_size=8)
+    fields = {
+        "minimum_instruction_length": form.unit,
+        "maximum_operations_per_instruction": 1,
+        "default_is_stmt": 1,
+        "line_base": form.base,
+        "line_range": form.range,
+        "opcode_base": form.opcode_base,
+        "file_entry": [],
+    }
+    program = LineProgram(fields, io.BytesIO(data), structs, start, end)
+    return [vars(entry.state) for entry in program.get_entries() if entry.state is not None]
+
+
 def expected(rows: list[Row], maps: Mapping[int, OffsetMap]) -> list[Row]:
     """The rows with the map applied: ends, and rows at the very place of an end, go after."""
     found: list[Row] = []
@@ -314,6 +345,24 @@ def test_what_is_read_from_the_result_is_the_map_of_what_was_written(
         rows = decode(bytes(old), start, end, form, old_bases)
         moved = decode(bytes(new.data), new.map.start(start), new.map.start(end), form, new_bases)
         assert moved == expected(rows, maps)
+        if form.opcode_base <= len(COUNTS_OF_DWARF_5) + 1:
+            known = {where: base for where, base in old_bases.items() if start <= where < end}
+            moved_bases = {new.map.start(where): new_bases[new.map.start(where)] for where in known}
+            theirs, ours = (
+                rows_of_pyelftools(linked(data, bases), begin, stop, form)
+                for data, begin, stop, bases in (
+                    (old, start, end, known),
+                    (new.data, new.map.start(start), new.map.start(end), moved_bases),
+                )
+            )
+            assert ours == [
+                row | {"address": place}
+                for row, place in zip(
+                    theirs,
+                    (number << 40 | address for number, address, *_ in expected(rows, maps)),
+                    strict=True,
+                )
+            ]
     lengths = [len(unit) for unit in split(bytes(new.data))]
     ends = [0, *(new.map.start(end) for _, end in bounds)]
     assert lengths == [end - start for start, end in itertools.pairwise(ends)]
