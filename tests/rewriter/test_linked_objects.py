@@ -1,0 +1,84 @@
+"""Objects that ``ld -r`` has made of hundreds: every section has as many parts as there are units.
+
+The linker merges what the assembler made of the texts without and with the slots; the first of the
+two, rewritten, has to be the second.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from corpus import assembly, compare, toolchain
+from rewriter import rewrite
+from verifier import verify
+
+SOURCE = """
+static __attribute__((noinline)) int f(int x) { return x * 3; }
+static inline int i(int y, int *p) {
+  int q = f(y);
+  for (int j = 0; j < y; j++) q += f(q) - p[j & 3];
+  return f(q + 1);
+}
+int name(int z, int *p) {
+  int k = i(z, p);
+  switch (z) {
+  case 1: k = f(k); break;
+  case 2: k += f(3); /* falls through */
+  case 3: k -= f(4); break;
+  case 4: k ^= f(7); break;
+  case 9: k++;
+  }
+  return f(k) + i(k, p + 1);
+}
+"""
+CASES = [
+    # Without padding between units: the linker's isn't like gas's, and no object says which it is.
+    ("gcc-12", "-Os -g -gdwarf-5", 200),
+    ("gcc-12", "-O2 -g -gdwarf-4 -ffunction-sections", 100),
+    ("gcc-12", "-Os -g -gdwarf-5 -gdwarf64", 30),
+    ("clang-19", "-O2 -g -gdwarf-5", 30),
+]
+
+
+def text_of(compiler: str, flags: str, folder: Path) -> assembly.Edit:
+    """The compiler's text without and with the slots."""
+    words = tuple(flags.split())
+    (folder / "f.c").write_text(SOURCE)
+    command = toolchain.compile_command(compiler, words, Path("f.c"), Path("f.s"))
+    assert toolchain.run(command, cwd=folder).status == 0
+    return assembly.edit((folder / "f.s").read_text())
+
+
+def linked(text: str, assemblers: list[str], names: list[str], folder: Path) -> bytes:
+    """One object of many: the text assembled once for each name of its function."""
+    objects = []
+    for name in names:
+        objects.append(f"{name}.o")
+        own = text.replace("name", name)
+        (folder / "one.s").write_text(own)
+        done = toolchain.run([*assemblers, "-o", objects[-1], "one.s"], cwd=folder)
+        assert done.status == 0, done.errors
+    command = [toolchain.binutil("ld"), "-r", "-o", "all.o", *objects]
+    subprocess.run(command, cwd=folder, check=True)
+    return (folder / "all.o").read_bytes()
+
+
+@pytest.mark.parametrize(("compiler", "flags", "units"), CASES)
+def test_hundreds_of_units_come_out_as_the_linker_makes_them(
+    compiler: str, flags: str, units: int, tmp_path: Path
+) -> None:
+    try:
+        made = text_of(compiler, flags, tmp_path)
+        command = list(toolchain.assembler(compiler, tuple(flags.split())))
+    except toolchain.ToolError as missing:
+        pytest.skip(str(missing))
+    # The length of a name is part of the text.
+    names = [f"n{number:03}" for number in range(units)]
+    plain, want = (linked(text, command, names, tmp_path) for text in (made.plain, made.want))
+    result = rewrite(plain)
+    assert len(result.report.insertions) == made.nops * units
+    assert compare.differences(bytes(result.data), want) == []
+    assert verify(plain, bytes(result.data), need_slots=True).verified
