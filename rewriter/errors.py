@@ -6,6 +6,8 @@ from proving that its output would be right, and it says so in one line.
 
 from __future__ import annotations
 
+import sys
+
 
 class Refusal(Exception):
     """The object can't be rewritten safely.
@@ -57,3 +59,13 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
     )
+
+
+def complain(line: str) -> None:
+    """Print nopfix's one line on standard error, if anybody listens."""
+    if sys.stderr is not None:
+        try:
+            sys.stderr.write(f"nopfix: {printable(line)}\n")
+            sys.stderr.flush()
+        except OSError:
+            return

@@ -15,15 +15,17 @@ docs/BitCodeFormat.rst (magic number).
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from typing import TYPE_CHECKING
 
-from rewriter import output, pipeline, split_dwarf
-from rewriter.errors import Refusal
+from rewriter import elf, output, pipeline, split_dwarf
+from rewriter.compiler_arguments import C_SUFFIXES
+from rewriter.errors import Refusal, complain
 from rewriter.options import Options
-from rewriter.wrapper import complain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 SKIPPED = (
     "arch/powerpc/boot/*",
@@ -37,16 +39,18 @@ _BITCODE = b"BC\xc0\xde"
 _ELF64_LITTLE = b"\x7fELF\x02\x01"
 
 
-def rewrite(path: str, wanted: Callable[[bytes], bool] | None = None) -> bool:
+def rewrite(path: str, only_compiled: bool = False) -> bool:
     """Give the object ``path`` its slots, atomically.
 
-    Files that aren't ours, are on the skip list or aren't ``wanted`` (None: all are) stay as they
-    are.  Returns False, having said why, when the object needs slots and can't have them.
+    Files that aren't ours or are on the skip list stay as they are, and with ``only_compiled``
+    hand-written assembly.  Returns False, having said why, when the object needs slots and can't
+    have them.
     """
-    if not os.path.isfile(path) or skips(path, os.environ.get("NOPFIX_SKIP")):
+    if skips(path, os.environ.get("NOPFIX_SKIP")):
         return True
     try:
-        _rewrite(path, wanted)
+        if _can_be_rewritten(path):
+            _rewrite(path, only_compiled)
     except Refusal as refusal:
         refusal.file = refusal.file or path
         complain(str(refusal))
@@ -56,7 +60,7 @@ def rewrite(path: str, wanted: Callable[[bytes], bool] | None = None) -> bool:
         complain(f"{path}: out of memory")
     except Exception as error:
         if os.environ.get("NOPFIX_DEBUG"):
-            raise
+            sys.excepthook(type(error), error, error.__traceback__)
         complain(
             f"{path}: internal error, {type(error).__name__}: {error}; please report it with"
             " this object"
@@ -66,7 +70,18 @@ def rewrite(path: str, wanted: Callable[[bytes], bool] | None = None) -> bool:
     return False
 
 
-def _rewrite(path: str, wanted: Callable[[bytes], bool] | None) -> None:
+def _can_be_rewritten(path: str) -> bool:
+    """False for what isn't there and for devices; raises `Refusal` for what went down a pipe."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        raise Refusal("an object in a pipe can't be given slots", remedy="name a file with -o")
+    return stat.S_ISREG(mode)
+
+
+def _rewrite(path: str, only_compiled: bool) -> None:
     with open(path, "rb") as file:
         data = file.read()
     if data.startswith(_BITCODE):
@@ -74,7 +89,7 @@ def _rewrite(path: str, wanted: Callable[[bytes], bool] | None) -> None:
             "LLVM bitcode, whose code is made by the linker",
             remedy="compile without -flto, or put the file on $NOPFIX_SKIP",
         )
-    if not is_ours(data) or (wanted is not None and not wanted(data)):
+    if not is_ours(data) or (only_compiled and not is_compiled(data)):
         return
     _report_sibling_calls(path, data)
     result = pipeline.rewrite(data, Options(dwo=split_dwarf.beside(path, data)))
@@ -94,6 +109,24 @@ def is_ours(data: bytes) -> bool:
     # Without a word in e_flags it is function descriptors that tell ELFv1 from ELFv2.
     elfv1 = flags & 3 == 1 or (flags & 3 == 0 and b".opd\0" in data)
     return kind == 1 and machine == 21 and not elfv1
+
+
+def is_compiled(data: bytes) -> bool:
+    """Whether the object ``data`` is a compiler's work rather than hand-written assembly.
+
+    Compilers leave their name in .comment.  Where they were told not to, the name of the source
+    shows them (the assembler writes none of its own accord), or debug information that isn't the
+    assembler's own (DW_AT_producer "GNU AS ...").
+    """
+    obj = elf.read(data)
+    names = {section.name for section in obj.sections}
+    if ".comment" in names:
+        return True
+    symbols = obj.symbols
+    for index, info in enumerate(symbols.infos):
+        if info & 15 == elf.STT_FILE and symbols.name(index).endswith(tuple(C_SUFFIXES)):
+            return True
+    return ".debug_info" in names and b"GNU AS " not in data
 
 
 def _report_sibling_calls(path: str, data: bytes) -> None:

@@ -5,9 +5,9 @@ its slots before anyone looks at it.  So `nopfix-cc COMPILER ARGS...` stands whe
 stood.  The compiler runs with its arguments unchanged; its output, errors and exit status pass
 through.  When it has made an object from C or C++, the object is rewritten in place, atomically.
 
-What the arguments say decides what is rewritten:
+What the arguments say decides what is rewritten (`compiler_arguments`):
 
-- With -c: each C or C++ source's object, named by -o or by the source.
+- With -c: each C or C++ source's object.
 - Without -c, where a source is compiled and linked at once: the object lives only between the
   assembler and the linker, so GCC is told to run the assembler through this wrapper
   (``-wrapper``).  Clang has no such option: what it compiles and links at once stays as it is.
@@ -22,8 +22,8 @@ that make doesn't take it for finished, and exits with 1.
 Start-up is paid three thousand times, so this module imports nothing on its way to the compiler
 but what the interpreter has loaded anyway, and the rewriter while the compiler runs.
 
-Source: GCC manual, 3.2 (options controlling the kind of output), 3.3 (``@file``); libiberty's
-argv.c for the quoting in response files; Linux Documentation/kbuild; kpatch-build and kpatch-cc.
+Source: GCC manual, 3.2 (``-wrapper``); GNU make manual, 5.6 (interrupted recipes); Linux
+Documentation/kbuild; kpatch-build and kpatch-cc.
 """
 
 from __future__ import annotations
@@ -33,44 +33,12 @@ import sys
 
 TYPE_CHECKING = False  # typing imports re and enum: as long as the interpreter's own start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-PLUGIN = "ppc64le-plugin"
-"""kpatch's GCC plugin, which puts slots into the compiler's instruction stream."""
-
-C_SUFFIXES = frozenset(
-    (".c", ".i", ".ii", ".cc", ".cp", ".cxx", ".cpp", ".CPP", ".c++", ".C")
-    + (".m", ".mi", ".mm", ".mii", ".M")
-)
-ASSEMBLY_SUFFIXES = frozenset((".s", ".S", ".sx"))
-C_LANGUAGES = frozenset(
-    ("c", "c++", "objective-c", "objective-c++", "cpp-output", "c++-cpp-output")
-    + ("objective-c-cpp-output", "objective-c++-cpp-output")
-)
-ASSEMBLY_LANGUAGES = frozenset(("assembler", "assembler-with-cpp"))
-
-# Options whose value is the next argument, as GCC and Clang have them.
-SEPARATE = frozenset(
-    ("-I", "-D", "-U", "-A", "-B", "-F", "-L", "-T", "-e", "-l", "-u", "-z", "-G", "-h", "-R")
-    + ("-MF", "-MT", "-MQ", "-MJ", "-Xpreprocessor", "-Xassembler", "-Xlinker", "-Xclang", "-mllvm")
-    + ("-include", "-imacros", "-iprefix", "-iwithprefix", "-iwithprefixbefore", "-isystem")
-    + ("-iquote", "-idirafter", "-isysroot", "-imultilib", "-iframework", "-include-pch")
-    + ("-aux-info", "-dumpbase", "-dumpbase-ext", "-dumpdir", "-param", "--param", "-arch")
-    + ("-target", "-wrapper", "-specs", "--sysroot", "-sysroot", "-gcc-toolchain", "-Xarch_host")
-    + ("--include", "--imacros", "--include-directory", "--define-macro", "--undefine-macro")
-    + ("--library-directory", "--for-linker", "--entry", "--force-link", "--prefix")
-    + ("--serialize-diagnostics", "-working-directory", "-install_name", "-Xopenmp-target")
-    + ("-cxx-isystem", "-iwithsysroot", "-ivfsoverlay", "-rpath", "--config", "-Xanalyzer")
-)
-# No object comes of these, whatever else is said.
-NO_OBJECT = frozenset(
-    ("-E", "-S", "-M", "-MM", "-fsyntax-only", "-###", "--preprocess", "--assemble")
-    + ("--dependencies", "--user-dependencies", "--analyze", "-emit-llvm", "-cc1", "-cc1as")
-    + ("--precompile", "-emit-ast")
-)
+    from collections.abc import Callable, Sequence
 
 COMMAND_NOT_FOUND = 127
-_SIGHUP, _SIGINT, _SIGPIPE, _SIGTERM, _SIGXFSZ = 1, 2, 13, 15, 25
+# Linux's numbers; `signal` wraps them into enumerations, and importing enum takes 9 ms.
+_SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM, _SIGCHLD, _SIGXFSZ = 1, 2, 3, 13, 15, 17, 25
+_ENDING = (_SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM)
 
 
 def main() -> int:
@@ -117,152 +85,29 @@ def run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
     Doesn't return where there is nothing to rewrite (the compiler takes this process's place) or
     where the compiler died by a signal (so does this process).
     """
-    arguments = without_plugin(arguments)
-    objects, links = plan(response_files(arguments), os.environ.get("NOPFIX_ASM") == "1")
-    if links:
-        arguments = _through_assembler(compiler, arguments)
+    # Here rather than above: as GCC's -wrapper this file starts without a path to the package.
+    from rewriter.compiler_arguments import is_gcc, is_plugin, plan, response_files
+
+    expanded, again = response_files(arguments)
+    objects, links = plan(expanded, os.environ.get("NOPFIX_ASM") == "1")
+    through_assembler = links and is_gcc([*compiler, *expanded]) and "-wrapper" not in expanded
+    # Of passes that a pipe connects GCC wraps just the first.
+    dropped = [a for a in expanded if is_plugin(a) or (through_assembler and a == "-pipe")]
+    if dropped or not again:
+        arguments = [argument for argument in expanded if argument not in dropped]
+    if through_assembler:
+        arguments = [*arguments, *_wrapped_passes()]
     if not objects:
         return _become([*compiler, *arguments])
     return _compile_and_rewrite([*compiler, *arguments], objects)
 
 
-def without_plugin(arguments: Sequence[str]) -> Sequence[str]:
-    """The arguments without kpatch's GCC plugin, whose work this wrapper does.
-
-    A response file that asks for the plugin is replaced by its contents.
-    """
-    if not any(a.startswith("@") or PLUGIN in a for a in arguments):
-        return arguments
-    kept: list[str] = []
-    for argument in arguments:
-        if argument.startswith("@"):
-            expanded = list(response_files([argument]))
-            if any(_is_plugin(a) for a in expanded):
-                kept.extend(a for a in expanded if not _is_plugin(a))
-                continue
-        if not _is_plugin(argument):
-            kept.append(argument)
-    return kept
-
-
-def _is_plugin(argument: str) -> bool:
-    if argument.startswith(f"-fplugin-arg-{PLUGIN}-"):
-        return True
-    return argument.startswith("-fplugin=") and os.path.basename(argument[9:]) in (
-        PLUGIN,
-        f"{PLUGIN}.so",
-    )
-
-
-def response_files(arguments: Sequence[str], depth: int = 0) -> Iterator[str]:
-    """The arguments with every ``@file`` replaced by what it holds, nested ones too.
-
-    As in the compilers, a file that can't be read stays an argument of its own.
-    """
-    for argument in arguments:
-        if not argument.startswith("@") or depth > 100:
-            yield argument
-            continue
-        try:
-            with open(argument[1:], encoding="utf-8", errors="surrogateescape") as file:
-                text = file.read()
-        except (OSError, ValueError):
-            yield argument
-            continue
-        yield from response_files(words(text), depth + 1)
-
-
-def words(text: str) -> list[str]:
-    """Split a response file at white space outside quotes.
-
-    A backslash makes any next character ordinary, inside quotes of both kinds as well.
-    """
-    found: list[str] = []
-    word: list[str] | None = None
-    quote = ""
-    characters = iter(text)
-    for character in characters:
-        if not quote and character in " \t\n\r\v\f":
-            if word is not None:
-                found.append("".join(word))
-                word = None
-            continue
-        if word is None:
-            word = []
-        if character == "\\":
-            word.append(next(characters, ""))
-        elif quote:
-            if character == quote:
-                quote = ""
-            else:
-                word.append(character)
-        elif character in "'\"":
-            quote = character
-        else:
-            word.append(character)
-    if word is not None:
-        found.append("".join(word))
-    return found
-
-
-def plan(arguments: Iterator[str], assembly: bool = False) -> tuple[list[str], bool]:
-    """What the compiler will make of ``arguments`` (response files already expanded).
-
-    Returns the paths of objects from C or C++ (from assembly as well if ``assembly``), and whether
-    sources are compiled and linked at once.
-    """
-    compiles = False
-    output = None
-    language = None
-    sources = []
-    for argument in arguments:
-        if argument in NO_OBJECT:
-            return [], False
-        if argument == "-o" or argument == "--output":
-            output = next(arguments, None)
-        elif argument == "-x" or argument == "--language":
-            language = next(arguments, None)
-        elif argument in SEPARATE:
-            next(arguments, None)
-        elif argument == "-c" or argument == "--compile":
-            compiles = True
-        elif not argument.startswith("-") or argument == "-":
-            if _is_wanted(argument, language, assembly):
-                sources.append(argument)
-        elif argument.startswith("-o"):
-            output = argument[2:]
-        elif argument.startswith("--output="):
-            output = argument[9:]
-        elif argument.startswith("-x"):
-            language = argument[2:]
-        elif argument.startswith("--language="):
-            language = argument[11:]
-    if not compiles:
-        return [], bool(sources)
-    if output is not None:
-        return [output] if sources else [], False
-    return [_object_name(source) for source in sources], False
-
-
-def _is_wanted(source: str, language: str | None, assembly: bool) -> bool:
-    if language is not None and language != "none":
-        return language in C_LANGUAGES or (assembly and language in ASSEMBLY_LANGUAGES)
-    suffix = os.path.splitext(source)[1]
-    return suffix in C_SUFFIXES or (assembly and suffix in ASSEMBLY_SUFFIXES)
-
-
-def _object_name(source: str) -> str:
-    return os.path.splitext(os.path.basename(source))[0] + ".o"
-
-
-def _through_assembler(compiler: Sequence[str], arguments: Sequence[str]) -> Sequence[str]:
+def _wrapped_passes() -> Sequence[str]:
     """Have GCC run its passes through this module, so that it sees what the assembler makes."""
-    name = os.path.basename(compiler[0])
     this = os.path.abspath(__file__)
-    is_gcc = "gcc" in name or "g++" in name
-    if not is_gcc or "-wrapper" in arguments or "," in sys.executable + this:
-        return arguments
-    return ["-wrapper", f"{sys.executable},-IS,{this}", *arguments]
+    if "," in sys.executable + this:  # which separates the words of the option's value
+        return []
+    return ["-wrapper", f"{sys.executable},-IS,{this}"]
 
 
 def one_pass(command: Sequence[str]) -> int:
@@ -270,25 +115,11 @@ def one_pass(command: Sequence[str]) -> int:
 
     The assembler's object is rewritten if a compiler wrote the assembly, or $NOPFIX_ASM is 1.
     """
-    wanted = None if os.environ.get("NOPFIX_ASM") == "1" else is_compiled
     is_assembler = os.path.basename(command[0]).rpartition("-")[2] == "as"
     if not is_assembler or "-o" not in command[:-1]:
         return _become(command)
-    return _compile_and_rewrite(command, [command[command.index("-o") + 1]], wanted)
-
-
-def is_compiled(data: bytes) -> bool:
-    """Whether the object ``data`` is a compiler's work rather than hand-written assembly.
-
-    Compilers leave their name in .comment; where they were told not to, debug information that
-    isn't the assembler's own (DW_AT_producer "GNU AS ...") shows them.
-    """
-    from rewriter import elf
-
-    names = {section.name: section.number for section in elf.read(data).sections}
-    if ".comment" in names:
-        return True
-    return ".debug_info" in names and b"GNU AS " not in data
+    only_compiled = os.environ.get("NOPFIX_ASM") != "1"
+    return _compile_and_rewrite(command, [command[command.index("-o") + 1]], only_compiled)
 
 
 def _become(command: Sequence[str]) -> int:
@@ -305,14 +136,14 @@ def _become(command: Sequence[str]) -> int:
 
 
 def _not_run(command: Sequence[str], error: OSError) -> int:
-    complain(f"{command[0]}: {error.strerror}")
+    _complain(f"{command[0]}: {error.strerror}")
     return COMMAND_NOT_FOUND
 
 
-def complain(line: str) -> None:
-    """Print nopfix's one line."""
-    sys.stderr.write("nopfix: " + line.replace("\n", " ") + "\n")
-    sys.stderr.flush()
+def _complain(line: str) -> None:
+    from rewriter.errors import complain
+
+    complain(line)
 
 
 class _Interrupted(BaseException):
@@ -324,16 +155,13 @@ class _Interrupted(BaseException):
 
 
 def _compile_and_rewrite(
-    command: Sequence[str],
-    objects: Sequence[str],
-    wanted: Callable[[bytes], bool] | None = None,
+    command: Sequence[str], objects: Sequence[str], only_compiled: bool = False
 ) -> int:
     """Run the compiler ``command``, rewrite ``objects``, return the exit status.
 
     Of several sources some may compile though others don't; make won't look at their objects
-    again, so they are rewritten as well.  ``wanted`` decides by an object's contents.
+    again, so they are rewritten as well.  With ``only_compiled`` hand-written assembly stays.
     """
-    # `signal` wraps this module into enumerations, and importing enum takes 9 ms.
     import _signal
 
     before = [_state(path) for path in objects] if len(objects) > 1 else []
@@ -343,18 +171,18 @@ def _compile_and_rewrite(
     def pass_on(number: int, _: object) -> None:
         received.append(number)
         if child:
-            os.kill(child, number)
+            _kill(child, number)
 
     def stop(number: int, _: object) -> None:
+        for each in signals:
+            _signal.signal(each, _signal.SIG_IGN)
         raise _Interrupted(number)
 
-    signals = [
-        number
-        for number in (_SIGHUP, _SIGINT, _SIGTERM)
-        if _signal.getsignal(number) != _signal.SIG_IGN
-    ]
+    signals = [n for n in _ENDING if _signal.getsignal(n) != _signal.SIG_IGN]
     for number in signals:
         _signal.signal(number, pass_on)
+    # Who ignores it, as the caller may have, can't ask for a child's status.
+    _signal.signal(_SIGCHLD, _signal.SIG_DFL)
     try:
         child = os.posix_spawnp(
             command[0], list(command), os.environ, setsigdef=(_SIGPIPE, _SIGXFSZ)
@@ -362,7 +190,7 @@ def _compile_and_rewrite(
     except OSError as error:
         return _not_run(command, error)
     if received:  # before there was anyone to pass it on to
-        os.kill(child, received[0])
+        _kill(child, received[0])
     rewrite = _load()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status < 0:
@@ -379,7 +207,7 @@ def _compile_and_rewrite(
         if received:
             raise _Interrupted(received[0])
         while left:
-            if not rewrite(left[0], wanted):
+            if not rewrite(left[0], only_compiled):
                 _remove(left[:1])
                 status = status or 1
             del left[0]
@@ -387,6 +215,13 @@ def _compile_and_rewrite(
         _remove(left)
         _die(interrupted.number)
     return status
+
+
+def _kill(child: int, number: int) -> None:
+    try:
+        os.kill(child, number)
+    except ProcessLookupError:
+        return  # it has ended meanwhile
 
 
 def _state(path: str) -> tuple[int, int, int]:
@@ -408,32 +243,32 @@ def _die(number: int) -> None:
 
 
 def _remove(paths: Sequence[str]) -> None:
-    for path in paths:
+    for path in map(os.path.realpath, paths):
         try:
             if os.path.isfile(path):
                 os.unlink(path)
         except OSError as error:
-            complain(f"{path}: {error.strerror}")
+            _complain(f"{path}: {error.strerror}")
 
 
-def _load() -> Callable[[str, Callable[[bytes], bool] | None], bool]:
+def _load() -> Callable[[str, bool], bool]:
     """Import the rewriter; called while the compiler runs, so its time doesn't count.
 
     An import that fails is told like any other failure, once the compiler is done.
     """
     import gc
 
-    from rewriter import light_typing
-
     gc.disable()  # a rewrite makes no cycles worth looking for, and exits soon
-    light_typing.install()
     try:
+        from rewriter import light_typing
+
+        light_typing.install()
         from rewriter import objects_in_place
     except Exception as error:
         line = f"the rewriter can't be loaded: {type(error).__name__}: {error}"
 
-        def refuse(path: str, _: object) -> bool:
-            complain(f"{path}: {line}")
+        def refuse(path: str, _: bool) -> bool:
+            _complain(f"{path}: {line}")
             return False
 
         return refuse
@@ -442,8 +277,8 @@ def _load() -> Callable[[str, Callable[[bytes], bool] | None], bool]:
 
 def finish(status: int) -> int:
     """Leave at once: taking the interpreter down in order costs milliseconds and frees nothing."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    if sys.stdout is not None:  # closed by the caller
+        sys.stdout.flush()
     os._exit(status)
 
 

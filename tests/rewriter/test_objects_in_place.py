@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from rewriter import objects_in_place, pipeline
 
+AS = shutil.which("powerpc64le-linux-gnu-as")
 SAMPLE = Path(__file__).parents[2] / "samples" / "recursion.o"
 
 
@@ -35,15 +37,36 @@ def test_an_object_that_needs_nothing_is_not_written(path: Path) -> None:
     assert path.stat().st_mtime == 1
 
 
-def test_an_unwanted_object_stays(path: Path) -> None:
-    assert objects_in_place.rewrite(str(path), lambda data: False)
-    assert path.read_bytes() == SAMPLE.read_bytes()
+def test_hand_written_assembly_stays_where_only_compiled_objects_are_wanted(
+    tmp_path: Path,
+) -> None:
+    if AS is None:
+        pytest.skip("powerpc64le-linux-gnu-as is not installed")
+    file = tmp_path / "x.o"
+    for text, compiled in (
+        ("f: bl f", False),
+        ('.file "x.s"\nf: bl f', False),
+        ('.file "x.c"\nf: bl f', True),
+        ('.ident "a compiler"\nf: bl f', True),
+    ):
+        for flags, assembler in (((), AS), (("-g",), AS)):
+            command = [assembler, "-a64", *flags, "-o", str(file)]
+            subprocess.run(command, input=f".abiversion 2\n{text}\n", text=True, check=True)
+            before = file.read_bytes()
+            assert objects_in_place.rewrite(str(file), only_compiled=True)
+            assert (file.read_bytes() != before) is compiled, (text, flags)
 
 
 def test_what_isnt_there_or_no_file_is_nothing_to_do(tmp_path: Path) -> None:
     assert objects_in_place.rewrite(str(tmp_path / "none.o"))
     assert objects_in_place.rewrite(str(tmp_path))
     assert objects_in_place.rewrite("/dev/null")
+
+
+def test_an_object_in_a_pipe_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert not objects_in_place.rewrite(str(tmp_path / "pipe"))
+    assert capsys.readouterr().err.endswith("can't be given slots; name a file with -o\n")
 
 
 @pytest.mark.parametrize(
@@ -89,8 +112,8 @@ def test_a_bug_is_one_line_unless_it_is_looked_for(
     assert said.count("\n") == 1
     assert path.read_bytes() == SAMPLE.read_bytes()
     monkeypatch.setenv("NOPFIX_DEBUG", "1")
-    with pytest.raises(KeyError):
-        objects_in_place.rewrite(str(path))
+    assert not objects_in_place.rewrite(str(path))
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_the_object_and_no_temporary(

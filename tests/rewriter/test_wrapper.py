@@ -9,17 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rewriter import elf, objects_in_place, toolchain, wrapper
+from rewriter import elf, objects_in_place, toolchain
 
 PREFIX = "powerpc64le-linux-gnu-"
 GCC = shutil.which(PREFIX + "gcc")
 CLANG = next((c for c in ("clang-19", "clang") if shutil.which(c)), None)
 ROOT = Path(__file__).parents[2]
-
-needs_gcc = pytest.mark.skipif(GCC is None, reason=f"{PREFIX}gcc is not installed")
 
 # f has calls of a static function, so GCC leaves out the slots.
 SOURCE = """
@@ -27,114 +26,6 @@ static __attribute__((noinline)) int g(int x) { return x * x + 1; }
 int f(int x) { return g(x) + g(x + 1) + g(x - 1); }
 """
 CALLS = 3
-
-
-def plan(*arguments: str, assembly: bool = False) -> list[str]:
-    return wrapper.plan(wrapper.response_files(arguments), assembly)[0]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "objects"),
-    [
-        (["-c", "a.c"], ["a.o"]),
-        (["-c", "dir/a.b.c"], ["a.b.o"]),
-        (["-c", "a.c", "-o", "x/y.o"], ["x/y.o"]),
-        (["-c", "a.c", "-oy.o"], ["y.o"]),
-        (["--compile", "a.c", "--output=y.o"], ["y.o"]),
-        (["--compile", "a.c", "--output", "y.o"], ["y.o"]),
-        (["-c", "a b.c"], ["a b.o"]),
-        (["-c", "a.c", "b.cc", "c.cpp", "d.C", "e.ii"], ["a.o", "b.o", "c.o", "d.o", "e.o"]),
-        (["-c", "a.c", "b.s", "c.S"], ["a.o"]),
-        (["-c", "a.c", "old.o", "-lm"], ["a.o"]),
-        (["-c", "-x", "c", "/dev/null", "-o", "t.o"], ["t.o"]),
-        (["-c", "-x", "c", "-", "-o", "t.o"], ["t.o"]),
-        (["-c", "-xc", "noname"], ["noname.o"]),
-        (["-c", "-x", "c", "n", "-x", "none", "b.s"], ["n.o"]),
-        (["-c", "-x", "assembler", "a.c"], []),
-        (["-c", "-x", "assembler-with-cpp", "a.c"], []),
-        (["-c", "a.s"], []),
-        (["-c", "a.S", "-o", "a.o"], []),
-        (["-S", "a.c"], []),
-        (["-E", "a.c"], []),
-        (["-c", "-fsyntax-only", "a.c"], []),
-        (["-c", "-E", "a.c", "-o", "a.i"], []),
-        (["-M", "a.c"], []),
-        (["-c", "-###", "a.c"], []),
-        (["--version"], []),
-        (["a.o", "-o", "prog"], []),
-        (["-c", "-MD", "-MF", "deps.c", "a.c"], ["a.o"]),
-        (["-c", "-Wp,-MMD,.a.o.d", "a.c", "-o", "a.o"], ["a.o"]),
-        (["-c", "-MT", "x.c", "-MQ", "y.c", "a.c"], ["a.o"]),
-        (["-c", "-include", "pre.c", "-I", "dir.c", "-isystem", "s.c", "a.c"], ["a.o"]),
-        (["-c", "-D", "X=1.c", "-U", "Y.c", "--param", "p.c", "a.c"], ["a.o"]),
-        (["-c", "-Xassembler", "b.c", "-T", "l.c", "a.c"], ["a.o"]),
-        (["-c", "-pipe", "-save-temps", "a.c", "-o", "a.o"], ["a.o"]),
-        (["-c", "-save-temps=obj", "a.c", "-o", "d/a.o"], ["d/a.o"]),
-    ],
-)
-def test_arguments_tell_which_objects_come_of_c(arguments: list[str], objects: list[str]) -> None:
-    assert plan(*arguments) == objects
-
-
-def test_assembly_is_wanted_only_when_asked_for() -> None:
-    assert plan("-c", "a.S", "b.s", "c.c", assembly=True) == ["a.o", "b.o", "c.o"]
-
-
-def test_a_source_without_c_is_compiled_and_linked_at_once() -> None:
-    assert wrapper.plan(iter(["a.c", "-o", "prog"])) == ([], True)
-    assert wrapper.plan(iter(["a.o", "-o", "prog"])) == ([], False)
-
-
-def test_response_files_nest_and_quote_as_libiberty_reads_them(tmp_path: Path) -> None:
-    inner = tmp_path / "inner.rsp"
-    inner.write_text("-DX='a b' \"-DY=c d\"\n")
-    outer = tmp_path / "outer.rsp"
-    outer.write_text(f"-c\t@{inner} a\\ b.c 'it\\'s' -o \"x y.o\"\n@no-such-file\n''")
-    expanded = list(wrapper.response_files(["-O2", f"@{outer}"]))
-    assert expanded == [
-        *("-O2", "-c", "-DX=a b", "-DY=c d", "a b.c", "it's", "-o", "x y.o"),
-        *("@no-such-file", ""),
-    ]
-    assert plan(f"@{outer}") == ["x y.o"]
-
-
-@needs_gcc
-def test_response_files_are_read_as_gcc_reads_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert GCC is not None
-    (tmp_path / "a.rsp").write_text(
-        "-DA='x \\' y' -DB=\"p \\\\ q\" -D'C'=\\r\\\n-DD=s ''-DE\n@b.rsp"
-    )
-    (tmp_path / "b.rsp").write_text("-DF -DG='\n'")
-    shown = subprocess.run(
-        [GCC, "-###", "-c", "-x", "c", "/dev/null", "@a.rsp"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stderr
-    monkeypatch.chdir(tmp_path)
-    mine = [a for a in wrapper.response_files(["@a.rsp"]) if a.startswith("-D")]
-    # The driver shows its commands one a line, -D apart from what it defines, and a line break
-    # inside a word as it is, so only the compiler's own words are looked at.
-    line = shown[shown.index("/cc1") : shown.index("-dumpbase ")]
-    words = wrapper.words(line)
-    gccs = ["-D" + words[i + 1] for i, word in enumerate(words) if word == "-D"]
-    assert mine == gccs
-    assert len(mine) == 6
-
-
-def test_only_kpatchs_plugin_is_dropped(tmp_path: Path) -> None:
-    arguments = ["-O2", "-fplugin=/usr/libexec/kpatch/ppc64le-plugin.so", "-c", "a.c"]
-    assert wrapper.without_plugin(arguments) == ["-O2", "-c", "a.c"]
-    others = ["-fplugin=/x/ppc64le-plugin.so.old/other.so", "-fplugin=latent_entropy.so", "a.c"]
-    assert wrapper.without_plugin(others) == others
-    response = tmp_path / "flags"
-    response.write_text("-O2 -fplugin=/k/ppc64le-plugin.so -g")
-    assert wrapper.without_plugin([f"@{response}", "a.c"]) == ["-O2", "-g", "a.c"]
-    response.write_text("-O2 -g")
-    assert wrapper.without_plugin([f"@{response}", "a.c"]) == [f"@{response}", "a.c"]
 
 
 @pytest.mark.parametrize(
@@ -176,8 +67,8 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def slots(path: Path) -> tuple[int, int]:
-    """Calls in the object's code, and those of them that have a slot."""
+def slots(path: Path, *callees: str) -> tuple[int, int]:
+    """Calls in the file's code (of ``callees`` only, if any), and those of them with a slot."""
     assert GCC is not None
     listing = subprocess.run(
         [PREFIX + "objdump", "-d", "--no-show-raw-insn", str(path)],
@@ -186,6 +77,8 @@ def slots(path: Path) -> tuple[int, int]:
         check=True,
     ).stdout.splitlines()
     calls = [i for i, line in enumerate(listing) if "\tbl " in line]
+    if callees:
+        calls = [i for i in calls if any(callee in listing[i] for callee in callees)]
     return len(calls), sum("\tnop" in line for i in calls for line in listing[i + 1 : i + 2])
 
 
@@ -268,24 +161,81 @@ def test_a_response_file_names_the_output(tools: Path, folder: Path) -> None:
     assert slots(folder / "out put.o") == (CALLS, CALLS)
 
 
+def test_a_response_file_may_be_a_pipe(tools: Path, folder: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"-O2 -c f.c -o 'a b.o'")
+    os.close(writer)
+    command = [str(tools / "nopfix-gcc"), f"@/dev/fd/{reader}"]
+    subprocess.run(command, cwd=folder, check=True, pass_fds=(reader,))
+    os.close(reader)
+    assert slots(folder / "a b.o") == (CALLS, CALLS)
+
+
+@pytest.mark.parametrize("argument", ["-fplugin=/no/such/ppc64le-plugin.so", "@flags"])
+def test_kpatchs_plugin_is_dropped(tools: Path, folder: Path, argument: str) -> None:
+    (folder / "flags").write_text(
+        "-fplugin=/no/such/ppc64le-plugin.so -fplugin-arg-ppc64le-plugin-x"
+    )
+    done = compile_with(tools, "-O2", argument, "-c", "f.c", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert slots(folder / "f.o") == (CALLS, CALLS)
+    other = compile_with(tools, "-O2", "-fplugin=/no/such/other.so", "-c", "f.c", cwd=folder)
+    assert other.returncode == 1
+    assert "other.so" in other.stderr
+
+
+def test_names_may_hold_blanks(tools: Path, folder: Path) -> None:
+    (folder / "a folder").mkdir()
+    (folder / "a folder" / "the source.c").write_text(SOURCE)
+    done = compile_with(tools, "-O2", "-c", "a folder/the source.c", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert slots(folder / "the source.o") == (CALLS, CALLS)
+
+
 def test_output_to_a_device_stays_there(tools: Path, folder: Path) -> None:
     done = compile_with(tools, "-O2", "-c", "f.c", "-o", "/dev/null", cwd=folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert not os.path.isfile("/dev/null")
 
 
-def test_compile_and_link_at_once_has_slots(tools: Path, folder: Path) -> None:
-    (folder / "f.c").write_text(SOURCE + "int main(int c, char **v) { return f(c); }\n")
+LINKED = SOURCE + "int main(int c, char **v) { return f(c) + g(c); }\n"
+
+
+@pytest.mark.parametrize("flags", [[], ["-g"], ["-pipe"], ["-fno-ident"], ["-g", "-gsplit-dwarf"]])
+def test_compile_and_link_at_once_has_slots(tools: Path, folder: Path, flags: list[str]) -> None:
+    (folder / "f.c").write_text(LINKED)
+    done = compile_with(tools, "-O2", "-fno-inline", "f.c", "-o", "prog", *flags, cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (folder / "prog").stat().st_mode & 0o111
+    calls, with_slot = slots(folder / "prog", "<g>", "<f>")
+    assert calls == with_slot >= CALLS
+
+
+@pytest.mark.skipif(shutil.which("ccache") is None, reason="ccache is not installed")
+def test_compile_and_link_at_once_through_ccache_has_slots(folder: Path) -> None:
+    assert GCC is not None
+    (folder / "f.c").write_text(LINKED)
+    code = "from rewriter import wrapper; wrapper.main()"
+    subprocess.run(
+        [sys.executable, "-c", code, "ccache", GCC, "-O2", "-fno-inline", "f.c", "-o", "prog"],
+        cwd=folder,
+        env=os.environ | {"CCACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    calls, with_slot = slots(folder / "prog", "<g>", "<f>")
+    assert calls == with_slot >= CALLS
+
+
+def test_hand_written_assembly_that_is_linked_at_once_stays(tools: Path, folder: Path) -> None:
+    (folder / "f.c").write_text(LINKED)
     (folder / "h.s").write_text(".globl h\nh: bl h\n")
-    flags = ["-O2", "-static", "-save-temps", "-fno-inline", "f.c", "h.s", "-o", "prog"]
+    (folder / "i.S").write_text("#define CALL bl\n.globl i\ni: CALL i\n")
+    flags = ["-O2", "-g", "-save-temps", "f.c", "h.s", "i.S", "-o", "prog"]
     done = compile_with(tools, *flags, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert (folder / "prog").stat().st_mode & 0o111
-    calls, with_slot = slots(folder / "prog-f.o")
-    assert calls == with_slot >= CALLS
-    assert slots(folder / "prog-h.o") == (1, 0)
+    assert slots(folder / "prog-h.o") == slots(folder / "prog-i.o") == (1, 0)
     compile_with(tools, *flags, cwd=folder, NOPFIX_ASM="1")
-    assert slots(folder / "prog-h.o") == (1, 1)
+    assert slots(folder / "prog-h.o") == slots(folder / "prog-i.o") == (1, 1)
 
 
 @pytest.mark.parametrize("option", ["-S", "-E", "-fsyntax-only", "-M"])
@@ -314,15 +264,31 @@ def test_a_skipped_object_is_the_compilers(tools: Path, folder: Path) -> None:
     assert slots(folder / "sub/f.o") == (CALLS, 0)
 
 
-@pytest.mark.parametrize("flags", [["-mbig-endian"], ["-mabi=elfv1"]])
-def test_objects_that_arent_ours_pass_through(tools: Path, folder: Path, flags: list[str]) -> None:
-    done = compile_with(tools, "-O2", "-c", *flags, "f.c", cwd=folder)
-    if done.returncode:
-        pytest.skip(f"this compiler doesn't know {flags}")
-    plain = folder / "plain.o"
-    assert GCC is not None
-    subprocess.run([GCC, "-O2", "-c", *flags, "f.c", "-o", str(plain)], cwd=folder, check=True)
-    assert (folder / "f.o").read_bytes() == plain.read_bytes()
+@pytest.mark.parametrize(
+    ("compiler", "flags"),
+    [
+        (GCC, ["-mbig-endian"]),
+        (GCC, ["-m32"]),
+        (CLANG, ["--target=powerpc64-linux-gnu"]),
+        (CLANG, ["--target=powerpc-linux-gnu"]),
+        (CLANG, ["--target=powerpc64le-linux-gnu", "-mabi=elfv1"]),
+    ],
+)
+def test_objects_that_arent_ours_pass_through(
+    folder: Path, compiler: str | None, flags: list[str]
+) -> None:
+    if compiler is None:
+        pytest.skip("the compiler is not installed")
+    code = "from rewriter import wrapper; wrapper.main()"
+    command = [compiler, "-O2", "-c", *flags, "f.c", "-o"]
+    subprocess.run([*command, "plain.o"], cwd=folder, check=True)
+    subprocess.run(
+        [sys.executable, "-c", code, *command, "wrapped.o"],
+        cwd=folder,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (folder / "wrapped.o").read_bytes() == (folder / "plain.o").read_bytes()
 
 
 def test_thirty_two_bit_objects_are_not_ours() -> None:
@@ -343,12 +309,12 @@ def test_the_compilers_complaints_and_status_pass_through(tools: Path, folder: P
     assert not (folder / "bad.o").exists()
 
 
+# A jump through a pointer that is computed from a number: nothing says where it goes.
+REFUSED = SOURCE + 'void j(long n) { g(1); asm volatile("mtctr %0; bctr" :: "r"(n * 8)); }\n'
+
+
 def test_a_refused_object_is_removed(tools: Path, folder: Path) -> None:
-    # A jump through a pointer that is computed from a number: nothing says where it goes.
-    (folder / "f.c").write_text(
-        SOURCE
-        + "void j(long n) { g(1); asm volatile('mtctr %0; bctr' :: 'r'(n * 8)); }".replace("'", '"')
-    )
+    (folder / "f.c").write_text(REFUSED)
     done = compile_with(tools, "-O2", "-c", "f.c", cwd=folder)
     assert done.returncode == 1
     assert done.stderr.startswith("nopfix: f.o: ")
@@ -411,7 +377,7 @@ def test_a_signal_goes_on_to_the_compiler(folder: Path, number: signal.Signals) 
     assert (folder / "seen").read_text() == "stopped\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_while_rewriting_leaves_no_object_without_slots(
     folder: Path, number: signal.Signals
 ) -> None:
@@ -427,6 +393,55 @@ def test_a_signal_while_rewriting_leaves_no_object_without_slots(
     process.send_signal(number)
     assert process.wait(10) == -number
     assert sorted(os.listdir(folder)) == ["cc-gcc", "f.c", "up"]
+
+
+def test_both_streams_are_the_compilers_byte_for_byte_and_in_order(folder: Path) -> None:
+    loop = "for i in 1 2 3; do printf '\\001\\377o%s' $i; printf '\\000\\200e%s' $i >&2; done"
+    done = subprocess.run(
+        fake_compiler(folder, loop + "\nexit 42\n"),
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert done.returncode == 42
+    assert done.stdout == b"".join(b"\x01\xffo%d\0\x80e%d" % (i, i) for i in (1, 2, 3))
+
+
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_closed_streams_are_no_reason_to_fail(
+    tools: Path, folder: Path, closed: tuple[int, ...]
+) -> None:
+    redirections = " ".join(f"{number}>&-" for number in closed)
+    command = f'exec "{tools}/nopfix-gcc" -O2 -c f.c {redirections}'
+    assert subprocess.run(["sh", "-c", command], cwd=folder).returncode == 0
+    assert slots(folder / "f.o") == (CALLS, CALLS)
+
+
+def test_a_caller_that_ignores_its_children_is_no_reason_to_fail(tools: Path, folder: Path) -> None:
+    done = subprocess.run(
+        [str(tools / "nopfix-gcc"), "-O2", "-c", "f.c"],
+        cwd=folder,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert slots(folder / "f.o") == (CALLS, CALLS)
+
+
+def test_two_compilers_at_once_may_write_one_file(tools: Path, folder: Path) -> None:
+    command = [str(tools / "nopfix-gcc"), "-O2", "-g", "-c", "f.c", "-o", "x.o"]
+    for _ in range(3):
+        running = [subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE) for _ in range(2)]
+        said = [process.communicate()[1] for process in running]
+        assert [
+            (process.returncode, text) for process, text in zip(running, said, strict=True)
+        ] == [
+            (0, b""),
+            (0, b""),
+        ]
+        assert slots(folder / "x.o") == (CALLS, CALLS)
+    assert sorted(os.listdir(folder)) == ["f.c", "x.o"]
 
 
 def test_a_broken_pipe_ends_the_compiler_quietly(tools: Path, folder: Path) -> None:
@@ -447,7 +462,8 @@ def test_a_broken_pipe_ends_the_compiler_quietly(tools: Path, folder: Path) -> N
 
 def test_the_way_to_the_compiler_imports_nothing_heavy() -> None:
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import rewriter.wrapper;"
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "import rewriter.wrapper, rewriter.compiler_arguments;"
         "print(sorted(set(sys.modules) & {'argparse', 're', 'enum', 'subprocess', "
         "'dataclasses', 'typing', 'pathlib', 'tempfile', 'rewriter.pipeline', 'rewriter.elf'}))"
     )
@@ -457,18 +473,41 @@ def test_the_way_to_the_compiler_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(CLANG is None, reason="clang is not installed")
-def test_clang_is_wrapped_too(folder: Path) -> None:
-    assert CLANG is not None
+def clang(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[Any]:
+    """nopfix-clang, with $NOPFIX_CC for the version."""
+    if CLANG is None:
+        pytest.skip("clang is not installed")
     code = "from rewriter import wrapper; wrapper.clang()"
-    flags = ["--target=powerpc64le-linux-gnu", "-O2", "-c", "f.c"]
-    subprocess.run(
-        [sys.executable, "-c", code, *flags],
+    return subprocess.run(
+        [sys.executable, "-c", code, "--target=powerpc64le-linux-gnu", "-O2", *arguments],
         cwd=folder,
-        check=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "NOPFIX_CC": CLANG},
+        **options,
     )
+
+
+@pytest.mark.parametrize("arguments", [["f.c", "-of.o"], ["-g", "-o", "f.o", "--", "f.c"]])
+def test_clang_is_wrapped_too(folder: Path, arguments: list[str]) -> None:
+    clang(folder, "-c", *arguments, check=True)
     assert slots(folder / "f.o") == (CALLS, CALLS)
+
+
+@pytest.mark.parametrize("name", ["f.ll", "f.bc"])
+def test_what_clang_made_of_c_before_is_c(folder: Path, name: str) -> None:
+    kind = "-S" if name == "f.ll" else "-c"
+    clang(folder, kind, "-emit-llvm", "f.c", "-o", name, check=True)
+    clang(folder, "-c", name, "-o", "f.o", check=True)
+    assert slots(folder / "f.o") == (CALLS, CALLS)
+
+
+def test_an_object_on_standard_output_has_slots_or_is_refused(folder: Path) -> None:
+    with (folder / "f.o").open("wb") as stream:
+        clang(folder, "-c", "f.c", "-o", "-", stdout=stream, check=True)
+    assert slots(folder / "f.o") == (CALLS, CALLS)
+    done = clang(folder, "-c", "f.c", "-o", "-", capture_output=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"nopfix: /dev/stdout: ")
+    assert done.stderr.count(b"\n") == 1
 
 
 def test_split_dwarf_is_rewritten_with_its_object(tools: Path, folder: Path) -> None:

@@ -1,0 +1,172 @@
+"""What the compiler's arguments say, as the compilers themselves read them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rewriter import compiler_arguments
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PREFIX = "powerpc64le-linux-gnu-"
+GCC = shutil.which(PREFIX + "gcc")
+
+needs_gcc = pytest.mark.skipif(GCC is None, reason=f"{PREFIX}gcc is not installed")
+
+
+def plan(*arguments: str, assembly: bool = False) -> list[str]:
+    expanded, _ = compiler_arguments.response_files(arguments)
+    return compiler_arguments.plan(expanded, assembly)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "objects"),
+    [
+        (["-c", "a.c"], ["a.o"]),
+        (["-c", "dir/a.b.c"], ["a.b.o"]),
+        (["-c", "a.c", "-o", "x/y.o"], ["x/y.o"]),
+        (["-c", "a.c", "-oy.o"], ["y.o"]),
+        (["--compile", "a.c", "--output=y.o"], ["y.o"]),
+        (["--compile", "a.c", "--output", "y.o"], ["y.o"]),
+        (["-c", "a b.c"], ["a b.o"]),
+        (["-c", "a.c", "b.cc", "c.cpp", "d.C", "e.ii"], ["a.o", "b.o", "c.o", "d.o", "e.o"]),
+        (["-c", "a.c", "b.s", "c.S"], ["a.o"]),
+        (["-c", "a.c", "old.o", "-lm"], ["a.o"]),
+        (["-c", "a.CC", "b.CXX", "c.cppm", "d.c++m"], ["a.o", "b.o", "c.o", "d.o"]),
+        (["-c", "a.ll", "b.bc", "-x", "ir", "c"], ["a.o", "b.o", "c.o"]),
+        (["-c", "-o", "y.o", "--", "-a.c"], ["y.o"]),
+        (["-c", "--", "-a.c", "b.s"], ["-a.o"]),
+        (["-c", "a.c", "-o", "first.o", "-o", "last.o"], ["last.o"]),
+        (["-c", "a.c", "-o", "-"], ["/dev/stdout"]),
+        (["-c", "-x", "c", "/dev/null", "-o", "t.o"], ["t.o"]),
+        (["-c", "-x", "c", "-", "-o", "t.o"], ["t.o"]),
+        (["-c", "-xc", "noname"], ["noname.o"]),
+        (["-c", "-x", "c", "n", "-x", "none", "b.s"], ["n.o"]),
+        (["-c", "-x", "assembler", "a.c"], []),
+        (["-c", "-x", "assembler-with-cpp", "a.c"], []),
+        (["-c", "a.s"], []),
+        (["-c", "a.S", "-o", "a.o"], []),
+        (["-S", "a.c"], []),
+        (["-E", "a.c"], []),
+        (["-c", "-fsyntax-only", "a.c"], []),
+        (["-c", "-E", "a.c", "-o", "a.i"], []),
+        (["-M", "a.c"], []),
+        (["-c", "-###", "a.c"], []),
+        (["--version"], []),
+        (["a.o", "-o", "prog"], []),
+        (["-c", "-MD", "-MF", "deps.c", "a.c"], ["a.o"]),
+        (["-c", "-Wp,-MMD,.a.o.d", "a.c", "-o", "a.o"], ["a.o"]),
+        (["-c", "-MT", "x.c", "-MQ", "y.c", "a.c"], ["a.o"]),
+        (["-c", "-include", "pre.c", "-I", "dir.c", "-isystem", "s.c", "a.c"], ["a.o"]),
+        (["-c", "-D", "X=1.c", "-U", "Y.c", "--param", "p.c", "a.c"], ["a.o"]),
+        (["-c", "-Xassembler", "b.c", "-T", "l.c", "a.c"], ["a.o"]),
+        (["-c", "-pipe", "-save-temps", "a.c", "-o", "a.o"], ["a.o"]),
+        (["-c", "-save-temps=obj", "a.c", "-o", "d/a.o"], ["d/a.o"]),
+    ],
+)
+def test_arguments_tell_which_objects_come_of_c(arguments: list[str], objects: list[str]) -> None:
+    assert plan(*arguments) == objects
+
+
+def test_assembly_is_wanted_only_when_asked_for() -> None:
+    assert plan("-c", "a.S", "b.s", "c.c", assembly=True) == ["a.o", "b.o", "c.o"]
+
+
+def test_a_source_without_c_is_compiled_and_linked_at_once() -> None:
+    assert compiler_arguments.plan(["a.c", "-o", "prog"]) == ([], True)
+    assert compiler_arguments.plan(["a.o", "-o", "prog"]) == ([], False)
+
+
+def test_response_files_nest_and_quote_as_libiberty_reads_them(tmp_path: Path) -> None:
+    inner = tmp_path / "inner.rsp"
+    inner.write_text("-DX='a b' \"-DY=c d\"\n")
+    outer = tmp_path / "outer.rsp"
+    outer.write_text(f"-c\t@{inner} a\\ b.c 'it\\'s' -o \"x y.o\"\n@no-such-file\n''")
+    expanded, again = compiler_arguments.response_files(["-O2", f"@{outer}"])
+    assert again
+    assert expanded == [
+        *("-O2", "-c", "-DX=a b", "-DY=c d", "a b.c", "it's", "-o", "x y.o"),
+        *("@no-such-file", ""),
+    ]
+    assert plan(f"@{outer}") == ["x y.o"]
+
+
+@needs_gcc
+def test_response_files_are_read_as_gcc_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert GCC is not None
+    (tmp_path / "a.rsp").write_text(
+        "-DA='x \\' y' -DB=\"p \\\\ q\" -D'C'=\\r\\\n-DD=s ''-DE\n@b.rsp"
+    )
+    (tmp_path / "b.rsp").write_text("-DF -DG='\n'")
+    shown = subprocess.run(
+        [GCC, "-###", "-c", "-x", "c", "/dev/null", "@a.rsp"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    monkeypatch.chdir(tmp_path)
+    mine = [a for a in compiler_arguments.response_files(["@a.rsp"])[0] if a.startswith("-D")]
+    # The driver shows its commands one a line, -D apart from what it defines, and a line break
+    # inside a word as it is, so only the compiler's own words are looked at.
+    line = shown[shown.index("/cc1") : shown.index("-dumpbase ")]
+    words = compiler_arguments.words(line)
+    gccs = ["-D" + words[i + 1] for i, word in enumerate(words) if word == "-D"]
+    assert mine == gccs
+    assert len(mine) == 6
+
+
+@pytest.mark.parametrize(
+    ("argument", "plugin"),
+    [
+        ("-fplugin=/usr/libexec/kpatch/ppc64le-plugin.so", True),
+        ("-fplugin=ppc64le-plugin", True),
+        ("-fplugin-arg-ppc64le-plugin-x=1", True),
+        ("-fplugin=/x/ppc64le-plugin.so.old/other.so", False),
+        ("-fplugin=latent_entropy.so", False),
+        ("ppc64le-plugin.so", False),
+    ],
+)
+def test_kpatchs_plugin_is_told_from_others(argument: str, plugin: bool) -> None:
+    assert compiler_arguments.is_plugin(argument) is plugin
+
+
+def test_a_response_file_that_names_itself_comes_to_an_end(tmp_path: Path) -> None:
+    file = tmp_path / "twice"
+    file.write_text(f"@{file} @{file} -c a.c")
+    expanded, _ = compiler_arguments.response_files([f"@{file}"])
+    assert compiler_arguments.plan(expanded)[0] == ["a.o"] * expanded.count("a.c")
+
+
+def test_a_pipe_as_response_file_cant_be_read_again() -> None:
+    reader, writer = os.pipe()
+    threading.Thread(target=lambda: (os.write(writer, b"-c 'a b.c'"), os.close(writer))).start()
+    try:
+        expanded, again = compiler_arguments.response_files(["-O2", f"@/dev/fd/{reader}"])
+    finally:
+        os.close(reader)
+    assert (expanded, again) == (["-O2", "-c", "a b.c"], False)
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["gcc", "-O2", "f.c"], True),
+        (["/usr/bin/powerpc64le-linux-gnu-gcc-12", "f.c"], True),
+        (["ccache", "powerpc64le-linux-gnu-g++-13.2"], True),
+        (["clang", "-gcc"], False),
+        (["clang-19", "-o", "gcc"], False),
+        (["cc", "gcc-notes.c"], False),
+    ],
+)
+def test_gcc_is_known_by_its_name(command: list[str], expected: bool) -> None:
+    assert compiler_arguments.is_gcc(command) is expected
