@@ -23,7 +23,11 @@ from rewriter import output
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMPILERS = ("gcc", "g++", "c++", "clang", "clang++")
+COMPILERS = ("gcc", "g++", "cc", "c++", "clang", "clang++")
+
+# Programs that stand on $PATH under a compiler's name and look for the next one there.  Were one of
+# them taken for the compiler, it would find our script, which runs it, which finds our script ...
+MASQUERADES = frozenset(("ccache", "distcc", "icecc", "sccache"))
 
 # With an empty prefix every command of the machine would match, so there the tools are named.
 NATIVE_TOOLS = (
@@ -47,6 +51,7 @@ examples:
 exit status: 0 done, 1 no such toolchain, 2 usage, 3 input/output error
 """
 
+_MARK = b"from rewriter.wrapper import finish, run"
 _SCRIPT = """\
 {shebang}
 # {identity}
@@ -101,9 +106,12 @@ def _usage_error(line: str) -> int:
 def make(folder: str, old: str, new: str, path: Sequence[str]) -> list[str]:
     """Fill ``folder`` with commands ``new*`` for the tools ``old*`` in the folders ``path``.
 
-    Returns the names of the commands, sorted.  Raises OSError.
+    Returns the names of the commands, sorted.  Raises OSError, also for a folder of other things:
+    nobody's own compiler is replaced.
     """
     os.makedirs(folder, exist_ok=True)
+    if not _may_be_filled(folder):
+        raise FileExistsError(17, "neither empty nor made by nopfix-toolchain", folder)
     made = []
     for name, tool in tools(old, path, os.path.realpath(folder)).items():
         command = os.path.join(folder, new + name)
@@ -120,7 +128,7 @@ def make(folder: str, old: str, new: str, path: Sequence[str]) -> list[str]:
 def tools(prefix: str, path: Sequence[str], but: str = "") -> dict[str, str]:
     """The tools of a toolchain: absolute paths by name without ``prefix``, first on ``path`` first.
 
-    The folder ``but`` (a real path) is passed over.
+    The folder ``but`` (a real path) and links to ccache and its like are passed over.
     """
     found: dict[str, str] = {}
     for folder in path:
@@ -133,6 +141,8 @@ def tools(prefix: str, path: Sequence[str], but: str = "") -> dict[str, str]:
             if not prefix and not (name in NATIVE_TOOLS or is_compiler(name)):
                 continue
             tool = os.path.join(os.path.abspath(folder), name)
+            if os.path.basename(os.path.realpath(tool)) in MASQUERADES:
+                continue
             if os.path.isfile(tool) and os.access(tool, os.X_OK):
                 found[short] = tool
     return found
@@ -162,13 +172,14 @@ def script(compiler: str) -> str:
 
 
 def _packages() -> list[str]:
-    """Where nopfix lies, and pyelftools, which is looked for only to name source lines."""
+    """Where nopfix lies, and what opens sections that are compressed with zstd, if installed."""
     folders = [os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
     from importlib.util import find_spec
 
-    elftools = find_spec("elftools")
-    if elftools is not None and elftools.origin is not None:
-        folders.append(os.path.dirname(os.path.dirname(elftools.origin)))
+    backports = find_spec("backports")
+    for place in (backports and backports.submodule_search_locations) or ():
+        if os.path.isdir(os.path.join(place, "zstd")):
+            folders.append(os.path.dirname(place))
     return list(dict.fromkeys(folders))
 
 
@@ -186,6 +197,17 @@ def _identity(compiler: str) -> str:
                     digest.update(name.encode() + b"\0" + file.read())
     status = os.stat(compiler)
     return f"nopfix {digest.hexdigest()[:16]}, compiler {status.st_size} {status.st_mtime_ns}"
+
+
+def _may_be_filled(folder: str) -> bool:
+    """Whether ``folder`` is empty or has a script of ours in it."""
+    entries = list(os.scandir(folder))
+    for entry in entries:
+        if entry.is_file(follow_symlinks=False):
+            with open(entry.path, "rb") as file:
+                if _MARK in file.read(4096):
+                    return True
+    return not entries
 
 
 def _link(tool: str, command: str) -> None:

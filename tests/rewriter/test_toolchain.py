@@ -79,11 +79,50 @@ def test_the_first_tool_on_the_path_wins_and_the_folder_itself_is_passed_over(
 def test_native_tools_are_chosen_by_name(tmp_path: Path) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()
-    for name in ("gcc", "ls", "objcopy", "clang-19", "bash"):
+    for name in ("gcc", "cc", "ls", "objcopy", "clang-19", "bash"):
         (folder / name).write_text("#!/bin/sh\n")
         (folder / name).chmod(0o755)
     made = toolchain.make(str(tmp_path / "out"), "", "", [str(folder)])
-    assert made == ["clang-19", "gcc", "objcopy"]
+    assert made == ["cc", "clang-19", "gcc", "objcopy"]
+
+
+@pytest.mark.parametrize("program", ["ccache", "distcc"])
+def test_a_cache_that_stands_for_the_compiler_is_not_taken_for_it(
+    tmp_path: Path, program: str
+) -> None:
+    """It looks for the next gcc on the path, finds ours, which would run it again."""
+    for folder, name in (("cache", program), ("real", "gcc")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_text("#!/bin/sh\n")
+        (tmp_path / folder / name).chmod(0o755)
+    (tmp_path / "cache" / "gcc").symlink_to(program)
+    found = toolchain.tools("", [str(tmp_path / "cache"), str(tmp_path / "real")])
+    assert found == {"gcc": str(tmp_path / "real" / "gcc")}
+
+
+def test_a_folder_of_other_things_is_refused(
+    fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "bin"
+    out.mkdir()
+    (out / "ld").write_text("somebody's own\n")
+    monkeypatch.setenv("PATH", str(fake))
+    assert toolchain.main([str(out), "--for", "x-", "--prefix", ""]) == 3
+    assert "neither empty nor made by nopfix-toolchain" in capsys.readouterr().err
+    assert (out / "ld").read_text() == "somebody's own\n"
+    (out / "ld").unlink()
+    for _ in range(2):
+        assert toolchain.main([str(out), "--for", "x-", "--prefix", ""]) == 0
+
+
+def test_the_script_finds_what_opens_zstd(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site" / "backports" / "zstd").mkdir(parents=True)
+    (tmp_path / "site" / "backports" / "zstd" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.delitem(sys.modules, "backports", raising=False)
+    assert repr(str(tmp_path / "site")) in toolchain.script(str(fake / "x-gcc"))
 
 
 @pytest.mark.parametrize("folder", ["with blank", "x" * 200])
