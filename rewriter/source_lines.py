@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import forms, leb128
 from dwarf.errors import Unsupported
-from rewriter import elf
+from rewriter import compressed, elf
+from rewriter.errors import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -57,16 +58,20 @@ def find(obj: elf.Object, places: Collection[Place]) -> dict[Place, str]:
     for number, offset in sorted(places):
         wanted.setdefault(number, []).append(offset)
     for section in obj.sections:
-        if section.name != ".debug_line" or section.flags & elf.SHF_COMPRESSED:
+        if compressed.plain_name(section) != ".debug_line":
             continue
         targets = _targets(obj, section.number)
-        data = bytes(obj.contents(section.number))
         try:
+            data = _contents(obj, section.number)
             for program in _programs(obj, data, targets):
                 _run(data, program, targets, wanted, found)
-        except (IndexError, ValueError, Unsupported):
+        except (IndexError, ValueError, Unsupported, Refusal):
             pass  # malformed: what was found before it stands
     return found
+
+
+def _contents(obj: elf.Object, number: int) -> bytes:
+    return compressed.decompress(obj.sections[number], obj.contents(number))
 
 
 def _targets(obj: elf.Object, number: int) -> dict[int, Place]:
@@ -153,7 +158,7 @@ def _string(obj: elf.Object, data: bytes, place: int, form: int, targets: dict[i
         section, place = targets.get(place, (0, 0))
         if section <= 0:
             return "?"
-        data = bytes(obj.contents(section))
+        data = _contents(obj, section)
     return data[place : data.index(0, place)].decode("utf-8", "replace")
 
 

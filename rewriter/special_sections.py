@@ -28,9 +28,9 @@ A feature section's alternative replaces code in place when the kernel boots, so
 larger than that code (`check_feature_sections`); the kernel refuses it otherwise.
 
 Source: Linux arch/powerpc/include/asm/feature-fixups.h, asm-compat.h, ppc_asm.h (SOFT_MASK_TABLE,
-RESTART_TABLE), bug.h, jump_label.h, extable.h; include/linux/static_call_types.h; LLVM's
-docs/Extensions.rst (.llvm_bb_addr_map), docs/StackMaps.rst, docs/XRay.rst; the SFrame
-specification, version 2; 64-bit ELFv2 ABI, 3.5 (R_PPC64_REL32, R_PPC64_REL64).
+RESTART_TABLE), bug.h, jump_label.h, extable.h; include/linux/static_call_types.h, init.h, pci.h,
+export.h; LLVM's docs/Extensions.rst (.llvm_bb_addr_map), docs/StackMaps.rst, docs/XRay.rst; the
+SFrame specification, version 2; 64-bit ELFv2 ABI, 3.5 (R_PPC64_REL32, R_PPC64_REL64).
 """
 
 from __future__ import annotations
@@ -90,6 +90,8 @@ TABLE = (
     Descriptor(".static_call_tramp_key", 8, (0,), "place"),
     Descriptor(".printk_index", 8, (), "place"),
     Descriptor(".initcall*", 0, (0,), "place"),
+    Descriptor(".con_initcall.init", 0, (0,), "place"),
+    Descriptor(".pci_fixup_*", 16, (12,), "place"),
     Descriptor("___ksymtab*", 0, (0,), "place"),
     Descriptor("__ksymtab*", 0, (0,), "place"),
     Descriptor("_kprobe_blacklist", 8, (0,), "place"),

@@ -23,6 +23,10 @@ _KERNEL_FLAGS = """
 KERNEL_FLAGS = tuple(_KERNEL_FLAGS.split())
 MEDIUM = ("-mcmodel=medium",)
 KPATCH = ("-mcmodel=large", "-ffunction-sections", "-fdata-sections")
+# Since 6.13 a kernel may have ftrace's nops at a function's start instead of a call of _mcount.
+PATCHABLE_FLAGS = tuple(
+    flag for flag in KERNEL_FLAGS if flag not in ("-pg", "-mprofile-kernel")
+) + ("-fpatchable-function-entry=2",)
 # GCC can't know which alignment it would have wanted inside functions had the nops been there.
 UNALIGNED = ("-fno-align-loops", "-fno-align-jumps", "-fno-align-labels")
 

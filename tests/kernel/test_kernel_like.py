@@ -62,10 +62,30 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_kernel_like_object_from_the_wrapper_equals_the_assemblers(
     tools: Path, tmp_path: Path, source: tuple[str, str], model: tuple[str, ...]
 ) -> None:
+    flags = (*kernel.KERNEL_FLAGS, *model, *kernel.UNALIGNED)
+    assert_equal(tools, tmp_path, source, flags)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(source, id=source.name, marks=[] if index % 7 == 3 else [pytest.mark.slow])
+        for index, source in enumerate(SOURCES)
+    ],
+)
+def test_so_does_one_with_patchable_function_entries(
+    tools: Path, tmp_path: Path, source: tuple[str, str]
+) -> None:
+    flags = (*kernel.PATCHABLE_FLAGS, *kernel.KPATCH, *kernel.UNALIGNED)
+    assert_equal(tools, tmp_path, source, flags)
+
+
+def assert_equal(
+    tools: Path, tmp_path: Path, source: tuple[str, str], flags: tuple[str, ...]
+) -> None:
     name, text = source
     file = tmp_path / f"{name}.c"
     file.write_text(text)
-    flags = (*kernel.KERNEL_FLAGS, *model, *kernel.UNALIGNED)
     made = tmp_path / "made"
     made.mkdir()
     prepared = oracle.prepare(file, "gcc-12", flags, made)
@@ -79,7 +99,7 @@ def test_a_kernel_like_object_from_the_wrapper_equals_the_assemblers(
     assert compare.differences(got, prepared.want.read_bytes()) == []
 
 
-def test_every_special_section_is_there() -> None:
+def test_there_are_at_least_forty_and_every_special_section() -> None:
     texts = "".join(source.text for source in SOURCES)
     for name in (
         *("__ex_table", ".fixup", "__bug_table", "__jump_table", "__ftr_fixup", "__mmu_ftr_fixup"),

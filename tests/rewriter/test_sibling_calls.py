@@ -76,7 +76,10 @@ def test_calls_that_the_assembler_resolved_count_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "debug", ["-gdwarf-2", "-gdwarf-3", "-gdwarf-4", "-gdwarf-5", "-gdwarf64 -gdwarf-5"]
+    "debug",
+    ["-gdwarf-2", "-gdwarf-3", "-gdwarf-4", "-gdwarf-5", "-gdwarf64 -gdwarf-5"]
+    + ["-gdwarf-4 -ffunction-sections", "-gdwarf-5 -ffunction-sections -mcmodel=large"]
+    + ["-gdwarf-4 -gz", "-gdwarf-5 -gz", "-g -gz=zlib-gnu", "-g -gsplit-dwarf"],
 )
 def test_the_message_names_file_and_line(tmp_path: Path, debug: str) -> None:
     lines = sibling_calls.describe(compile_source(tmp_path, *debug.split()))
@@ -84,6 +87,19 @@ def test_the_message_names_file_and_line(tmp_path: Path, debug: str) -> None:
     assert any(line.startswith("s.c:8: sibling call at tail()+") for line in lines)
     assert any("to outside" in line for line in lines)
     assert any("to local" in line for line in lines)
+
+
+@pytest.mark.parametrize("debug", ["-gdwarf-4", "-gdwarf-5"])
+def test_a_call_in_an_inlined_function_has_its_own_line(tmp_path: Path, debug: str) -> None:
+    assert GCC is not None
+    (tmp_path / "i.h").write_text("static inline int inlined(int x)\n{\n\treturn far(x + 1);\n}\n")
+    (tmp_path / "i.c").write_text(
+        "int __attribute__((noipa)) far(int x) { return x * 3; }\n"
+        '#include "i.h"\nint caller(int x) { return inlined(x * 5); }\n'
+    )
+    subprocess.run([GCC, "-O2", "-fno-pie", debug, "-c", "i.c"], cwd=tmp_path, check=True)
+    (line,) = sibling_calls.describe((tmp_path / "i.o").read_bytes())
+    assert line.startswith("i.h:3: sibling call at caller()+")
 
 
 def test_without_debug_information_the_section_stands_for_the_line(tmp_path: Path) -> None:

@@ -116,6 +116,17 @@ WORD_TABLES = [
     '.pushsection .initcall4.init,"a"; .long f - .; .popsection',
     '.pushsection _kprobe_blacklist,"aw"; .8byte f, 1b; .popsection',
     '.pushsection .fixup,"ax"; 4: b 1b; bl g; b 2f; .popsection',
+    '.pushsection __stf_exit_barrier_fixup,"a"; .balign 4; 3: .8byte 1b-3b; .popsection',
+    '.pushsection __entry_flush_fixup,"a"; .balign 4; 3: .8byte 1b-3b; .popsection',
+    '.pushsection __scv_entry_flush_fixup,"a"; .balign 4; 3: .8byte 1b-3b; .popsection',
+    '.pushsection __rfi_flush_fixup,"a"; .balign 4; 3: .8byte 1b-3b, 2f-(3b+8); .popsection',
+    '.pushsection .con_initcall.init,"a"; .long f - ., 2f - .; .popsection',
+    '.pushsection .pci_fixup_early,"a"; .balign 16; .short 1, 2; .long 3, 4, 1b - .; .popsection',
+    '.pushsection ___ksymtab+f,"a"; .balign 4; .long f - ., 2f - .; .popsection',
+    ".pushsection .discard.reachable; .long 1b - ., 2f - .; .popsection",
+    '.pushsection .kcfi_traps,"ao",@progbits,.text; .long 1b - ., 2f - .; .popsection',
+    '.pushsection _error_injection_whitelist,"aw"; .8byte 2f; .long 1, 0; .popsection',
+    '.pushsection .static_call_tramp_key,"a"; .long 1b - ., key - .; .popsection',
 ]
 
 
@@ -129,6 +140,18 @@ def test_each_table_of_places_moves_as_the_assembler_moves_it(tmp_path: Path, ta
     plain = assemble(tmp_path, text)
     want = assemble(tmp_path, text.replace("bl g", "bl g; nop"))
     assert rewrite(plain).data == want
+
+
+def test_every_section_that_the_kernel_headers_make_has_a_test() -> None:
+    tested = {text.split()[1].split(",")[0].rstrip(";") for text in WORD_TABLES}
+    tested |= {"__ftr_fixup", "__mmu_ftr_fixup", "__fw_ftr_fixup", "__btb_flush_fixup"}
+    seen = {special_sections.describe(name) for name in tested if name != ".fixup"}
+    assert None not in seen
+    without_code = {"__tracepoints_ptrs", "__ftr_alt_*", ".toc", ".orc_unwind_ip", "xray_instr_map"}
+    untested = {
+        d.name for d in special_sections.TABLE if d.meaning in ("place", "entry") and d not in seen
+    }
+    assert untested - without_code == {"__ksymtab*"}
 
 
 @needs_as
