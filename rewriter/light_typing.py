@@ -17,6 +17,8 @@ import sys
 from _collections import _tuplegetter  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, FunctionType
 
 
 class _Record(tuple):  # type: ignore[type-arg]
@@ -52,15 +54,32 @@ class _NamedTuple(type):
         annotations = body.get("__annotations__", {})
         assert isinstance(annotations, dict)
         fields = tuple(annotations)
-        names = ", ".join(fields)
-        # Compiled, as the library does it: a constructor without a loop over its arguments.
-        new = eval(f"lambda _cls, {names}: _new(_cls, ({names},))", {"_new": tuple.__new__})
-        new.__name__ = "__new__"
+        new = _constructor(fields)
         new.__defaults__ = tuple(body.pop(field) for field in fields if field in body)
         members = dict(body, __slots__=(), __new__=new, _fields=fields, __match_args__=fields)
         for index, field in enumerate(fields):
             members[field] = _tuplegetter(index, None)
         return type(name, (_Record,), members)
+
+
+_Function: type[FunctionType] = type(lambda: None)  # type: ignore[assignment]
+_GLOBALS = {"_new": tuple.__new__}
+_codes: dict[int, CodeType] = {}
+
+
+def _constructor(fields: tuple[str, ...]) -> FunctionType:
+    """``__new__`` of a named tuple, without a loop over its arguments.
+
+    Compiled once for each number of fields: for others of that number it is the same with other
+    names of its variables, and compiling takes as long as all the rest.
+    """
+    count = len(fields)
+    code = _codes.get(count)
+    if code is None:
+        names = ", ".join(f"_{index}" for index in range(count))
+        code = eval(f"lambda _cls, {names}: _new(_cls, ({names},))").__code__
+        _codes[count] = code
+    return _Function(code.replace(co_varnames=("_cls", *fields), co_name="__new__"), _GLOBALS)
 
 
 class NamedTuple(metaclass=_NamedTuple):
@@ -89,5 +108,18 @@ def __getattr__(name: str) -> object:
 
 
 def install() -> None:
-    """Let ``import typing`` find this module, unless the real one is loaded already."""
+    """Let ``import typing`` find this module, unless the real one is loaded already.
+
+    `array` asks for `collections.abc`, which is the interpreter's own `_collections_abc` by another
+    name, and would load all of `collections` for it; so it is loaded here, and finds it at once.
+    """
     sys.modules.setdefault("typing", sys.modules[__name__])
+    if "collections" not in sys.modules:
+        import _collections_abc
+
+        names = "collections", "collections.abc"
+        sys.modules.update(dict.fromkeys(names, _collections_abc))
+        import array  # noqa: F401
+
+        for name in names:
+            del sys.modules[name]

@@ -7,7 +7,7 @@ Steps, in order, each of them only done again when asked for by name:
 plain       Debian's linux-source, configured as below, built with the compiler as it is
 nopfix      the same through nopfix-toolchain's folder, in a folder of the same name
 objects     every C object: a call without slot fails; nopfix-verify compares it with the plain one
-overhead    compile a sample of files alternately with and without the wrapper; CPU time of both
+overhead    build some folders of both trees again, in turns; wall and CPU time of both
 boot        vmlinux of both builds: init loads the livepatch sample, which patches /proc/cmdline
 mission     a livepatch that calls a function which was static: the module loader has to refuse it
             as the compiler made it, and to load it with slots; r2 has to be intact after the call
@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -60,6 +61,9 @@ QEMU += ("-vga", "none", "-no-reboot")
 COMMAND_LINE = "console=hvc0 panic=-1"
 # So that two builds differ in nothing but the wrapper.
 ENVIRONMENT = {"KBUILD_BUILD_TIMESTAMP": "2024-01-01", "KBUILD_BUILD_USER": "nopfix"}
+
+# What is built again and again to see what the wrapper costs.
+SUBSET = ("kernel/time/", "kernel/irq/", "fs/proc/")
 
 PATCHED = "this has been live patched"
 
@@ -125,11 +129,9 @@ def build(work: Path, name: str, prefix: str, jobs: int) -> None:
     for option in [*options, "CONFIG_MPROFILE_KERNEL=y"]:
         if option not in config:
             raise Failure(f"the configuration lacks {option}")
-    begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun, before = time.monotonic(), cpu_time()
     make(sources, folder, prefix, f"-j{jobs}", "vmlinux", "modules", log=log)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    wall = time.monotonic() - begun
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    wall, cpu = time.monotonic() - begun, cpu_time() - before
     # The folder's name is in the debug information, so both builds have to use the same.
     folder.rename(final)
     (final / "times").write_text(f"{wall:.0f} {cpu:.0f}\n")
@@ -226,35 +228,67 @@ def verified(before: Path, after: Path) -> bool:
     return not found
 
 
-def overhead(work: Path, count: int) -> None:
-    """CPU time of ``count`` compiles, each with and without the wrapper, in turns."""
-    folder, tool = work / "plain", toolchain(work) + "gcc"
-    chosen = random.Random(1).sample(sorted(commands(folder).items()), count)
-    totals = [0.0, 0.0]
-    (work / "build").unlink(missing_ok=True)
-    (work / "build").symlink_to("plain")
-    try:
-        for number, (_, words) in enumerate(chosen):
-            words = [word for word in words[1:] if not word.startswith("-Wp,-MMD")]
-            words[words.index("-o") + 1] = str(work / "overhead.o")
-            for which in (0, 1) if number % 2 else (1, 0):
-                before = resource.getrusage(resource.RUSAGE_CHILDREN)
-                run((PREFIX + "gcc", tool)[which], *words, cwd=work / "build")
-                after = resource.getrusage(resource.RUSAGE_CHILDREN)
-                totals[which] += after.ru_utime + after.ru_stime
-                totals[which] -= before.ru_utime + before.ru_stime
-    finally:
-        (work / "build").unlink()
-    plain, wrapped = totals
+def overhead(work: Path, rounds: int, jobs: int) -> None:
+    """Wall and CPU time of building ``SUBSET`` without and with the wrapper, ``rounds`` times.
+
+    Each tree is built as it was built before, from clean folders, the two in turns, so that what
+    else the machine does falls on both; the ratios are those of two builds next to each other.
+    """
+    sources = prepare(work)
+    sides = (("plain", PREFIX), ("nopfix", toolchain(work)))
+    log = work / "overhead.log"
+    log.unlink(missing_ok=True)
+    times: list[list[tuple[float, float]]] = [[], []]
+    count = 0
+    for number in range(-1, rounds):  # the first for what make has to bring up to date
+        for which in (0, 1) if number % 2 else (1, 0):
+            name, prefix = sides[which]
+            count = clean(work / name)
+            (work / "build").unlink(missing_ok=True)
+            (work / "build").symlink_to(name)
+            try:
+                begun, before = time.monotonic(), cpu_time()
+                make(sources, work / "build", prefix, f"-j{jobs}", *SUBSET, log=log)
+                spent = (time.monotonic() - begun, cpu_time() - before)
+            finally:
+                (work / "build").unlink()
+            if number >= 0:
+                times[which].append(spent)
     say(
-        f"overhead: {count} files: {plain:.1f} s of CPU time, with the wrapper {wrapped:.1f} s, "
-        f"{100 * (wrapped / plain - 1):.1f} % more"
+        f"overhead: {' '.join(SUBSET)}: {count} objects from C, {rounds} builds each, make -j{jobs}"
     )
-    for name in ("plain", "nopfix"):
-        times = work / name / "times"
-        if times.exists():
-            wall, cpu = times.read_text().split()
+    for index, kind in enumerate(("wall", "CPU")):
+        plain, wrapped = ([spent[index] for spent in side] for side in times)
+        ratios = [b / a for a, b in zip(plain, wrapped, strict=True)]
+        say(
+            f"overhead: {kind} time: median {median(plain):.2f} s, with the wrapper "
+            f"{median(wrapped):.2f} s; median ratio {median(ratios):.3f} "
+            f"({min(ratios):.3f} to {max(ratios):.3f})"
+        )
+    for name, _ in sides:
+        noted = work / name / "times"
+        if noted.exists():
+            wall, cpu = noted.read_text().split()
             say(f"overhead: the whole build, {name}: {wall} s, {cpu} s of CPU time")
+
+
+def clean(folder: Path) -> int:
+    """Remove what `SUBSET` makes from a tree; returns how many objects from C that is."""
+    compiled = commands(folder)
+    count = 0
+    for part in SUBSET:
+        count += sum(path.is_relative_to(part) for path in compiled)
+        for path in (folder / part).rglob("*.[oa]"):
+            path.unlink()
+    if not count:
+        raise Failure(f"{folder} was never built with {' '.join(SUBSET)}")
+    return count
+
+
+def cpu_time() -> float:
+    """User and system time of all processes that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def initramfs(target: Path, init: Path, modules: list[Path]) -> None:
@@ -393,7 +427,7 @@ def main() -> int:
     parser.add_argument(
         "--verify", type=int, default=0, metavar="N", help="verify N objects (default: all)"
     )
-    parser.add_argument("--sample", type=int, default=40, metavar="N", help="files for overhead")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="builds for overhead")
     options = parser.parse_args()
     work = options.work.resolve()
     prepare(work)
@@ -407,7 +441,7 @@ def main() -> int:
             elif step == "objects":
                 objects(work, options.verify)
             elif step == "overhead":
-                overhead(work, options.sample)
+                overhead(work, options.rounds, options.jobs)
             elif step == "boot":
                 boot(work)
             elif step == "mission":

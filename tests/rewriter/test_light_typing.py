@@ -72,7 +72,8 @@ def test_the_rewriter_loads_without_the_real_one() -> None:
     loaded = run(
         "from rewriter import light_typing; light_typing.install()\n"
         "from rewriter import objects_in_place, dwarf_sections, data_in_code, special_sections\n"
-        "print(sorted({'re', 'enum', 'functools', 'contextlib', 'types'} & set(sys.modules)))"
+        "heavy = {'re', 'enum', 'functools', 'contextlib', 'types', 'collections'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     assert loaded == "[]"
 
@@ -85,6 +86,16 @@ def test_whoever_needs_more_gets_the_real_one() -> None:
         "print(typing.__name__, cast(int, 1), NamedTuple.__module__)"
     )
     assert run(code) == "typing 1 rewriter.light_typing"
+
+
+def test_arrays_are_what_they_are_elsewhere() -> None:
+    code = (
+        "from rewriter import light_typing; light_typing.install()\n"
+        "import array, collections, collections.abc\n"
+        "print(collections.Counter('aa')['a'], collections.abc.Mapping.__name__,"
+        " isinstance(array.array('i'), collections.abc.MutableSequence))"
+    )
+    assert run(code) == "2 Mapping True"
 
 
 def test_what_is_loaded_stays() -> None:
