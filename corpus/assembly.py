@@ -60,9 +60,12 @@ _LABEL = re.compile(r"([\w.$]+):\s*")
 _LOCAL_LABEL = re.compile(r"\.L[\w.$]*$")
 _FUNCTION_TYPE = re.compile(r"\.type\s+([^\s,]+)\s*,\s*[@%]function")
 
+#: gas takes what follows ``.previous`` on its line for another statement, and the kernel's macros
+#: for exception and bug tables have it so: ``.previous .section __bug_table,"aw"``.
 _SECTION = re.compile(
-    r"(?:^|;)[ \t]*\.(section|text|data|bss|previous|pushsection|popsection|subsection)\b"
-    r"([^;\n]*)",
+    r"(?:^|;|(?<=\.previous))[ \t]*"
+    r"\.(section|text|data|bss|previous|pushsection|popsection|subsection)\b"
+    r"((?<!\.previous)[^;\n]*)?",
     re.MULTILINE,
 )
 _SECTION_OPERANDS = re.compile(r'\s*"?([^",\s]+)"?\s*(?:,\s*"([^"]*)")?')

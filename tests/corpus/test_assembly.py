@@ -151,3 +151,13 @@ def test_a_nop_that_something_jumps_to_is_no_slot() -> None:
     assert assembly.edit(FUNCTION.format(body=jumped)).calls == ("g",)
     fallen = "\tbl g\n.LVL2:\n\tnop\n"
     assert assembly.edit(FUNCTION.format(body=fallen)).calls == ()
+
+
+def test_a_section_directive_behind_previous_counts() -> None:
+    """The kernel's macros write it so, and gas takes it for a statement of its own."""
+    tables = (
+        '\t.section __ex_table,"a"; .long 1 ; .previous .section __bug_table,"aw"\n'
+        "\t.long 1b\n\t.previous\n"
+    )
+    body = f"1:\ttwi 31,0,0\n{tables}\tbl g\n\tmr 3,4\n"
+    assert assembly.edit(FUNCTION.format(body=body)).calls == ("g",)
