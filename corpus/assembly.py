@@ -93,6 +93,13 @@ _GNU_CALL_SITE_INDEX = re.compile(
 _ADDRESS_INDEX = re.compile(
     _INDEX + r"(?=\s*DW_AT_(?:low|entry|call)_pc|.*(?<!GDB-)\bindex\b(?! into))", re.MULTILINE
 )
+_CONDITIONAL = re.compile(
+    r"b(eq|ne|lt|ge|gt|le|so|ns|un|nu|dnz|dz)([+-]?)\s+(?:([\w*+]+)\s*,\s*)?([^\s;,]+)\s*$"
+)
+_OPPOSITE = {
+    "eq": "ne", "lt": "ge", "gt": "le", "so": "ns", "un": "nu", "dnz": "dz", "+": "-",
+}  # fmt: skip
+_OPPOSITE |= {opposite: one for one, opposite in _OPPOSITE.items()} | {"": ""}
 _MINUS_ONE = re.compile(r"(\.L[\w.$]+)(?=-1(?![\w.$]))")
 
 
@@ -329,6 +336,27 @@ def _with_slots(line: str, calls: list[tuple[str, list[str]]]) -> str:
             labels = waiting.pop(0)[1]
             parts[-1] = part + "\n" + "".join(f"{label}_ret:\n" for label in labels) + "\tnop"
     return ";".join(parts)
+
+
+# -- branches that no longer reach ----------------------------------------------------------------
+
+
+def expand(text: str, numbers: Collection[int]) -> str | None:
+    """Write the conditional branches on the lines `numbers` (from 1) as their inverse over a ``b``.
+
+    The static hint is inverted with the condition: the new branch is taken when the old one wasn't.
+    Returns None when one of the lines is no such branch (one on CTR and a condition bit at once
+    has no inverse).
+    """
+    lines = text.split("\n")
+    for number in numbers:
+        found = _CONDITIONAL.match(_statement(lines[number - 1]))
+        if found is None:
+            return None
+        condition, hint, field, target = found.groups()
+        inverse = f"b{_OPPOSITE[condition]}{_OPPOSITE[hint]} {field + ',' if field else ''}.+8"
+        lines[number - 1] = f"\t{inverse}\n\tb {target}"
+    return "\n".join(lines)
 
 
 # -- uses of the return address -------------------------------------------------------------------

@@ -17,7 +17,12 @@ import fnmatch
 import functools
 import tomllib
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from corpus.verdicts import WRONG
+
+if TYPE_CHECKING:
+    from corpus.case import Result
 
 _FILE = Path(__file__).with_name("baseline.toml")
 
@@ -56,3 +61,15 @@ def reason(source: str, compiler: str, flags: str, refusal: str) -> str | None:
         ):
             return entry.reason
     return None
+
+
+def expects(result: Result) -> bool:
+    """Say whether a result is a refusal that is listed here."""
+    if result.verdict != "refused":
+        return False
+    return reason(result.source, result.compiler, result.flags, result.detail) is not None
+
+
+def failed(result: Result) -> bool:
+    """Say whether a result is one that must not be: wrong, or refused and not listed here."""
+    return result.verdict in WRONG or (result.verdict == "refused" and not expects(result))

@@ -8,6 +8,7 @@ tools, and need not run again while none of them changed: `key` is a digest of a
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import signal
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from corpus import debugger, execution, kept, oracle, slots, toolchain
+from corpus.prepare import Prepared, Verdict, prepare
+from corpus.verdicts import GOOD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,8 +39,9 @@ class Case(NamedTuple):
     `source` is the file, a ``.c``/``.C`` or a ready-made ``.o``; `name` and `corpus` are for the
     reports.  `compiler` is "" for a ready-made object.  `flags` are the matrix's, `own` those that
     the source itself asks for, put before them.  `folder`, where set, is the folder to
-    compile in (a kernel tree has relative include paths); `objects`, where set, the folder that
-    keeps what compilers made (corpus.kept): the result doesn't depend on it.
+    compile in (a kernel tree has relative include paths); `context` is a digest of the files that
+    the source may include; `objects`, where set, the folder that keeps what compilers made
+    (corpus.kept): the result doesn't depend on it.
     """
 
     corpus: str
@@ -48,6 +52,7 @@ class Case(NamedTuple):
     checks: tuple[str, ...]
     own: tuple[str, ...] = ()
     folder: str = ""
+    context: str = ""
     objects: str = ""
 
     def all_flags(self) -> tuple[str, ...]:
@@ -58,10 +63,8 @@ class Case(NamedTuple):
 class Result(NamedTuple):
     """What came out: one row of the results.
 
-    `verdict` is a word of corpus.oracle, or for what else is checked: "rewritten" (a ready-made
-    object without oracle that passed), "no-slot", "run-changed", "not-verified", "gdb-changed";
-    `behaviour` the word of corpus.execution when programs were run.  Sizes in bytes, times in
-    seconds.
+    `verdict` is a word of corpus.verdicts, `behaviour` the word of corpus.execution when programs
+    were run.  Sizes in bytes, times in seconds: of the clock, but `rewrite_cpu` of the processor.
     """
 
     key: str
@@ -82,23 +85,43 @@ class Result(NamedTuple):
     assemble_time: float
     rewrite_time: float
     total_time: float
+    rewrite_cpu: float = 0.0
+
+    def identity(self) -> tuple[str, ...]:
+        """Return what makes two results those of one case, whichever nopfix and checks it had."""
+        return self.corpus, self.source, self.compiler, self.flags
+
+
+#: Which files give each check its verdict, below the folder of the packages.
+_JUDGES = {
+    "oracle": ("compare.py", "lines.py"),
+    "qemu": ("execution.py",),
+    "verify": ("../verifier/*.py",),
+    "slots": ("slots.py",),
+    "gdb": ("execution.py", "debugger.py"),
+}
+_ALWAYS = ("case.py", "oracle.py", "prepare.py", "assembly.py", "toolchain.py")
 
 
 @functools.cache
 def nopfix_version() -> str:
     """Return a digest of the rewriter's own sources: what "the same nopfix" means here."""
+    return _code_digest(("../rewriter/*.py", "../dwarf/*.py"))
+
+
+@functools.cache
+def _code_digest(patterns: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    top = Path(__file__).resolve().parent.parent
-    for package in ("rewriter", "dwarf"):
-        for file in sorted((top / package).glob("*.py")):
+    for pattern in patterns:
+        for file in sorted(Path(__file__).parent.glob(pattern)):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _content(source: str) -> str:
+def content(source: Path | str) -> str:
     """Return a digest of a file; a file that many cases share is read once."""
     status = Path(source).stat()
-    return _content_digest(source, status.st_mtime_ns, status.st_size)
+    return _content_digest(str(source), status.st_mtime_ns, status.st_size)
 
 
 @functools.lru_cache(maxsize=50_000)
@@ -106,14 +129,23 @@ def _content_digest(source: str, modified: int, size: int) -> str:
     return hashlib.sha256(Path(source).read_bytes()).hexdigest()
 
 
+def _compiled_from(case: Case) -> tuple[str, ...]:
+    """Return all that the compiler and the assembler are given for `case`, and what they are."""
+    return (
+        content(case.source), case.context, case.name, toolchain.version(case.compiler),
+        toolchain.assembler_version(case.compiler), *case.all_flags(),
+    )  # fmt: skip
+
+
 def key(case: Case) -> str:
-    """Return a digest of all the inputs of `case`.  Raises OSError for a source that isn't there,
-    ToolError for a compiler that isn't.
+    """Return a digest of all the inputs of `case`, the code that judges it included.
+
+    Raises OSError for a source that isn't there, ToolError for a compiler that isn't.
     """
-    digest = hashlib.sha256(_content(case.source).encode())
-    version = toolchain.version(case.compiler) if case.compiler else ""
-    parts = (case.corpus, case.name, version, *case.all_flags(), "", *case.checks, nopfix_version())
-    digest.update("\0".join(parts).encode("utf-8", "surrogateescape"))
+    made = _compiled_from(case) if case.compiler else (content(case.source), case.name)
+    judges = _code_digest((*_ALWAYS, *(file for check in case.checks for file in _JUDGES[check])))
+    parts = (case.corpus, *made, "", *case.checks, nopfix_version(), judges)
+    digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
 
 
@@ -125,11 +157,16 @@ class _TooLong(BaseException):
 def _time_limit(seconds: int) -> Iterator[None]:
     """Raise _TooLong in the block after `seconds`.
 
-    Only a process's main thread can be interrupted: a Dask worker, which runs cases in another
-    thread, has but the time limits of the tools.
+    A signal interrupts a process's main thread only.  A Dask worker runs cases in another thread,
+    which is interrupted between two instructions of Python's; the tools have limits of their own.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        timer = threading.Timer(seconds, _interrupt, (threading.get_ident(),))
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
         return
 
     def stop(signum: int, frame: object) -> None:
@@ -144,10 +181,15 @@ def _time_limit(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
+def _interrupt(thread: int) -> None:
+    """Raise _TooLong in a thread of this process."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_TooLong))
+
+
 class _Outcome(NamedTuple):
     """What the checks found, and the seconds that they took after the preparation."""
 
-    verdict: oracle.Verdict
+    verdict: Verdict
     behaviour: str = ""
     seconds: float = 0.0
 
@@ -159,12 +201,12 @@ def run(case: Case) -> Result:
             with _time_limit(TIMEOUT_SECONDS):
                 outcome = _run_in(case, Path(name))
         except _TooLong:
-            outcome = _Outcome(oracle.Verdict("crashed", f"no end after {TIMEOUT_SECONDS} s"))
+            outcome = _Outcome(Verdict("crashed", f"no end after {TIMEOUT_SECONDS} s"))
         except toolchain.ToolError:
             raise
         except Exception:
             detail = traceback.format_exc(limit=-4).strip()
-            outcome = _Outcome(oracle.Verdict("crashed", detail))
+            outcome = _Outcome(Verdict("crashed", detail))
     verdict = outcome.verdict
     return Result(
         key=key(case),
@@ -185,6 +227,7 @@ def run(case: Case) -> Result:
         assemble_time=verdict.assemble_time,
         rewrite_time=verdict.rewrite_time,
         total_time=verdict.prepare_time + outcome.seconds,
+        rewrite_cpu=verdict.rewrite_cpu,
     )
 
 
@@ -193,14 +236,17 @@ def _run_in(case: Case, folder: Path) -> _Outcome:
     if not case.compiler:
         return _check(case, folder, lambda: _rewrite_object(Path(case.source), folder))
     prepared = _prepared(case, folder)
-    return _check(case, folder, lambda: oracle.judge(prepared))
+    return _check(
+        case, folder,
+        lambda: oracle.judge(prepared, compare_with_want="oracle" in case.checks),
+    )  # fmt: skip
 
 
-def _check(case: Case, folder: Path, judge: Callable[[], oracle.Verdict]) -> _Outcome:
+def _check(case: Case, folder: Path, judge: Callable[[], Verdict]) -> _Outcome:
     """Run the case's checks one after the other; the first one that fails gives the verdict."""
     begun = time.perf_counter()
     verdict, behaviour = judge(), ""
-    if verdict.verdict in oracle.GOOD | {"rewritten"}:
+    if verdict.verdict in GOOD:
         if "qemu" in case.checks and verdict.nops:
             cxx = Path(case.source).suffix in toolchain.CXX_SUFFIXES
             ran = execution.same_behaviour(folder / "plain.o", folder / "got.o", cxx=cxx)
@@ -210,19 +256,19 @@ def _check(case: Case, folder: Path, judge: Callable[[], oracle.Verdict]) -> _Ou
             elif behaviour == "same" and "gdb" in case.checks:
                 verdict = _debugged(verdict, case, folder)
         for name, check in (("verify", _verified), ("slots", _with_slots)):
-            if name in case.checks and verdict.verdict in oracle.GOOD | {"rewritten"}:
+            if name in case.checks and verdict.verdict in GOOD:
                 verdict = check(verdict, folder)
     return _Outcome(verdict, behaviour, time.perf_counter() - begun)
 
 
-def _debugged(verdict: oracle.Verdict, case: Case, folder: Path) -> oracle.Verdict:
+def _debugged(verdict: Verdict, case: Case, folder: Path) -> Verdict:
     """Compare what gdb says of the programs that were linked to be run."""
     source = Path(case.source).name
     found = debugger.difference(folder / "before", folder / "after", source)
     return verdict._replace(verdict="gdb-changed", detail=found) if found else verdict
 
 
-def _verified(verdict: oracle.Verdict, folder: Path) -> oracle.Verdict:
+def _verified(verdict: Verdict, folder: Path) -> Verdict:
     """Ask nopfix-verify for its second opinion."""
     import verifier
 
@@ -235,7 +281,7 @@ def _verified(verdict: oracle.Verdict, folder: Path) -> oracle.Verdict:
     return verdict._replace(verdict="not-verified", detail=detail)
 
 
-def _with_slots(verdict: oracle.Verdict, folder: Path) -> oracle.Verdict:
+def _with_slots(verdict: Verdict, folder: Path) -> Verdict:
     """Count the calls without slot in objdump's output."""
     lacking = slots.calls_without_slot(folder / "got.o")
     if not lacking:
@@ -244,24 +290,28 @@ def _with_slots(verdict: oracle.Verdict, folder: Path) -> oracle.Verdict:
     return verdict._replace(verdict="no-slot", detail="\n".join(places))
 
 
-def _prepared(case: Case, folder: Path) -> oracle.Prepared:
+def _prepared(case: Case, folder: Path) -> Prepared:
     """Prepare the case, or take what was kept of an earlier time."""
-    path = kept.place(case.objects, case) if case.objects else None
-    if path is not None and (found := kept.load(path, folder)) is not None:
-        return found
-    prepared = oracle.prepare(
+    with_want = "oracle" in case.checks
+    path = None
+    if case.objects:
+        inputs = (*_compiled_from(case), "" if with_want else "plain only")
+        path = kept.place(case.objects, inputs)
+        if (found := kept.load(path, folder)) is not None:
+            return found
+    prepared = prepare(
         Path(case.source), case.compiler, case.all_flags(), folder,
-        compile_in=Path(case.folder) if case.folder else None,
+        compile_in=Path(case.folder) if case.folder else None, with_want=with_want,
     )  # fmt: skip
     if path is not None:
         kept.save(path, prepared)
     return prepared
 
 
-def _rewrite_object(source: Path, folder: Path) -> oracle.Verdict:
+def _rewrite_object(source: Path, folder: Path) -> Verdict:
     """Rewrite a ready-made object: there is no assembly, so nothing to compare with."""
     data = source.read_bytes()
     plain = folder / "plain.o"
     plain.write_bytes(data)
-    base = oracle.Verdict("", size_before=len(data), nops=len(slots.calls_without_slot(plain)))
-    return oracle.judge(oracle.Prepared(base, plain, plain), compare_with_want=False)
+    base = Verdict("", size_before=len(data), nops=len(slots.calls_without_slot(plain)))
+    return oracle.judge(Prepared(base, plain, plain), compare_with_want=False)

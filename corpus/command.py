@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 
 #: How often plain progress lines are printed when the output is no terminal, in seconds.
 PLAIN_INTERVAL = 30.0
+#: What is checked when nothing is said.
+_CHECKS = "oracle,slots"
 #: Results are committed to the file at least this often, in seconds.
-COMMIT_INTERVAL = 2.0
+COMMIT_INTERVAL = 0.5
 
-GOOD = frozenset({"equal", "unchanged", "rewritten"})
-#: Verdicts about the source and the compiler, not about nopfix.
-NOTHING_TO_SAY = frozenset({"compile-failed"})
-
-#: What ``--resume`` takes from the last run.
+#: What makes the matrix of a run: ``--resume`` takes it from the last one.
 _REMEMBERED = ("matrix", "corpus", "cc", "flags", "list", "check", "thin")
 
 _EXAMPLES = """examples:
@@ -41,21 +39,12 @@ _EXAMPLES = """examples:
 """
 
 
-def failed(result: Result) -> bool:
-    """Say whether a result is one that must not be: neither good nor expected."""
-    if result.verdict in GOOD or result.verdict in NOTHING_TO_SAY:
-        return False
-    if result.verdict == "refused":
-        return not baseline.reason(result.source, result.compiler, result.flags, result.detail)
-    return True
-
-
 # -- run ------------------------------------------------------------------------------------------
 
 
 def _matrix(options: argparse.Namespace) -> list[Case]:
     """Return the cases that the command line asks for.  Raises ValueError for a check unknown."""
-    checks = tuple(options.check.split(","))
+    checks = tuple((options.check or _CHECKS).split(","))
     if unknown := set(checks) - set(case.CHECKS):
         raise ValueError(f"no such check: {', '.join(sorted(unknown))}")
     if options.matrix:
@@ -63,11 +52,7 @@ def _matrix(options: argparse.Namespace) -> list[Case]:
     else:
         asked = ["gcc.c-torture/execute"]
         parts = (matrix.Part(tuple(options.cc or ["gcc-12"]), tuple(options.list or ())),)
-    corpora = [
-        name
-        for one in options.corpus or asked
-        for name in (sources.CORPORA if one == "all" else (one,))
-    ]
+    corpora = [name for one in options.corpus or asked for name in sources.expanded(one)]
     kept = str(options.keep_objects.resolve()) if options.keep_objects else ""
     made = []
     for part in parts:
@@ -83,6 +68,8 @@ def _run(options: argparse.Namespace) -> int:
 
     with store.opened(options.db) as results:
         if options.resume:
+            if given := [name for name in _REMEMBERED if getattr(options, name)]:
+                raise ValueError(f"--resume takes --{given[0]} from the run that it goes on with")
             remembered = results.arguments()
             if remembered is None:
                 print(f"nopfix-corpus: {options.db}: there is no run to resume", file=sys.stderr)
@@ -94,9 +81,11 @@ def _run(options: argparse.Namespace) -> int:
         known = results.keys()
         keys = {one: case.key(one) for one in everything}
         todo = [one for one in everything if keys[one] not in known]
+        text = f"{len(everything)} cases, {len(everything) - len(todo)} of them known"
         if options.limit:
             todo = todo[: options.limit]
-        print(f"{len(everything)} cases, {len(everything) - len(todo)} of them known", flush=True)
+            text += f", {len(todo)} to run now"
+        print(text, flush=True)
         if options.scheduler:
             coming = pool.run_on_cluster(todo, options.scheduler)
         else:
@@ -105,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
         wanted = set(keys.values())
         rows = [result for result in results.results() if result.key in wanted]
     print(report.as_text(rows))
-    return 1 if any(failed(result) for result in rows) else 0
+    return 1 if any(baseline.failed(result) for result in rows) else 0
 
 
 def _collect(coming: Iterable[Result], total: int, results: store.Store) -> None:
@@ -170,7 +159,7 @@ def _report(options: argparse.Namespace) -> int:
 
     with store.opened(options.db) as results:
         rows = results.results()
-    print(report.as_text(rows))
+    print(report.as_markdown(rows) if options.markdown else report.as_text(rows))
     if options.html:
         options.html.write_text(report.as_html(rows), "utf-8")
     return 0
@@ -186,15 +175,20 @@ def _compare(options: argparse.Namespace) -> int:
     with store.opened(options.old) as old, store.opened(options.new) as new:
         found = changes.compare(old.results(), new.results())
     print(changes.as_text(found))
-    return 1 if found.worse else 0
+    if found.worse:
+        return 1
+    return 1 if (found.slower or found.run_is_slower) and not options.ignore_time else 0
 
 
 def _reduce(options: argparse.Namespace) -> int:
     from corpus import reduce
 
-    status: int = reduce.reduce(
-        options.case, options.cc, tuple(options.flags.split()), options.output, options.jobs
-    )
+    known = []
+    if options.db.exists():
+        with store.opened(options.db) as results:
+            known = results.results()
+    failing = reduce.find(options.case, options.cc, options.flags, options.check, known)
+    status: int = reduce.reduce(failing, options.output, options.jobs)
     return status
 
 
@@ -216,7 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="compile, rewrite and check a matrix of cases")
     run.add_argument(
         "--corpus", action="append", metavar="NAME|DIR",
-        help=f"{', '.join(sources.CORPORA)}, all, csmith:FIRST-LAST, kernel:DIR or a folder",
+        help=f"all ({', '.join(sources.CORPORA)}), one of these, gcc.c-torture, g++.dg, "
+        "csmith:FIRST-LAST, kernel:DIR or a folder",
     )  # fmt: skip
     run.add_argument("--cc", action="append", metavar="CC", help="gcc-12, gcc-11, clang-19 ...")
     run.add_argument("--flags", action="append", metavar='"..."', help="one list of flags")
@@ -224,8 +219,8 @@ def _parser() -> argparse.ArgumentParser:
         "--list", action="append", choices=sorted(matrix.LISTS), help="flags known by name"
     )
     run.add_argument(
-        "--check", default="oracle,slots", metavar="CHECK,...",
-        help=f"of {', '.join(case.CHECKS)} (default %(default)s)",
+        "--check", metavar="CHECK,...",
+        help=f"of {', '.join(case.CHECKS)} (default {_CHECKS}; ready-made objects: verify,slots)",
     )  # fmt: skip
     run.add_argument(
         "--matrix", choices=sorted(matrix.MATRICES),
@@ -247,20 +242,34 @@ def _parser() -> argparse.ArgumentParser:
 
     report = commands.add_parser("report", help="tables and charts of the results")
     report.add_argument("--html", type=Path, metavar="FILE", help="write one HTML file too")
+    report.add_argument(
+        "--markdown", action="store_true", help="print the table by corpus and compiler alone"
+    )
     add_database(report)
     report.set_defaults(action=_report)
 
     compare = commands.add_parser("compare", help="what got better, worse, slower")
     compare.add_argument("old", type=Path, metavar="OLD")
     compare.add_argument("new", type=Path, metavar="NEW")
+    compare.add_argument(
+        "--ignore-time", action="store_true", help="exit status 0 for what is only slower"
+    )
     compare.set_defaults(action=_compare)
 
     reduce = commands.add_parser("reduce", help="shrink a failing source with creduce")
-    reduce.add_argument("case", metavar="CASE", help="a source, by path or by its short name")
-    reduce.add_argument("--cc", default="gcc-12")
-    reduce.add_argument("--flags", default="-O2")
-    reduce.add_argument("-o", "--output", type=Path, help="where to keep the result")
+    reduce.add_argument(
+        "case", metavar="CASE",
+        help="a source, by its name in the results (then as it failed there) or by path",
+    )  # fmt: skip
+    reduce.add_argument("--cc", metavar="CC", help="compiler (else as it failed, else gcc-12)")
+    reduce.add_argument("--flags", metavar='"..."', help="flags (else as it failed, else -O2)")
+    reduce.add_argument("--check", metavar="CHECK,...", help="else as it failed, else oracle,slots")
+    reduce.add_argument(
+        "-o", "--output", type=Path, metavar="FILE",
+        help="where to keep the result (default: among the regression tests)",
+    )  # fmt: skip
     reduce.add_argument("-j", "--jobs", type=int, default=1)
+    add_database(reduce)
     reduce.set_defaults(action=_reduce)
     return parser
 
@@ -270,7 +279,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.action(options)
-    except (sources.NoSources, toolchain.ToolError, ValueError, OSError) as error:
+    except (sources.NoSources, toolchain.ToolError, ValueError, OSError, ImportError) as error:
         print(f"nopfix-corpus: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

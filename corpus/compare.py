@@ -33,6 +33,10 @@ ELFCOMPRESS_ZSTD = 2
 
 _PREFIX = struct.Struct("<IQ")
 
+
+#: The note of `differences` about line tables that are equal by the rule of corpus.lines.
+SAME_ROWS = "line table: the same rows, DW_LNE_set_address at other places"
+
 _RELOCATIONS = {
     1: "ADDR32", 10: "REL24", 11: "REL14", 26: "REL32", 38: "ADDR64", 44: "REL64",
     47: "TOC16", 48: "TOC16_LO", 50: "TOC16_HA", 51: "TOC", 63: "TOC16_DS", 64: "TOC16_LO_DS",
@@ -200,7 +204,7 @@ def differences(
     if _lines_agree(ours, theirs):
         excepted = {".debug_line", ".rela.debug_line"}
         if notes is not None:
-            notes.append("line table: the same rows, DW_LNE_set_address at other places")
+            notes.append(SAME_ROWS)
     for index, (a, b) in enumerate(zip(ours.sections, theirs.sections, strict=True)):
         if len(found) >= limit:
             break

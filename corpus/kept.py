@@ -16,11 +16,10 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus import toolchain
-from corpus.oracle import Prepared, Verdict
+from corpus.prepare import Prepared, Verdict
 
 if TYPE_CHECKING:
-    from corpus.case import Case
+    from collections.abc import Iterable
 
 _FILES = ("plain.o", "want.o", "plain.dwo", "want.dwo")
 
@@ -30,16 +29,17 @@ def _editor_version() -> bytes:
     """Return a digest of the modules that decide what a prepared case looks like."""
     folder = Path(__file__).parent
     digest = hashlib.sha256()
-    for name in ("assembly.py", "toolchain.py"):
+    for name in ("assembly.py", "prepare.py", "toolchain.py"):
         digest.update((folder / name).read_bytes())
     return digest.digest()
 
 
-def place(folder: str, case: Case) -> Path:
-    """Return where the prepared `case` is kept in `folder`."""
-    digest = hashlib.sha256(Path(case.source).read_bytes() + _editor_version())
-    parts = (case.name, toolchain.version(case.compiler), *case.all_flags())
-    digest.update("\0".join(parts).encode("utf-8", "surrogateescape"))
+def place(folder: str, inputs: Iterable[str]) -> Path:
+    """Return where in `folder` the prepared case is kept that is made from `inputs`: digests and
+    words that say together what the compiler and the assembler were given.
+    """
+    digest = hashlib.sha256(_editor_version())
+    digest.update("\0".join(inputs).encode("utf-8", "surrogateescape"))
     name = digest.hexdigest()[:32]
     return Path(folder) / name[:2] / name[2:]
 
@@ -51,12 +51,12 @@ def load(path: Path, folder: Path) -> Prepared | None:
     except (FileNotFoundError, zlib.error):
         return None
     head, _, content = packed.partition(b"\n")
-    fields, sizes = json.loads(head)
+    fields, expanded, sizes = json.loads(head)
     start = 0
     for name, size in sizes.items():
         (folder / name).write_bytes(content[start : start + size])
         start += size
-    return Prepared(Verdict(**fields), folder / "plain.o", folder / "want.o")
+    return Prepared(Verdict(**fields), folder / "plain.o", folder / "want.o", tuple(expanded))
 
 
 def save(path: Path, prepared: Prepared) -> None:
@@ -64,7 +64,7 @@ def save(path: Path, prepared: Prepared) -> None:
     folder = prepared.plain.parent
     contents = {name: (folder / name).read_bytes() for name in _FILES if (folder / name).exists()}
     sizes = {name: len(content) for name, content in contents.items()}
-    head = json.dumps([prepared.verdict._asdict(), sizes]).encode()
+    head = json.dumps([prepared.verdict._asdict(), prepared.expanded, sizes]).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}")
     unfinished.write_bytes(zlib.compress(head + b"\n" + b"".join(contents.values()), 1))

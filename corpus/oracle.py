@@ -1,26 +1,15 @@
 """One case of the oracle: a source, a compiler and its flags in, a verdict out.
 
-The compiler's assembly is edited twice (corpus.assembly), both texts are assembled with the same
-assembler and the same flags, the rewriter is run on the first object, and the result must equal
-the second one in every section, relocation and symbol (corpus.compare)::
+Two objects are made from the compiler's assembly (corpus.prepare), without and with the nops; the
+rewriter is run on the first one, and the result must equal the second one in every section,
+relocation and symbol (corpus.compare)::
 
     python -m corpus.oracle FILE.c -- -O2 -g
 
 prints the verdict and, for an object that differs, the first differences.  ``--keep DIR`` leaves
 everything that was made in DIR.
 
-Verdicts, in the words used all over the reports:
-
-=================  ================================================================================
-equal              rewritten, and equal to the assembler's object (``detail``: by which rule)
-unchanged          no call lacks its slot, and the output is the input byte for byte
-differs            rewritten, and not equal: ``detail`` says where
-refused            the rewriter refused: ``detail`` is its line
-unjudged           a call site's address index needs a longer uleb128 than the text can express
-crashed            the rewriter raised something that is no refusal
-compile-failed     the compiler refused the source with these flags, or the assembler its output
-assemble-failed    the assembler refused the nops (a branch that no longer reaches)
-=================  ================================================================================
+corpus.verdicts has the words for what can come of it.
 """
 
 from __future__ import annotations
@@ -38,30 +27,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import assembly, compare, toolchain
-
-#: Verdicts that are what we want.
-GOOD = frozenset({"equal", "unchanged"})
-
-
-class Verdict(NamedTuple):
-    """What became of one case.
-
-    `verdict` is one of the words above and `detail` the first differences, the refusal or the
-    tool's complaint, one per line.  `nops` is the number of nops the oracle has inserted.  Sizes
-    are in bytes, times in seconds; a step that was not reached has 0.
-    """
-
-    verdict: str
-    detail: str = ""
-    nops: int = 0
-    size_before: int = 0
-    size_after: int = 0
-    compile_time: float = 0.0
-    assemble_time: float = 0.0
-    prepare_time: float = 0.0
-    rewrite_time: float = 0.0
-    unwritable_indices: int = 0
+from corpus import compare
+from corpus.prepare import Prepared, Verdict, prepare
+from corpus.verdicts import GOOD
 
 
 class Refused(Exception):
@@ -111,95 +79,6 @@ def rewrite_by_command(command: list[str]) -> Rewriter:
     return rewrite
 
 
-class Prepared(NamedTuple):
-    """The files of a case before the rewriter runs, or the verdict that ended it early."""
-
-    verdict: Verdict
-    plain: Path
-    want: Path
-
-
-def prepare(
-    source: Path,
-    cc: str,
-    flags: tuple[str, ...],
-    folder: Path,
-    *,
-    keep_alignment: bool = False,
-    compile_in: Path | None = None,
-) -> Prepared:
-    """Compile `source` and assemble ``plain.o`` and ``want.o`` in `folder`.
-
-    The compiler runs in `compile_in` where that is given, else in `folder` too.
-
-    The verdict's word is "" when both are there.  Raises ToolError when a tool is missing.
-    """
-    begun = time.perf_counter()
-    prepared = _prepare(source, cc, flags, folder, keep_alignment, compile_in or folder)
-    verdict = prepared.verdict._replace(prepare_time=time.perf_counter() - begun)
-    return prepared._replace(verdict=verdict)
-
-
-def _prepare(
-    source: Path,
-    cc: str,
-    flags: tuple[str, ...],
-    folder: Path,
-    keep_alignment: bool,
-    compile_in: Path,
-) -> Prepared:
-    text, plain, want = folder / "f.s", folder / "plain.o", folder / "want.o"
-    begun = time.perf_counter()
-    done = toolchain.run(
-        toolchain.compile_command(cc, flags, source, text), cwd=compile_in or folder
-    )
-    compile_time = time.perf_counter() - begun
-    if done.status:
-        return Prepared(
-            Verdict("compile-failed", done.errors.strip(), compile_time=compile_time), plain, want
-        )
-    edit = assembly.edit(text.read_text("utf-8", "surrogateescape"), keep_alignment=keep_alignment)
-    command = list(toolchain.assembler(cc, flags))
-    assemble_time = 0.0
-    for name, content, output in (("plain", edit.plain, plain), ("want", edit.want, want)):
-        if name == "want" and not edit.nops:
-            break
-        file = folder / f"{name}.s"
-        file.write_text(content, "utf-8", "surrogateescape")
-        begun = time.perf_counter()
-        done = toolchain.run([*command, "-o", str(output), str(file)], cwd=folder)
-        if done.status:
-            word = "compile-failed" if name == "plain" else "assemble-failed"
-            detail = f"{name}.s: {done.errors.strip()}"
-            return Prepared(
-                Verdict(word, detail, edit.nops, compile_time=compile_time),
-                plain,
-                want,
-            )
-        assemble_time = assemble_time or time.perf_counter() - begun
-        if "-gsplit-dwarf" in flags and not toolchain.is_clang(cc):
-            _split(output)
-    return Prepared(
-        Verdict(
-            "",
-            nops=edit.nops,
-            size_before=plain.stat().st_size,
-            compile_time=compile_time,
-            assemble_time=assemble_time,
-            unwritable_indices=edit.unwritable_indices,
-        ),
-        plain,
-        want,
-    )
-
-
-def _split(path: Path) -> None:
-    """Move the split DWARF of an object into a .dwo beside it, as GCC's driver does."""
-    objcopy = toolchain.binutil("objcopy")
-    toolchain.run([objcopy, "--extract-dwo", str(path), str(path.with_suffix(".dwo"))])
-    toolchain.run([objcopy, "--strip-dwo", str(path)])
-
-
 def judge(
     prepared: Prepared,
     rewrite: Rewriter = rewrite_in_process,
@@ -213,14 +92,18 @@ def judge(
     base = prepared.verdict
     if base.verdict:
         return base
-    begun = time.perf_counter()
+    begun, cpu_begun = time.perf_counter(), time.thread_time()
     try:
         got = rewrite(prepared.plain)
     except Refused as refusal:
         return base._replace(verdict="refused", detail=str(refusal))
     except Exception:
         return base._replace(verdict="crashed", detail=traceback.format_exc(limit=-4).strip())
-    base = base._replace(rewrite_time=time.perf_counter() - begun, size_after=len(got.data))
+    base = base._replace(
+        rewrite_time=time.perf_counter() - begun,
+        rewrite_cpu=time.thread_time() - cpu_begun,
+        size_after=len(got.data),
+    )
     (prepared.plain.parent / "got.o").write_bytes(got.data)
     if got.dwo is not None:
         (prepared.plain.parent / "got.dwo").write_bytes(got.dwo)
@@ -244,6 +127,8 @@ def judge(
         return base._replace(verdict="unjudged", detail="\n".join(found))
     if found:
         return base._replace(verdict="differs", detail="\n".join(found))
+    if prepared.expanded:
+        notes.append(f"{sum(prepared.expanded)} branches that no longer reached, expanded")
     return base._replace(verdict="equal", detail="\n".join(notes))
 
 

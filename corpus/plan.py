@@ -6,11 +6,16 @@ Besides folders, files and the corpora of `corpus.sources`, two more kinds of so
     random programs with these seeds, made by csmith into the cache folder;
 ``kernel:DIR``
     a kernel that was built in DIR: each ``.x.o.cmd`` that kbuild left there says with which
-    compiler flags ``x.c`` is compiled.  The compiler and the flags of the matrix are added.
+    compiler flags ``x.c`` is compiled and which headers it reads.  The compiler and the flags of
+    the matrix are added.
+
+What a source includes is an input of its case too.  For a folder of the user's that is taken to be
+every header in the folder; the test suite doesn't change.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 import shutil
@@ -19,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from corpus import sources, toolchain
-from corpus.case import Case
+from corpus.case import Case, content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,8 +35,9 @@ if TYPE_CHECKING:
 CSMITH_INCLUDE = "/usr/include/csmith"
 
 
-#: The corpora whose files say themselves how they must be compiled.
-_WITH_FLAGS = frozenset({"g++.dg/torture", "g++.dg/eh", "gcc.dg/torture", "gcc.target/powerpc"})
+_HEADER_SUFFIXES = frozenset({".h", ".hh", ".hpp", ".hxx", ".inc", ".def"})
+#: The checks of a ready-made object: there is no assembly to compare it with.
+_OBJECT_CHECKS = ("verify", "slots")
 _DG_OPTIONS = re.compile(
     r"""\{\s*dg-(?:additional-)?options\s+["']([^"']*)["']\s*(?:\{\s*target\s+([^}]*)\})?"""
 )
@@ -42,12 +48,15 @@ _OTHER_PURPOSE = re.compile(
 
 
 class Source(NamedTuple):
-    """One input: file, name in reports, the flags that it needs itself, where to compile it."""
+    """One input: file, name in reports, the flags that it needs itself, where to compile it, a
+    digest of what it may include.
+    """
 
     path: Path
     name: str
     flags: tuple[str, ...] = ()
     folder: str = ""
+    context: str = ""
 
 
 def sources_of(corpus: str) -> Iterator[Source]:
@@ -58,9 +67,30 @@ def sources_of(corpus: str) -> Iterator[Source]:
     elif kind == "kernel":
         yield from _kernel(Path(rest))
     else:
+        tests = sources.of_the_testsuite(corpus)
+        context = "" if tests else _digest(_headers(Path(corpus)))
         for path in sources.files(corpus):
-            own = test_flags(path.read_text("utf-8", "replace")) if corpus in _WITH_FLAGS else ()
-            yield Source(path, sources.name_of(path), own)
+            # The C torture tests are for any flags; the others say what they must be given.
+            asks = tests and not corpus.startswith("gcc.c-torture")
+            own = test_flags(path.read_text("utf-8", "replace")) if asks else ()
+            yield Source(path, sources.name_of(path), own, context=context)
+
+
+def _headers(place: Path) -> list[Path]:
+    """Return what the sources in a folder, or a single source, may include."""
+    if place.suffix == ".o":
+        return []
+    found = place.rglob("*") if place.is_dir() else place.resolve().parent.glob("*")
+    return sorted(path for path in found if path.suffix in _HEADER_SUFFIXES and path.is_file())
+
+
+def _digest(files: Iterable[Path]) -> str:
+    """Return one digest of the contents of files that exist."""
+    digest = hashlib.sha256()
+    for path in files:
+        if path.is_file():
+            digest.update(f"{path}\0{content(path)}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def test_flags(text: str) -> tuple[str, ...]:
@@ -80,6 +110,8 @@ def _csmith(seeds: str) -> Iterator[Source]:
     if shutil.which("csmith") is None:
         raise sources.NoSources("csmith: not installed")
     first, _, last = seeds.partition("-")
+    if not first.isdigit() or not (last or first).isdigit():
+        raise sources.NoSources(f"csmith:{seeds}: not a range of seeds, as in csmith:1-500")
     folder = sources.cache_folder() / "csmith"
     folder.mkdir(parents=True, exist_ok=True)
     for seed in range(int(first), int(last or first) + 1):
@@ -88,7 +120,9 @@ def _csmith(seeds: str) -> Iterator[Source]:
             made = path.with_suffix(".tmp")
             # csmith leaves a platform.info where it runs.
             command = ["csmith", "--seed", str(seed), "--output", str(made)]
-            toolchain.run(command, cwd=folder)
+            done = toolchain.run(command, cwd=folder)
+            if done.status or not made.exists():
+                raise sources.NoSources(f"csmith --seed {seed}: {done.errors.strip()}")
             made.rename(path)
         yield Source(path, f"csmith-{seed}.c", ("-I", CSMITH_INCLUDE))
 
@@ -98,12 +132,15 @@ def _kernel(folder: Path) -> Iterator[Source]:
     if not commands:
         raise sources.NoSources(f"{folder}: no .o.cmd files; build the kernel there first")
     for file in commands:
-        line = file.read_text("utf-8", "replace").split("\n", 1)[0]
-        words = shlex.split(line.partition(":=")[2].split(";")[0])
+        command, _, dependencies = file.read_text("utf-8", "replace").partition("\n")
+        words = shlex.split(command.partition(":=")[2].split(";")[0])
         if not words or not words[-1].endswith(".c"):
             continue
-        source = folder / words[-1]
-        yield Source(source, words[-1], tuple(_compile_flags(words[1:-1])), str(folder.resolve()))
+        read = re.findall(r"^  ([^\s$]+)", dependencies, re.MULTILINE)
+        yield Source(
+            folder / words[-1], words[-1], tuple(_compile_flags(words[1:-1])),
+            str(folder.resolve()), _digest(folder / name for name in read),
+        )  # fmt: skip
 
 
 def _compile_flags(words: list[str]) -> Iterator[str]:
@@ -129,10 +166,12 @@ def cases(
 ) -> list[Case]:
     """Return the cases of a matrix, in the order of the corpora, compilers and flags.
 
-    A ready-made object is one case, whatever the matrix says.  With `thin`, each source is compiled
-    with that many of the flag lists only, taken in turn, so that every source and every list comes
-    up all the same; the order is then shuffled (always in the same way), so that a run that is
-    stopped has seen a bit of everything.  Raises sources.NoSources and ToolError.
+    A ready-made object is one case with checks of its own, whatever the matrix says.  With `thin`,
+    each source is compiled with that many of the flag lists only, taken in turn, so that every
+    source and every list comes up all the same; the order is then shuffled (always in the same
+    way), so that a run that is stopped has seen a bit of everything.
+
+    Raises sources.NoSources and ToolError.
     """
     made: list[Case] = []
     compilers, flag_lists = list(compilers), list(flag_lists)
@@ -141,7 +180,7 @@ def cases(
     for corpus in corpora:
         found = [one._replace(path=one.path.resolve()) for one in sources_of(corpus)]
         made.extend(
-            Case(corpus, source.name, str(source.path), "", (), checks)
+            Case(corpus, source.name, str(source.path), "", (), _OBJECT_CHECKS)
             for source in found
             if source.path.suffix == ".o"
         )
@@ -150,7 +189,7 @@ def cases(
                 made.extend(
                     Case(
                         corpus, source.name, str(source.path), compiler, flags, checks,
-                        _understood(source.flags, compiler), source.folder, objects,
+                        _understood(source.flags, compiler), source.folder, source.context, objects,
                     )
                     for source in found
                     if source.path.suffix != ".o"
@@ -158,7 +197,7 @@ def cases(
                 )  # fmt: skip
     if thin:
         made.sort(key=lambda one: zlib.crc32(f"{one.name} {one.compiler} {one.flags}".encode()))
-    return made
+    return list(dict.fromkeys(made))
 
 
 def _understood(own: tuple[str, ...], compiler: str) -> tuple[str, ...]:

@@ -7,13 +7,19 @@ one by one, and a case that kills its worker again has the verdict "crashed".
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
 import os
+import signal
+import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from corpus import case
 from corpus.case import Case, Result
+from corpus.toolchain import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -48,6 +54,51 @@ def died(one: Case) -> Result:
     )  # fmt: skip
 
 
+def _stop(signum: int, frame: object) -> None:
+    raise SystemExit(1)
+
+
+def _begin_worker() -> None:
+    """Let a worker process end on SIGINT, and when the process that runs the pool has ended.
+
+    A worker waits for work on a pipe that its siblings hold open too, so it wouldn't notice.
+    """
+    signal.signal(signal.SIGINT, _stop)
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _in_worker(work: Work, cases: Sequence[Case]) -> list[Result]:
+    """Do the work; when stopped, the case that ran has removed its folder, and the process ends."""
+    try:
+        return work(cases)
+    except SystemExit:
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Open a pool whose workers stop at once when the block is left by an exception."""
+    pool = ProcessPoolExecutor(jobs, initializer=_begin_worker)
+    try:
+        yield pool
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            if worker.pid is not None:
+                os.kill(worker.pid, signal.SIGINT)
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def run_local(cases: Sequence[Case], jobs: int, work: Work = run_chunk) -> Iterator[Result]:
     """Run `cases` in `jobs` processes (0: one for each processor)."""
     todo = chunks(cases)
@@ -66,14 +117,14 @@ def _run_until_broken(
     Cases that were running when the pool broke are added to `suspects`.
     """
     waiting = list(reversed(todo))
-    with ProcessPoolExecutor(jobs) as pool:
+    with _pool(jobs) as pool:
         running: dict[Future[list[Result]], Sequence[Case]] = {}
         broken = False
         while running or (waiting and not broken):
             while waiting and len(running) < 2 * jobs and not broken:
                 chunk = waiting.pop()
                 try:
-                    running[pool.submit(work, chunk)] = chunk
+                    running[pool.submit(_in_worker, work, chunk)] = chunk
                 except BrokenProcessPool:
                     waiting.append(chunk)
                     broken = True
@@ -89,33 +140,52 @@ def _run_until_broken(
 
 
 def _run_alone(one: Case, work: Work) -> Iterator[Result]:
-    with ProcessPoolExecutor(1) as pool:
+    with _pool(1) as pool:
         try:
-            yield from pool.submit(work, [one]).result()
+            yield from pool.submit(_in_worker, work, [one]).result()
         except BrokenProcessPool:
             yield died(one)
 
 
-def run_on_cluster(cases: Sequence[Case], address: str) -> Iterator[Result]:
+def run_on_cluster(cases: Sequence[Case], address: str, work: Work = run_chunk) -> Iterator[Result]:
     """Run `cases` on the Dask cluster whose scheduler is at `address`.
 
     The workers need this package, the same tools and the same source paths.  Dask runs the cases of
-    a worker that died on another one; those that kill workers again and again are given up as
-    "crashed".  Raises ImportError when dask.distributed isn't installed (the ``cluster`` extra).
+    a worker that died on another one.  Cases that were there when several workers died are run
+    again one by one; one that does it again has the verdict "crashed".  Raises ImportError when
+    dask.distributed isn't installed (the ``cluster`` extra), ToolError for a worker that has
+    another nopfix, compiler or source than there is here.
     """
     import distributed
 
     untyped: Any = distributed
+    suspects: list[Case] = []
     with untyped.Client(address, set_as_default=False) as client:
-        pieces = chunks(cases)
-        futures = {
-            client.submit(run_chunk, piece, pure=False, retries=2): piece for piece in pieces
-        }
+
+        def submit(piece: Sequence[Case]) -> Any:
+            return client.submit(work, piece, pure=False, retries=2)
+
+        futures = {submit(piece): piece for piece in chunks(cases)}
         for future in untyped.as_completed(list(futures), loop=client.loop):
             piece = futures.pop(future)
             try:
-                yield from future.result()
+                yield from _as_asked(piece, future.result())
             except untyped.KilledWorker:
-                for one in piece:
-                    yield died(one)
+                suspects.extend(piece)
             future.release()
+        for one in suspects:
+            try:
+                yield from _as_asked([one], submit([one]).result())
+            except untyped.KilledWorker:
+                yield died(one)
+
+
+def _as_asked(piece: Sequence[Case], results: Sequence[Result]) -> Sequence[Result]:
+    """Return what a worker made of its cases.  Raises ToolError where it ran something else."""
+    for one, result in zip(piece, results, strict=True):
+        if result.key != case.key(one):
+            raise ToolError(
+                f"{one.name}: a worker has another nopfix, compiler, assembler or source than this "
+                f"machine ({result.version}, nopfix {result.nopfix})"
+            )
+    return results

@@ -1,8 +1,9 @@
 """Shrink the source of a failing case until nothing more can go: creduce does the work.
 
 creduce asks a command whether a variant is still interesting.  Here that is: the case has the same
-verdict as at first, and for a refusal or a crash the same kind of message.  The result is kept as a
-file for the regression tests.
+verdict as at first, with the same kind of message.  The result is kept as a regression test: one
+file in ``tests/oracle/reduced`` (where there is that folder), whose first line says with which
+compiler, checks and flags it failed and how; ``test_reduced.py`` there runs them all.
 """
 
 from __future__ import annotations
@@ -16,96 +17,173 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import oracle, sources, toolchain
+from corpus import baseline, case, plan, sources, toolchain
+from corpus.case import Case
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from corpus.case import Result
+
+_TOP = Path(__file__).resolve().parent.parent
+#: Where reduced cases are kept as regression tests, in a checkout.
+KEPT = _TOP / "tests" / "oracle" / "reduced"
+_SEPARATOR = " | "
 
 
-def _fingerprint(verdict: oracle.Verdict) -> str:
-    """Return what must stay the same while the source shrinks: the verdict and the kind of
-    message, without the places and numbers in it.
+class Origin(NamedTuple):
+    """The first line of a reduced file: how the case failed when it was found."""
+
+    compiler: str
+    checks: tuple[str, ...]
+    flags: tuple[str, ...]
+    failure: str
+
+
+def origin(file: Path) -> Origin:
+    """Read the first line of a reduced file.  Raises ValueError when it isn't one."""
+    first = file.read_text("utf-8", "surrogateescape").split("\n", 1)[0]
+    compiler, checks, flags, failure = first.removeprefix("// ").split(_SEPARATOR, 3)
+    return Origin(compiler, tuple(checks.split(",")), tuple(flags.split()), failure)
+
+
+def reduced_case(file: Path) -> Case:
+    """Return the case that a reduced file stands for."""
+    how = origin(file)
+    return Case("reduced", file.name, str(file.resolve()), how.compiler, how.flags, how.checks)
+
+
+def failure(result: Result) -> str:
+    """Return what must stay the same while the source shrinks: the verdict and the kind of message,
+    without the places, names and numbers in it.
     """
-    first = verdict.detail.splitlines()[-1 if verdict.verdict == "crashed" else 0 :][:1]
+    first = result.detail.splitlines()[-1 if result.verdict == "crashed" else 0 :][:1]
     text = re.sub(r"0x[0-9a-f]+|\d+|'[^']*'", "N", first[0]) if first else ""
-    if verdict.verdict == "differs":
+    # Where two objects differ or a call is, says which source it was.
+    if result.verdict in ("differs", "no-slot"):
         text = text.split("N")[0]
-    return f"{verdict.verdict}: {text}"
+    return f"{result.verdict}: {text}".strip()
 
 
-def interesting(source: Path, compiler: str, flags: tuple[str, ...], wanted: str) -> bool:
-    """Say whether `source` still fails in the way `wanted` says (a fingerprint)."""
-    return _fingerprint(oracle.run_case(source, compiler, flags)) == wanted
+def find(
+    name: str, compiler: str | None, flags: str | None, checks: str | None, results: list[Result]
+) -> Case:
+    """Return the case that `name` names: the last failing one of `results` with that source (and
+    with that compiler and those flags, where given), else a file, by path or by its name in GCC's
+    test suite, with `compiler` (gcc-12), `flags` (-O2) and `checks` (oracle,slots).
+
+    Raises sources.NoSources.
+    """
+    corpus = name
+    for result in reversed(results):
+        if (
+            result.source == name
+            and baseline.failed(result)
+            and compiler in (None, result.compiler)
+            and flags in (None, result.flags)
+        ):
+            corpus, compiler, flags = result.corpus, result.compiler, result.flags
+            checks = checks or result.checks
+            break
+    asked = tuple((checks or "oracle,slots").split(","))
+    made = plan.cases([corpus], [compiler or "gcc-12"], [tuple((flags or "-O2").split())], asked)
+    found = [one for one in made if corpus == name or one.name == name]
+    if not found or not found[0].compiler:
+        raise sources.NoSources(f"{name}: no source that can be reduced")
+    return found[0]
 
 
-def find(case: str) -> Path:
-    """Return the source that `case` names, by path or by its name in GCC's testsuite."""
-    path = Path(case)
-    return path if path.exists() else sources.testsuite() / case
-
-
-def reduce(
-    case: str, compiler: str, flags: tuple[str, ...], output: Path | None, jobs: int = 1
-) -> int:
-    """Reduce a failing case; write the result to `output` (default: ``reduced-NAME`` here).
+def reduce(failing: Case, output: Path | None, jobs: int = 1) -> int:
+    """Reduce a failing case; keep the result at `output` (default: `KEPT`, else the folder that we
+    are in).
 
     Returns 0 when there is a reduced file, 1 when the case doesn't fail, 2 when creduce is missing.
     """
-    source = find(case).resolve()
-    verdict = oracle.run_case(source, compiler, flags)
-    if verdict.verdict in oracle.GOOD:
-        print(f"{case}: {verdict.verdict}: nothing to reduce")
+    result = case.run(failing)
+    if not baseline.failed(result):
+        print(f"{failing.name}: {result.verdict}: nothing to reduce")
         return 1
     creduce = shutil.which("creduce")
     if creduce is None:
         print("nopfix-corpus: creduce: not installed (Debian: apt install creduce)")
         return 2
-    wanted = _fingerprint(verdict)
-    print(f"{case}: {wanted}")
+    wanted = failure(result)
+    print(f"{failing.name}: {wanted}", flush=True)
     with tempfile.TemporaryDirectory(prefix="nopfix-reduce-") as name:
         folder = Path(name)
-        target = folder / source.name
-        _one_file(source, compiler, flags, target)
-        if not interesting(target, compiler, flags, wanted):
-            shutil.copy(source, target)
+        target = _one_file(failing, folder)
+        first = f"// {_SEPARATOR.join(_origin_words(target, wanted))}\n"
+        if failure(case.run(target)) != wanted:
+            print(f"nopfix-corpus: {failing.name}: doesn't fail any more once preprocessed")
+            return 2
         script = folder / "interesting.sh"
-        script.write_text(_script(target.name, compiler, flags, wanted))
+        script.write_text(_script(target, wanted))
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        file = Path(target.source)
         done = subprocess.run(
-            [creduce, "--n", str(jobs), str(script), target.name], cwd=folder, check=False
+            [creduce, "--n", str(jobs), str(script), file.name], cwd=folder, check=False
         )
         if done.returncode:
             print(f"nopfix-corpus: creduce ended with status {done.returncode}")
             return 2
-        kept = output or Path(f"reduced-{source.name}")
+        kept = output or (KEPT if KEPT.is_dir() else Path()) / file.name
         kept.parent.mkdir(parents=True, exist_ok=True)
-        comment = f"// {sources.name_of(source)} with {compiler} {' '.join(flags)}: {wanted}\n"
-        kept.write_text(comment + target.read_text("utf-8", "surrogateescape"))
+        text = first + file.read_text("utf-8", "surrogateescape")
+        kept.write_text(text, "utf-8", "surrogateescape")
     print(f"{kept}: {kept.stat().st_size} bytes")
     return 0
 
 
-def _one_file(source: Path, compiler: str, flags: tuple[str, ...], target: Path) -> None:
-    """Preprocess, so that the source stands alone and headers shrink too."""
-    command = [*toolchain.compiler(compiler), "-w", "-P", "-E", *flags, str(source)]
-    done = toolchain.run([*command, "-o", str(target)])
+def _origin_words(one: Case, wanted: str) -> tuple[str, ...]:
+    return one.compiler, ",".join(one.checks), " ".join(one.flags), wanted
+
+
+def _one_file(failing: Case, folder: Path) -> Case:
+    """Preprocess, so that the source stands alone and headers shrink too; return that case."""
+    source = Path(failing.source)
+    target = folder / f"reduced-{source.name}"
+    command = [*toolchain.compiler(failing.compiler), "-w", "-P", "-E", *failing.all_flags()]
+    done = toolchain.run(
+        [*command, str(source), "-o", str(target)],
+        cwd=Path(failing.folder) if failing.folder else None,
+    )
     if done.status:
         shutil.copy(source, target)
+    flags = tuple(_without_includes(failing.all_flags()))
+    return Case("reduced", target.name, str(target), failing.compiler, flags, failing.checks)
 
 
-def _script(name: str, compiler: str, flags: tuple[str, ...], wanted: str) -> str:
+def _without_includes(flags: tuple[str, ...]) -> Iterator[str]:
+    """Leave out what is for the preprocessor alone."""
+    words = iter(flags)
+    for word in words:
+        if word in ("-I", "-D", "-U", "-include", "-isystem", "-iquote"):
+            next(words, None)
+        elif not word.startswith(("-I", "-D", "-U", "-nostdinc", "-Wp,")):
+            yield word
+
+
+def _script(target: Case, wanted: str) -> str:
     """Write creduce's question as a shell script: exit status 0 means interesting."""
-    top = Path(__file__).resolve().parent.parent
-    words = [sys.executable, "-m", "corpus.reduce", name, compiler, wanted, *flags]
+    words = [sys.executable, "-m", "corpus.reduce", target.name, wanted, target.compiler]
+    words += [",".join(target.checks), *target.flags]
     return (
         "#!/bin/sh\n"
-        f"PYTHONPATH={shlex.quote(str(top))}{os.pathsep}$PYTHONPATH\nexport PYTHONPATH\n"
+        f"PYTHONPATH={shlex.quote(str(_TOP))}{os.pathsep}$PYTHONPATH\nexport PYTHONPATH\n"
         f"exec {shlex.join(words)}\n"
     )
 
 
 def main(arguments: list[str]) -> int:
     """Answer creduce: 0 when the file still fails in the same way."""
-    name, compiler, wanted, *flags = arguments
-    return 0 if interesting(Path(name).resolve(), compiler, tuple(flags), wanted) else 1
+    name, wanted, compiler, checks, *flags = arguments
+    variant = Case(
+        "reduced", name, str(Path(name).resolve()), compiler, tuple(flags),
+        tuple(checks.split(",")),
+    )  # fmt: skip
+    return 0 if failure(case.run(variant)) == wanted else 1
 
 
 if __name__ == "__main__":

@@ -13,46 +13,64 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 from corpus import baseline
+from corpus.compare import SAME_ROWS
+from corpus.verdicts import KINDS, WRONG
 
 if TYPE_CHECKING:
     from corpus.case import Result
 
-_GOOD = ("equal", "unchanged", "rewritten")
-_WRONG = ("differs", "crashed", "no-slot", "run-changed", "not-verified", "gdb-changed",
-          "assemble-failed", "unjudged")  # fmt: skip
-_COLUMNS = ("cases", "to fix", "equal", "unchanged", "refused", "expected", "wrong", "no compile")
+#: What a case may cost, in terms of compiling and assembling alone.
+COST_AIM = 1.3
 
 
 class Row(NamedTuple):
     """One line of the table: where, and counts in the order of the columns.
 
-    `to_fix` counts the cases with a call to fix; `expected` the refusals that the baseline lists
-    (they are not in `refused`); `wrong` everything else that is not good.
+    `to_fix` counts the cases with a call to fix; `equal` those that passed, `by_rule` those of them
+    that are equal by the rule of corpus.lines; `expected` the refusals that the baseline lists
+    (they are not in `refused`); `wrong` everything else that is not good.  `base_time` is the time
+    of compiling and assembling alone, `total_time` that of the same cases as a whole, in seconds.
     """
 
     corpus: str
     compiler: str
     flags: str
-    cases: int
-    to_fix: int
-    equal: int
-    unchanged: int
-    refused: int
-    expected: int
-    wrong: int
-    no_compile: int
-    nops: int
-    compile_time: float
-    assemble_time: float
-    rewrite_time: float
-    total_time: float
+    cases: int = 0
+    compiled: int = 0
+    to_fix: int = 0
+    equal: int = 0
+    by_rule: int = 0
+    unchanged: int = 0
+    expected: int = 0
+    refused: int = 0
+    wrong: int = 0
+    nops: int = 0
+    base_time: float = 0.0
+    total_time: float = 0.0
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the text of each column after the first three."""
+        return (*map(str, self[3:13]), self.cost())
+
+    def cost(self) -> str:
+        """Return how many times as long as compiling and assembling alone the cases took."""
+        return f"{self.total_time / self.base_time:.2f}" if self.base_time else ""
 
 
-def rows(results: list[Result]) -> list[Row]:
-    """Count the results by corpus, compiler and flags."""
+_WHERE = ("corpus", "compiler", "flags")
+_COLUMNS = ("cases", "compiled", "to fix", "equal", "by rule", "unchanged", "expected", "refused",
+            "wrong", "nops", "cost")  # fmt: skip
+_MUST_BE_0 = frozenset({"refused", "wrong"})
+
+
+def rows(results: list[Result], by: tuple[str, ...] = _WHERE) -> list[Row]:
+    """Count the results by corpus, compiler and flags, or by fewer of them."""
     groups: dict[tuple[str, str, str], list[Result]] = defaultdict(list)
     for result in results:
-        groups[result.corpus, result.compiler, _options(result.flags)].append(result)
+        names = {"corpus": result.corpus, "compiler": result.compiler}
+        if "flags" in by:
+            names["flags"] = _options(result.flags)
+        groups[names["corpus"], names["compiler"], names.get("flags", "")].append(result)
     return [_row(*key, group) for key, group in sorted(groups.items())]
 
 
@@ -62,44 +80,48 @@ def _options(flags: str) -> str:
     return flags if len(words) <= 8 else f"{' '.join(words[:3])} ... {' '.join(words[-3:])}"
 
 
-def _expected(result: Result) -> bool:
-    return result.verdict == "refused" and bool(
-        baseline.reason(result.source, result.compiler, result.flags, result.detail)
-    )
-
-
 def _row(corpus: str, compiler: str, flags: str, group: list[Result]) -> Row:
     counts = Counter(result.verdict for result in group)
-    expected = sum(_expected(result) for result in group)
-    compiled = [result for result in group if result.verdict != "compile-failed"]
-    good = counts["equal"] + counts["rewritten"]
+    compiled = [result for result in group if KINDS[result.verdict].rank is not None]
+    timed = [result for result in compiled if result.compile_time]
+    expected = sum(map(baseline.expects, group))
     return Row(
-        corpus, compiler, flags, len(group), sum(result.nops > 0 for result in compiled),
-        good, counts["unchanged"], counts["refused"] - expected, expected,
-        len(compiled) - good - counts["unchanged"] - counts["refused"],
-        counts["compile-failed"], sum(result.nops for result in compiled),
-        sum(result.compile_time for result in compiled),
-        sum(result.assemble_time for result in compiled),
-        sum(result.rewrite_time for result in compiled),
-        sum(result.total_time for result in compiled),
+        corpus, compiler, flags,
+        cases=len(group),
+        compiled=len(compiled),
+        to_fix=sum(result.nops > 0 for result in compiled),
+        equal=counts["equal"] + counts["rewritten"],
+        by_rule=sum(result.verdict == "equal" and SAME_ROWS in result.detail for result in group),
+        unchanged=counts["unchanged"],
+        expected=expected,
+        refused=counts["refused"] - expected,
+        wrong=sum(counts[word] for word in WRONG),
+        nops=sum(result.nops for result in compiled),
+        base_time=sum(result.compile_time + result.assemble_time for result in timed),
+        total_time=sum(result.total_time for result in timed),
     )  # fmt: skip
 
 
 def total(counted: list[Row]) -> Row:
     """Add up rows."""
     sums = [sum(column) for column in zip(*(row[3:] for row in counted), strict=True)]
-    return Row("all", "", "", *sums) if counted else Row("all", "", "", *([0] * 9), *([0.0] * 4))
+    return Row("all", "", "", *sums)
 
 
-def _cost(row: Row) -> str:
-    base = row.compile_time + row.assemble_time
-    return f"{row.total_time / base:.2f}" if base else ""
+def cost_line(row: Row) -> str:
+    """Say what the run cost against compiling and assembling alone, "" when nothing compiled."""
+    if not row.base_time:
+        return ""
+    return (
+        f"cost: {row.total_time:.1f} s, {row.base_time:.1f} s of them compiling and assembling: "
+        f"{row.cost()} times (aim: {COST_AIM})"
+    )
 
 
 _PLACE = re.compile(r"^(?:\S+: )?\S+\+0x[0-9a-f]+(?: \(in [^)]*\))?: ")
 
 
-def reasons(results: list[Result], verdicts: tuple[str, ...]) -> list[tuple[str, int, str]]:
+def reasons(results: list[Result], verdicts: frozenset[str]) -> list[tuple[str, int, str]]:
     """Return the reasons of the given verdicts, most frequent first: (reason, count, an example).
 
     Places and numbers are left out, so that the same reason at two places is one.
@@ -109,12 +131,17 @@ def reasons(results: list[Result], verdicts: tuple[str, ...]) -> list[tuple[str,
     for result in results:
         if result.verdict in verdicts:
             lines = result.detail.splitlines() or [""]
-            line = lines[-1] if result.verdict == "crashed" else lines[0]
+            line = lines[-1] if result.verdict == "crashed" else _telling(lines)
             reason = re.sub(r"0x[0-9a-f]+|\b\d+\b", "N", _PLACE.sub("", line))
             reason = f"{result.verdict}: {reason}"[:240]
             counts[reason] += 1
             example.setdefault(reason, f"{result.source} ({result.compiler} {result.flags})")
     return [(reason, count, example[reason]) for reason, count in counts.most_common()]
+
+
+def _telling(lines: list[str]) -> str:
+    """Return the first line that says something: assemblers and compilers begin with a heading."""
+    return next((line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), lines[0])
 
 
 def versions(results: list[Result]) -> list[str]:
@@ -132,24 +159,32 @@ def as_text(results: list[Result]) -> str:
     if not results:
         return "no results"
     counted = rows(results)
-    header = ("corpus", "compiler", "flags", *_COLUMNS, "nops", "cost")
-    body = [_cells(row) for row in [*counted, total(counted)]]
+    header = (*_WHERE, *_COLUMNS)
+    everything = total(counted)
+    body = [(*row[:3], *row.cells()) for row in [*counted, everything]]
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
     lines = [
         "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
+            cell.ljust(width) if i < len(_WHERE) else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in [header, *body]
     ]
-    lines += ["", *versions(results)]
-    lines += _reason_lines("refusals", reasons(results, ("refused",)))
-    lines += _reason_lines("wrong", reasons(results, _WRONG))
+    lines += ["", cost_line(everything), *versions(results)]
+    lines += _reason_lines("refusals", reasons(results, frozenset({"refused"})))
+    lines += _reason_lines("wrong", reasons(results, WRONG))
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    return (*map(str, row[:11]), str(row.nops), _cost(row))
+def as_markdown(results: list[Result]) -> str:
+    """Write the table by corpus and compiler as docs/corpus.md has it, with versions and cost."""
+    counted = rows(results, ("corpus", "compiler"))
+    everything = total(counted)
+    header = (*_WHERE[:2], *_COLUMNS)
+    lines = [header, ("---",) * 2 + ("---:",) * len(_COLUMNS)]
+    lines += [(*row[:2], *row.cells()) for row in [*counted, everything]]
+    table = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([*table, "", cost_line(everything), *versions(results)])
 
 
 def _reason_lines(title: str, found: list[tuple[str, int, str]]) -> list[str]:
@@ -194,14 +229,10 @@ def as_html(results: list[Result]) -> str:
         "<h1>nopfix regression run</h1>",
         f"<p class='note'>{now}. {_escape('; '.join(versions(results)))}</p>",
         f"<p>{_summary(total(counted))}</p>",
+        f"<p>{_escape(cost_line(total(counted)))}</p>",
         "<h2>By corpus, compiler and flags</h2><div class='wide'>" + _table(counted) + "</div>",
-        _reason_table("Refusals", reasons(results, ("refused",))),
-        _reason_table(
-            "Wrong",
-            reasons(
-                results, tuple({r.verdict for r in results} - {*_GOOD, "refused", "compile-failed"})
-            ),
-        ),
+        _reason_table("Refusals", reasons(results, frozenset({"refused"}))),
+        _reason_table("Wrong", reasons(results, WRONG)),
         "<h2>Time and size</h2><div class='charts'>",
         _scatter([r for r in results if r.verdict == "equal" and r.assemble_time]),
         _histogram([r for r in results if r.verdict == "equal" and r.size_before]),
@@ -215,40 +246,36 @@ def _escape(text: str) -> str:
 
 
 def _summary(row: Row) -> str:
-    compiled = row.cases - row.no_compile
     verdict = (
         "<span class='good'>nothing wrong</span>"
         if not row.wrong and not row.refused
         else f"<span class='bad'>{row.wrong} wrong, {row.refused} refused unexpectedly</span>"
     )
     return (
-        f"{compiled:,} objects, {row.to_fix:,} of them with a call to fix, {row.nops:,} nops "
+        f"{row.compiled:,} objects, {row.to_fix:,} of them with a call to fix, {row.nops:,} nops "
         f"inserted: {verdict}; {row.expected:,} refused as expected."
     )
 
 
 def _table(counted: list[Row]) -> str:
-    head = "".join(
-        f"<th class='{'left' if i < 3 else ''}'>{name}</th>"
-        for i, name in enumerate(("corpus", "compiler", "flags", *_COLUMNS, "nops", "cost"))
-    )
+    head = "".join(f"<th class='left'>{name}</th>" for name in _WHERE)
+    head += "".join(f"<th>{name}</th>" for name in _COLUMNS)
     body = "".join(_table_row(row) for row in counted)
     sum_row = _table_row(total(counted), "sum")
     note = (
-        "<p class='note'>cost: the whole case against compiling and assembling alone. "
-        "equal: every section, relocation and symbol as the assembler makes it. "
-        "no compile: the compiler refused the source.</p>"
+        "<p class='note'>compiled: all but what the compiler refused. to fix: with a call that "
+        "lacks its slot. equal: every section, relocation and symbol as the assembler makes it; by "
+        "rule: of these, with a line table of the same rows. expected: refused, as the baseline "
+        "says. cost: the whole case against compiling and assembling alone.</p>"
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}{sum_row}</tbody></table>{note}"
 
 
 def _table_row(row: Row, kind: str = "") -> str:
-    cells = []
-    for i, cell in enumerate(_cells(row)):
-        style = "left" if i < 3 else ""
-        if i in (7, 9) and cell != "0":
-            style = "bad"
-        cells.append(f"<td class='{style}'>{_escape(cell)}</td>")
+    cells = [f"<td class='left'>{_escape(cell)}</td>" for cell in row[:3]]
+    for name, cell in zip(_COLUMNS, row.cells(), strict=True):
+        style = "bad" if name in _MUST_BE_0 and cell != "0" else ""
+        cells.append(f"<td class='{style}'>{cell}</td>")
     return f"<tr class='{kind}'>{''.join(cells)}</tr>"
 
 

@@ -23,7 +23,7 @@ TARBALL = Path("/usr/src/gcc-12/gcc-12.2.0-dfsg.tar.xz")
 _TOP = "gcc-12.2.0"
 _TESTSUITE = f"{_TOP}/gcc/testsuite"
 
-#: Corpora known by name: folders of GCC's testsuite.
+#: What ``all`` stands for: folders of GCC's testsuite.
 CORPORA = (
     "gcc.c-torture/execute",
     "gcc.c-torture/compile",
@@ -33,6 +33,8 @@ CORPORA = (
     "gcc.target/powerpc",
 )
 _UNPACKED = ("gcc.c-torture", "g++.dg", "gcc.dg/torture", "gcc.target/powerpc")
+#: Names of the testsuite's own that stand for more than one of its folders.
+_SEVERAL = {"gcc.c-torture": ("gcc.c-torture/execute", "gcc.c-torture/compile")}
 
 SUFFIXES = frozenset({".c", ".C", ".cc", ".cpp", ".cxx"})
 
@@ -87,17 +89,27 @@ def gcc_sources(folder: Path, members: Iterable[str]) -> Path:
     return folder / _TOP
 
 
+def of_the_testsuite(corpus: str) -> bool:
+    """Say whether a corpus is a part of GCC's testsuite that is unpacked here."""
+    return any(corpus == name or corpus.startswith(name + "/") for name in _UNPACKED)
+
+
+def expanded(corpus: str) -> tuple[str, ...]:
+    """Return the corpora that a name on the command line stands for."""
+    return CORPORA if corpus == "all" else _SEVERAL.get(corpus, (corpus,))
+
+
 def files(corpus: str) -> list[Path]:
     """Return the source files of a corpus, by name or by path, sorted.
 
     Files that other sources include, and the later parts of tests of several files, are left in:
     whether a file compiles on its own is for the compiler to say.  Raises NoSources.
     """
-    place = testsuite() / corpus if corpus in CORPORA else Path(corpus)
+    place = testsuite() / corpus if of_the_testsuite(corpus) else Path(corpus)
     if place.is_file():
         return [place]
     if not place.is_dir():
-        known = ", ".join(CORPORA)
+        known = ", ".join((*CORPORA, "gcc.c-torture", "g++.dg"))
         raise NoSources(f"{corpus}: no folder, and not one of {known}")
     wanted = SUFFIXES | {".o"}
     return sorted(path for path in place.rglob("*") if path.suffix in wanted and path.is_file())

@@ -37,7 +37,20 @@ class Store:
         """Open the file at `path`, making it if needed."""
         self._connection = sqlite3.connect(path)
         self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.executescript(_SCHEMA)
+        self._add_missing_columns()
+
+    def _add_missing_columns(self) -> None:
+        """Bring a file of an older nopfix-corpus up to date: fields added since have defaults."""
+        present = {row[1] for row in self._connection.execute("PRAGMA table_info(results)")}
+        with self._connection:
+            for name, default in Result._field_defaults.items():
+                if name not in present:
+                    kind = _TYPES[type(default)]
+                    self._connection.execute(
+                        f"ALTER TABLE results ADD COLUMN {name} {kind} NOT NULL DEFAULT {default!r}"
+                    )
 
     def keys(self) -> set[str]:
         """Return the keys of all the cases that have a result."""
@@ -53,7 +66,7 @@ class Store:
             )
 
     def results(self, nopfix: str = "") -> list[Result]:
-        """Return the newest result of each case (source, compiler, flags, checks), or those of one
+        """Return the newest result of each case (corpus, source, compiler, flags), or those of one
         version of nopfix.
         """
         names = ", ".join(Result._fields)
@@ -65,7 +78,7 @@ class Store:
         newest: dict[tuple[str, ...], Result] = {}
         for row in rows:
             result = Result(*row)
-            newest[result.corpus, result.source, result.compiler, result.flags] = result
+            newest[result.identity()] = result
         return list(newest.values())
 
     def remember(self, arguments: dict[str, object]) -> None:

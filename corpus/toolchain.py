@@ -80,6 +80,16 @@ def version(name: str) -> str:
 
 
 @functools.cache
+def assembler_version(name: str) -> str:
+    """Return the first line of the ``--version`` of the compiler's assembler (clang is its own)."""
+    if is_clang(name):
+        return version(name)
+    command = assembler(name, ())[0]
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0]
+
+
+@functools.cache
 def assembler(name: str, flags: tuple[str, ...]) -> tuple[str, ...]:
     """Return the assembler command of compiler `name` for a compile with `flags`, without the
     file names: ``-o OUT IN`` is to be added.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corpus import baseline, changes, command, report, store
 from corpus.case import Result
+from corpus.verdicts import WRONG
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
 
@@ -48,10 +50,30 @@ def test_a_verdict_that_got_worse_is_worse() -> None:
     assert [one.new.source for one in found.better] == ["c.c"]
 
 
+def test_what_compiles_at_last_is_better_only_when_it_comes_out_right() -> None:
+    old = [result("a.c", "compile-failed"), result("b.c", "compile-failed")]
+    found = changes.compare(old, [result("a.c"), result("b.c", "crashed")])
+    assert [one.new.source for one in found.better] == ["a.c"]
+    assert [one.new.source for one in found.worse] == ["b.c"]
+
+
 def test_a_case_that_takes_much_longer_is_slower_but_not_worse() -> None:
     found = changes.compare([result()], [result(rewrite_time=0.2)])
     assert [one.new.source for one in found.slower] == ["a.c"]
     assert found.worse == []
+
+
+def test_the_processors_time_decides_and_not_the_clock_of_a_busy_machine() -> None:
+    found = changes.compare([result(rewrite_cpu=0.02)], [result(rewrite_cpu=0.02, rewrite_time=9)])
+    assert found.slower == []
+
+
+def test_a_run_is_slower_when_its_median_case_is() -> None:
+    old = [result(f"{i}.c", rewrite_cpu=0.02) for i in range(40)]
+    slow = [result(f"{i}.c", rewrite_cpu=0.03) for i in range(40)]
+    one_slow = [old[0]._replace(rewrite_cpu=0.09), *old[1:]]
+    assert changes.compare(old, slow).run_is_slower
+    assert not changes.compare(old, one_slow).run_is_slower
 
 
 def test_compare_exits_with_1_only_when_something_got_worse(tmp_path: Path) -> None:
@@ -65,14 +87,37 @@ def test_compare_exits_with_1_only_when_something_got_worse(tmp_path: Path) -> N
     assert command.main(["compare", names["good"], names["bad"]]) == 1
 
 
+def test_compare_exits_with_1_for_a_case_that_got_slow_unless_time_is_ignored(
+    tmp_path: Path,
+) -> None:
+    names = [str(tmp_path / "fast.db"), str(tmp_path / "slow.db")]
+    for name, seconds in zip(names, (0.02, 2.0), strict=True):
+        with store.opened(Path(name)) as results:
+            results.add([result(rewrite_cpu=seconds)])
+    assert command.main(["compare", *names]) == 1
+    assert command.main(["compare", *reversed(names)]) == 0
+    assert command.main(["compare", "--ignore-time", *names]) == 0
+
+
+def test_a_file_of_an_older_version_can_be_read_and_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "r.db"
+    with store.opened(path) as results:
+        results.add([result()])
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE results DROP COLUMN rewrite_cpu")
+    with store.opened(path) as results:
+        results.add([result("b.c", rewrite_cpu=0.5)])
+        assert [one.rewrite_cpu for one in results.results()] == [0.0, 0.5]
+
+
 def test_a_refusal_outside_the_baseline_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = baseline.Expected("known-*.c", "*", "*", "numbers", "because")
     monkeypatch.setattr(baseline, "expected", lambda: (entry,))
     refused = {"verdict": "refused", "detail": "f.o: .data+0x0: numbers without relocation"}
-    assert not command.failed(result("known-1.c", **refused))
-    assert command.failed(result("other.c", **refused))
-    assert command.failed(result("known-1.c", verdict="refused", detail="something else"))
-    assert command.failed(result("known-1.c", verdict="differs", detail="numbers"))
+    assert not baseline.failed(result("known-1.c", **refused))
+    assert baseline.failed(result("other.c", **refused))
+    assert baseline.failed(result("known-1.c", verdict="refused", detail="something else"))
+    assert baseline.failed(result("known-1.c", verdict="differs", detail="numbers"))
 
 
 def test_each_expected_refusal_says_why() -> None:
@@ -86,9 +131,31 @@ def test_the_report_counts_each_case_once() -> None:
     results = [result("a.c"), result("b.c", "unchanged", nops=0), result("c.c", "differs"),
                result("d.c", "compile-failed"), result("e.c", "refused", detail="why")]  # fmt: skip
     (row,) = report.rows(results)
-    assert (row.cases, row.equal, row.unchanged, row.refused, row.wrong, row.no_compile) == (
-        5, 1, 1, 1, 1, 1,
+    assert (row.cases, row.compiled, row.equal, row.unchanged, row.refused, row.wrong) == (
+        5, 4, 1, 1, 1, 1,
     )  # fmt: skip
+
+
+def test_the_cost_is_that_of_compiled_cases_against_compiling_and_assembling() -> None:
+    made = report.rows([result(), result("b.o", "rewritten", compile_time=0.0, assemble_time=0.0)])
+    assert report.total(made).cost() == "1.36"  # 0.15 s against 0.1 + 0.01
+    assert "1.36 times (aim: 1.3)" in report.as_text([result()])
+
+
+def test_the_table_for_the_documentation_has_one_line_for_each_corpus_and_compiler() -> None:
+    results = [result(flags="-O2"), result(flags="-Os"), result(compiler="clang-19")]
+    lines = report.as_markdown(results).splitlines()
+    assert [line.split(" | ")[:3] for line in lines[2:5]] == [
+        ["| c", "clang-19", "1"],
+        ["| c", "gcc-12", "2"],
+        ["| all", "", "3"],
+    ]
+
+
+def test_an_assemblers_error_is_the_reason_and_not_its_heading() -> None:
+    detail = "want.s: Assembler messages:\nwant.s:7: Error: operand out of range"
+    ((reason, _, _),) = report.reasons([result(verdict="assemble-failed", detail=detail)], WRONG)
+    assert "operand out of range" in reason
 
 
 def test_equal_reasons_at_different_places_are_one() -> None:
@@ -96,7 +163,7 @@ def test_equal_reasons_at_different_places_are_one() -> None:
         result("a.c", "refused", detail="f.o: .text+0x10 (in f): bctr at 0x10 not understood"),
         result("b.c", "refused", detail="g.o: .text.g+0x24: bctr at 0x24 not understood"),
     ]
-    assert [(r, n) for r, n, _ in report.reasons(results, ("refused",))] == [
+    assert [(r, n) for r, n, _ in report.reasons(results, frozenset({"refused"}))] == [
         ("refused: bctr at N not understood", 2)
     ]
 

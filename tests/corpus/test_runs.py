@@ -7,20 +7,26 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import case, command, plan, pool, store, toolchain
+from corpus import case, command, plan, pool, reduce, store, toolchain
+from corpus import sources as corpus_sources
+from corpus.case import Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from corpus.case import Case, Result
+    from corpus.case import Result
+
+TOP = Path(__file__).resolve().parents[2]
 
 SOURCE = """
 int g(int);
@@ -53,7 +59,7 @@ def test_a_run_goes_on_where_it_was_stopped(
     run(sources, database, "--limit", "10")
     with store.opened(database) as results:
         assert len(results.keys()) == 10
-    run(sources, database, "--resume")
+    assert command.main(["run", "--db", str(database), "--resume"]) == 0
     assert "24 cases, 10 of them known" in capsys.readouterr().out
     with store.opened(database) as results:
         found = results.results()
@@ -74,6 +80,85 @@ def test_a_changed_source_is_run_again(sources: Path, tmp_path: Path) -> None:
         if case.key(one) not in known
     ]
     assert [Path(one.source).name for one in todo] == ["03.c"]
+
+
+def test_a_changed_header_makes_its_folder_run_again(sources: Path) -> None:
+    def keys() -> set[str]:
+        checks = ("oracle",)
+        return {case.key(one) for one in plan.cases([str(sources)], ["gcc-12"], [()], checks)}
+
+    (sources / "a.h").write_text("#define A 1\n")
+    before = keys()
+    assert keys() == before
+    (sources / "a.h").write_text("#define A 22\n")
+    assert not keys() & before
+
+
+def test_a_run_that_is_killed_leaves_no_process_and_loses_no_result(
+    sources: Path, tmp_path: Path
+) -> None:
+    database = tmp_path / "r.db"
+    arguments = ["run", "--corpus", str(sources), "--db", str(database), "-j2"]
+    arguments += ["--flags=-O2", "--flags=-O1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "corpus.command", *arguments],
+        stdout=subprocess.DEVNULL, process_group=0,
+    ) as process:  # fmt: skip
+        while not rows(database):
+            assert process.poll() is None, "it ended before anything was written"
+            time.sleep(0.05)
+        process.kill()
+    kept = rows(database)
+    deadline = time.monotonic() + 20
+    while alive(process.pid):
+        assert time.monotonic() < deadline, "the workers didn't notice"
+        time.sleep(0.1)
+    assert 0 < len(kept) < 48
+    assert command.main(["run", "--db", str(database), "--resume", "-j2"]) == 0
+    now = rows(database)
+    assert len(now) == 48
+    assert kept.items() <= now.items(), "what was known was run again"
+
+
+def rows(database: Path) -> dict[str, int]:
+    """The rows' numbers by key: a case that is run again gets another one."""
+    if not database.exists():
+        return {}
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        try:
+            return dict(connection.execute("SELECT key, rowid FROM results"))
+        except sqlite3.OperationalError:
+            return {}
+
+
+def alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_only_the_checks_that_are_asked_for_are_made(sources: Path) -> None:
+    first, *_ = plan.cases([str(sources)], ["gcc-12"], [("-O2",)], ("slots",))
+    outcome = case.run(first)
+    assert (outcome.verdict, outcome.nops) == ("rewritten", 2)
+
+
+def test_corpora_are_known_by_the_names_of_gccs_testsuite() -> None:
+    try:
+        corpus_sources.testsuite()
+    except corpus_sources.NoSources as missing:
+        pytest.skip(str(missing))
+    assert sources_by_name("gcc.c-torture") == (
+        sources_by_name("gcc.c-torture/execute") | sources_by_name("gcc.c-torture/compile")
+    )
+    assert sources_by_name("g++.dg/eh") < sources_by_name("g++.dg")
+    assert sources_by_name("gcc.c-torture/execute/pr92904.c") == {"gcc.c-torture/execute/pr92904.c"}
+
+
+def sources_by_name(corpus: str) -> set[str]:
+    return {one.name for name in corpus_sources.expanded(corpus) for one in plan.sources_of(name)}
 
 
 def fake(one: Case, verdict: str) -> Result:
@@ -97,14 +182,18 @@ def test_a_case_that_kills_its_worker_costs_only_itself(sources: Path) -> None:
 
 
 @contextlib.contextmanager
-def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def started(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    # This folder too: workers import `deadly` from here.
+    folders = (str(TOP), str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))
+    path = os.pathsep.join(folders)
     with subprocess.Popen(
-        [sys.executable, "-m", *arguments], stderr=subprocess.PIPE, text=True
-    ) as process:
+        [sys.executable, "-m", *arguments], stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+    ) as process:  # fmt: skip
         try:
             yield process
         finally:
-            process.kill()
+            process.terminate()
 
 
 def scheduler_address(process: subprocess.Popen[str]) -> str:
@@ -115,17 +204,20 @@ def scheduler_address(process: subprocess.Popen[str]) -> str:
     raise AssertionError("the scheduler said no address")
 
 
+HOST = ("--host", "127.0.0.1", "--no-dashboard")
+
+
+def worker(address: str, folder: Path, nanny: str) -> tuple[str, ...]:
+    options = ("--nthreads", "1", nanny, "--local-directory", str(folder))
+    return ("distributed.cli.dask_worker", address, *HOST, *options)
+
+
 def test_a_cluster_that_loses_a_worker_loses_no_case(sources: Path, tmp_path: Path) -> None:
-    pytest.importorskip("distributed")
-    top = Path(__file__).resolve().parents[2]
-    os.environ["PYTHONPATH"] = f"{top}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    cases = plan.cases([str(sources)], ["gcc-12"], [("-O2",), ("-Os",), ("-O1",)], ("oracle",))
-    host = ("--host", "127.0.0.1")
-    with started("distributed.cli.dask_scheduler", *host, "--port", "0", "--no-dashboard") as head:
+    cases = plan.cases([str(sources)], ["gcc-12"], [("-O2",), ("-Os",)], ("oracle",))
+    with started("distributed.cli.dask_scheduler", *HOST, "--port", "0") as head:
         address = scheduler_address(head)
-        worker = ("distributed.cli.dask_worker", address, *host, "--nthreads", "1", "--no-nanny",
-                  "--no-dashboard", "--local-directory", str(tmp_path))  # fmt: skip
-        with started(*worker) as first, started(*worker):
+        made = worker(address, tmp_path, "--no-nanny")
+        with started(*made) as first, started(*made):
             results = []
             for one in pool.run_on_cluster(cases, address):
                 results.append(one)
@@ -133,9 +225,28 @@ def test_a_cluster_that_loses_a_worker_loses_no_case(sources: Path, tmp_path: Pa
                     first.send_signal(signal.SIGKILL)
                     first.wait()
             assert first.returncode == -signal.SIGKILL
-    assert len(results) == len(cases)
-    assert {one.key for one in results} == {case.key(one) for one in cases}
+    assert sorted(one.key for one in results) == sorted(case.key(one) for one in cases)
     assert {one.verdict for one in results} == {"equal"}
+
+
+def of_another_version(cases: Sequence[Case]) -> list[Result]:
+    return [fake(one, "equal")._replace(key="another", nopfix="another") for one in cases]
+
+
+def test_on_a_cluster_too_a_case_that_kills_its_worker_costs_only_itself(
+    sources: Path, tmp_path: Path
+) -> None:
+    cases = plan.cases([str(sources)], ["gcc-12"], [("-O2",)], ("oracle",))
+    once = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    with started("distributed.cli.dask_scheduler", *HOST, "--port", "0", **once) as head:
+        address = scheduler_address(head)
+        with started(*worker(address, tmp_path, "--nanny")):
+            results = list(pool.run_on_cluster(cases, address, deadly))
+            with pytest.raises(toolchain.ToolError, match="another nopfix"):
+                list(pool.run_on_cluster(cases[:1], address, of_another_version))
+    assert sorted(one.key for one in results) == sorted(case.key(one) for one in cases)
+    crashed = {Path(one.source).name for one in results if one.verdict == "crashed"}
+    assert crashed == {"07.c"}
 
 
 def test_ready_made_objects_are_rewritten_and_their_slots_counted(
@@ -146,25 +257,57 @@ def test_ready_made_objects_are_rewritten_and_their_slots_counted(
     compiler = toolchain.compiler("gcc-12")
     source = str(sources / "00.c")
     toolchain.run([*compiler, "-O2", "-c", source, "-o", str(objects / "a.o")])
-    (one,) = plan.cases([str(objects)], ["gcc-12"], [("-O2",)], ("slots",))
-    assert one.compiler == ""
+    (one,) = plan.cases([str(objects)], ["gcc-12"], [("-O2",)], ("oracle",))
+    assert (one.compiler, one.checks) == ("", ("verify", "slots"))
     outcome = case.run(one)
     assert (outcome.verdict, outcome.nops) == ("rewritten", 2)
 
 
-@pytest.mark.slow
-def test_a_failing_source_is_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from corpus import reduce
+def test_a_time_limit_ends_a_case_in_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(case, "TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(case, "_run_in", forever)
+    one = Case("c", "x.o", __file__, "", (), ("slots",))
+    found = [case.run(one)]
+    thread = threading.Thread(target=lambda: found.append(case.run(one)))
+    thread.start()
+    thread.join()
+    assert [result.detail for result in found] == ["no end after 1 s"] * 2
 
-    if shutil.which("creduce") is None:
-        pytest.skip("creduce: not installed")
+
+def forever(*_: object) -> None:
+    while True:
+        pass
+
+
+def test_without_creduce_reduce_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = tmp_path / "big.c"
-    source.write_text(
-        SOURCE % 1 + 'int unrelated[] = {1, 2, 3};\n__asm__("garbage in assembly");\n'
-    )
-    begun = time.monotonic()
-    assert reduce.reduce(str(source), "gcc-12", ("-O2",), tmp_path / "small.c") == 0
-    small = (tmp_path / "small.c").read_text()
-    assert "garbage" in small
-    assert "unrelated" not in small
-    assert time.monotonic() - begun < 120
+    source.write_text(SOURCE % 1)
+    monkeypatch.setattr(case, "run", lambda one: fake(one, "differs"))
+    real = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "creduce" else real(name))
+    assert command.main(["reduce", str(source), "--db", str(tmp_path / "none.db")]) == 2
+    assert "apt install creduce" in capsys.readouterr().out
+
+
+def test_a_case_that_passes_is_not_reduced(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["reduce", str(sources / "01.c"), "--db", str(tmp_path / "none.db")]
+    assert command.main(arguments) == 1
+    assert "nothing to reduce" in capsys.readouterr().out
+
+
+def test_reduce_takes_the_failing_case_from_the_results(sources: Path) -> None:
+    source = str(sources / "01.c")
+    cases = plan.cases([str(sources)], ["gcc-12"], [("-O2",), ("-Os", "-g")], ("oracle", "qemu"))
+    bad = [one for one in cases if one.name == source and one.flags == ("-Os", "-g")]
+    results = [fake(one, "differs" if one in bad else "equal") for one in cases]
+    assert [reduce.find(source, None, None, None, results)] == bad
+
+
+def test_a_refusal_that_is_not_expected_is_reduced_as_a_refusal(sources: Path) -> None:
+    (one,) = plan.cases([str(sources / "01.c")], ["gcc-12"], [("-O2",)], ("oracle",))
+    refused = fake(one, "refused")._replace(detail="f.o: .text+0x10 (in 'f'): 12 things")
+    assert reduce.failure(refused) == "refused: f.o: .text+N (in N): N things"

@@ -1,9 +1,9 @@
 """Functions around the reach of a conditional branch (32 KiB), against the assembler.
 
 gas doesn't relax conditional branches: given the compiler's text plus nops it refuses what no
-longer reaches.  So it gets the expanded form in the text, for just the branches that it complains
-of, until it complains no more; what it then writes, rows of the line table, call frame information
-and ranges included, is what the rewriter has to write.
+longer reaches.  So it gets the expanded form in the text (corpus.prepare); what it then writes,
+rows of the line table, call frame information and ranges included, is what the rewriter has to
+write.
 
 The filler's size is a symbol that the assembler is given, and every size is tried from the largest
 that the untouched text allows downwards, so all cases around the limit come up.
@@ -11,13 +11,12 @@ that the untouched text allows downwards, so all cases around the limit come up.
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
 import rewriter
-from corpus import compare, execution, oracle, slots, toolchain
+from corpus import compare, execution, oracle, slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,57 +68,20 @@ three:
 """
 SHAPES = {"forward": FORWARD, "backward": BACKWARD, "chain": CHAIN}
 
-_TOO_FAR = re.compile(r"want\.s:(\d+): Error: operand out of range")
-_CONDITIONAL = re.compile(r"^(\s*)b(eq|ne|lt|ge|gt|le|so|ns|dnz|dz)([+-]?)\s+(?:(\w+),\s*)?(\S+)")
-_OPPOSITE = {
-    "eq": "ne", "ne": "eq", "lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "so": "ns", "ns": "so",
-    "dnz": "dz", "dz": "dnz", "+": "-", "-": "+", "": "",
-}  # fmt: skip
 
-
-class Expanded(NamedTuple):
-    """A case whose text reaches everywhere: how many branches grew, in how many rounds."""
-
-    prepared: oracle.Prepared
-    branches: int
-    rounds: int
-
-
-def _expand(line: str) -> str:
-    """A conditional branch as its inverse over a ``b``."""
-    found = _CONDITIONAL.match(line)
-    assert found, line
-    indent, condition, hint, field, target = found.groups()
-    inverse = f"b{_OPPOSITE[condition]}{_OPPOSITE[hint]} {field + ',' if field else ''}.+8"
-    return f"{indent}{inverse}\n{indent}b {target}"
-
-
-def prepare(source: Path, flags: tuple[str, ...], folder: Path) -> Expanded | None:
+def prepare(source: Path, flags: tuple[str, ...], folder: Path) -> oracle.Prepared | None:
     """Both objects; None when a branch doesn't reach even in the untouched text."""
     made = oracle.prepare(source, "gcc-12", flags, folder)
     if made.verdict.verdict == "compile-failed":
         assert "operand out of range" in made.verdict.detail, made.verdict.detail
         return None
-    errors = made.verdict.detail
-    text = folder / "want.s"
-    command = [*toolchain.assembler("gcc-12", flags), "-o", str(made.want), str(text)]
-    branches = rounds = 0
-    while errors:
-        # Line numbers are those of the text before this round's expansions.
-        far = {int(number) for number in _TOO_FAR.findall(errors)}
-        assert far, errors
-        lines = text.read_text().split("\n")
-        changed = [_expand(line) if n in far else line for n, line in enumerate(lines, 1)]
-        text.write_text("\n".join(changed))
-        branches, rounds = branches + len(far), rounds + 1
-        errors = toolchain.run(command, cwd=folder).errors
-    verdict = made.verdict._replace(verdict="", detail="")
-    return Expanded(made._replace(verdict=verdict), branches, rounds)
+    assert made.verdict.verdict == "", made.verdict.detail
+    return made
 
 
 def _around_the_limit(
     source: Path, options: tuple[str, ...], folder: Path, count: int
-) -> Iterator[tuple[int, Expanded]]:
+) -> Iterator[tuple[int, oracle.Prepared]]:
     """The ``count`` largest fillers with which the untouched text still assembles."""
     size = 0x8000 // 4
     while count:
@@ -149,13 +111,14 @@ def test_functions_around_the_limit_equal_the_assemblers(
     source.write_text(_HEAD + SHAPES[shape] + _MAIN)
     grown, ran, caused = set(), set(), 0
     for size, made in _around_the_limit(source, tuple(flags.split()), tmp_path, 10):
-        verdict = oracle.judge(made.prepared)
+        verdict = oracle.judge(made)
         assert verdict.verdict == "equal", f"FILL={size}: {verdict.detail}"
         assert not slots.calls_without_slot(tmp_path / "got.o")
-        caused += made.rounds > 1
-        grown.add(made.branches)
-        if made.branches not in ran:
-            ran.add(made.branches)
+        caused += len(made.expanded) > 1
+        branches = sum(made.expanded)
+        grown.add(branches)
+        if branches not in ran:
+            ran.add(branches)
             seen = execution.same_behaviour(tmp_path / "plain.o", tmp_path / "got.o")
             assert seen.verdict == "same", f"FILL={size}: {seen.detail}"
     assert 0 in grown, "no function just inside the limit"
