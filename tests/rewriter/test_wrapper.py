@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
 import signal
@@ -575,11 +576,14 @@ def test_a_distcc_build_has_slots(folder: Path) -> None:
     assert GCC is not None
     port = 20000 + os.getpid() % 20000
     flags = ["--allow", "127.0.0.1", "--listen", "127.0.0.1", "--port", str(port), "--jobs", "1"]
+    # Nothing of the test lies outside its folder, which only its owner may enter.
+    flags += ["--user", getpass.getuser()]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "DISTCC_HOSTS": f"127.0.0.1:{port}",
         "DISTCC_FALLBACK": "0",
         "DISTCC_DIR": str(folder / "state"),
+        "TMPDIR": str(folder / "state"),
         "DISTCC_CMDLIST": "",
     }
     (folder / "state").mkdir()
