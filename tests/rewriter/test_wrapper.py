@@ -8,13 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from rewriter import elf, objects_in_place, toolchain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PREFIX = "powerpc64le-linux-gnu-"
 GCC = shutil.which(PREFIX + "gcc")
@@ -568,12 +572,24 @@ def test_the_second_build_with_ccache_is_all_hits_and_has_slots(
         assert slots(folder / "f.o") == (CALLS, CALLS)
 
 
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that anybody may write to: started by root, distccd is somebody else."""
+    path = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    path.chmod(0o1777)
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.mark.skipif(
     shutil.which("distcc") is None or shutil.which("distccd") is None,
     reason="distcc is not installed",
 )
-def test_a_distcc_build_has_slots(folder: Path) -> None:
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_distcc_build_has_slots(folder: Path, shared: Path, cache: bool) -> None:
     assert GCC is not None
+    if cache and shutil.which("ccache") is None:
+        pytest.skip("ccache is not installed")
     port = 20000 + os.getpid() % 20000
     flags = ["--allow", "127.0.0.1", "--listen", "127.0.0.1", "--port", str(port), "--jobs", "1"]
     # Nothing of the test lies outside its folder, which only its owner may enter.
@@ -585,18 +601,21 @@ def test_a_distcc_build_has_slots(folder: Path) -> None:
         "DISTCC_DIR": str(folder / "state"),
         "TMPDIR": str(folder / "state"),
         "DISTCC_CMDLIST": "",
+        "CCACHE_DIR": str(folder / "cache"),
+        "CCACHE_PREFIX": "distcc",
     }
     (folder / "state").mkdir()
     log = folder / "distccd.log"
     with log.open("wb") as stream:
         server = subprocess.Popen(
             ["distccd", "--no-detach", "--daemon", "--enable-tcp-insecure", "--log-stderr", *flags],
-            env=environment,
+            env=environment | {"TMPDIR": str(shared)},
             stderr=stream,
         )
     try:
         code = "from rewriter import wrapper; wrapper.main()"
-        command = [sys.executable, "-c", code, "distcc", PREFIX + "gcc", "-O2", "-c", "f.c"]
+        through = "ccache" if cache else "distcc"
+        command = [sys.executable, "-c", code, through, PREFIX + "gcc", "-O2", "-c", "f.c"]
         for _ in range(50):
             done = subprocess.run(
                 command, cwd=folder, env=environment, capture_output=True, text=True
