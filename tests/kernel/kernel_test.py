@@ -14,7 +14,7 @@ mission     a livepatch that calls a function which was static: the module loade
             as the compiler made it, and to load it with slots; r2 has to be intact after the call
 
 Needs linux-source-6.1, bc, bison, flex, the cross compiler and qemu-system-ppc64; what is missing
-is installed with apt when run as root.  Takes about 20 minutes on two cores.
+is installed with apt when run as root.  Takes about half an hour on two cores.
 """
 
 from __future__ import annotations
