@@ -61,6 +61,7 @@ DW_FORM_sec_offset = 0x17
 DW_FORM_exprloc = 0x18
 DW_FORM_strx = 0x1A
 DW_FORM_addrx = 0x1B
+DW_FORM_data16 = 0x1E
 DW_FORM_line_strp = 0x1F
 DW_FORM_implicit_const = 0x21
 DW_FORM_loclistx = 0x22
@@ -100,7 +101,7 @@ SIZES: Mapping[int, Size] = {
     DW_FORM_addrx: "leb128",
     0x1C: 4,  # DW_FORM_ref_sup4
     0x1D: "offset",  # DW_FORM_strp_sup
-    0x1E: 16,  # DW_FORM_data16
+    DW_FORM_data16: 16,
     DW_FORM_line_strp: "offset",
     0x20: 8,  # DW_FORM_ref_sig8
     DW_FORM_implicit_const: 0,  # the value is in the abbreviation
@@ -131,7 +132,10 @@ ADDRESSES = INDEXED_ADDRESSES | {DW_FORM_addr, DW_FORM_LLVM_addrx_offset}
 """Forms of the class address."""
 
 CONSTANTS = frozenset(
-    (DW_FORM_data1, DW_FORM_data2, DW_FORM_data4, DW_FORM_data8, DW_FORM_sdata, DW_FORM_udata)
+    (
+        *(DW_FORM_data1, DW_FORM_data2, DW_FORM_data4, DW_FORM_data8, DW_FORM_data16),
+        *(DW_FORM_sdata, DW_FORM_udata),
+    )
 )
 """Forms of the class constant whose value lies in .debug_info."""
 

@@ -84,6 +84,7 @@ DW_AT_addr_base = 0x73
 DW_AT_rnglists_base = 0x74
 DW_AT_dwo_name = 0x76
 DW_AT_call_return_pc = 0x7D
+DW_AT_call_pc = 0x81
 DW_AT_loclists_base = 0x8C
 DW_AT_GNU_dwo_name = 0x2130
 DW_AT_GNU_dwo_id = 0x2131
@@ -110,6 +111,11 @@ OTHER_SECTIONS: Mapping[int, str] = {
     0x2119: ".debug_macro",  # DW_AT_GNU_macros
 }
 """Attributes of a unit that hold an offset into a section, not relocated in split files."""
+
+CODE_ADDRESSES = frozenset(
+    (DW_AT_low_pc, DW_AT_high_pc, DW_AT_entry_pc, DW_AT_call_return_pc, DW_AT_call_pc)
+)
+"""Attributes that say where code is: as an address, or as one of `_DISTANCES`."""
 
 Key = tuple[str, int, int, int]
 """What a column notes, its form, the form of the attribute that it goes with (or 0), and the value
@@ -421,6 +427,10 @@ def interesting(abbreviation: Abbreviation, sizes: Sizes, section: str) -> dict[
             found.append((kind, form, low_form, implicit))
             if low >= 0:
                 keys.setdefault(low, []).append((f"{kind} base", form, low_form, implicit))
+        elif name in CODE_ADDRESSES and form != DW_FORM_indirect:
+            raise Unsupported(
+                section, abbreviation.offset, f"DW_AT {name:#x} in a form of no address, {form:#x}"
+            )
         elif name in LOCATIONS and _names_list(name, form, sizes):
             found.append(("locations", form, 0, 0))
             location = index

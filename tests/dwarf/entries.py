@@ -23,6 +23,7 @@ GNU_CALL_SITE, TYPE_UNIT, VARIABLE, SKELETON_UNIT = 0x4109, 0x41, 0x34, 0x4A
 
 NAME, LOW_PC, HIGH_PC, TYPE, SIBLING, LOCATION = 0x03, 0x11, 0x12, 0x49, 0x01, 0x02
 ENTRY_PC, RANGES, START_SCOPE, CALL_RETURN_PC, DECL_LINE = 0x52, 0x55, 0x2C, 0x7D, 0x3B
+CALL_PC = 0x81
 ADDR_BASE, LOCLISTS_BASE, RNGLISTS_BASE, CALL_ORIGIN = 0x73, 0x8C, 0x74, 0x7F
 
 _DIRECTIVES = {1: ".byte", 2: ".2byte", 4: ".4byte", 8: ".8byte"}
@@ -73,7 +74,7 @@ def value_text(value: Value, wide: bool, version: int) -> str:
     if size == 3:
         return f".2byte ({text}) & 0xffff\n.byte ({text}) >> 16\n"
     if size == 16:
-        return f".octa {text}\n"
+        return f".8byte {text}, 0\n"
     kind = forms.SIZES[form]
     if kind == "leb128":
         directive = ".sleb128" if form == forms.DW_FORM_sdata else ".uleb128"

@@ -9,6 +9,7 @@ import pytest
 from assembled import Step, needs_assembler, pair
 from entries import (
     BASE_TYPE,
+    CALL_PC,
     CALL_RETURN_PC,
     CALL_SITE,
     COMPILE_UNIT,
@@ -41,6 +42,7 @@ from dwarf.forms import (
     DW_FORM_data2,
     DW_FORM_data4,
     DW_FORM_data8,
+    DW_FORM_data16,
     DW_FORM_exprloc,
     DW_FORM_implicit_const,
     DW_FORM_indirect,
@@ -134,7 +136,9 @@ def test_an_abbreviation_code_of_two_bytes_is_read() -> None:
 
 
 @needs_assembler
-@pytest.mark.parametrize("form", [DW_FORM_data1, DW_FORM_data2, DW_FORM_data4, DW_FORM_data8])
+@pytest.mark.parametrize(
+    "form", [DW_FORM_data1, DW_FORM_data2, DW_FORM_data4, DW_FORM_data8, DW_FORM_data16]
+)
 @pytest.mark.parametrize("version", [4, 5])
 def test_a_length_reaches_from_the_new_start_to_the_new_end(form: int, version: int) -> None:
     tree = compile_unit(*(block(i, j, form) for i in range(1, 9) for j in range(i + 1, 20, 3)))
@@ -171,6 +175,7 @@ def test_return_addresses_stay_in_front_of_the_slot() -> None:
     sites = [Entry(CALL_SITE, (Value(CALL_RETURN_PC, DW_FORM_addr, f"R{i}"),)) for i in calls]
     gnu = [Entry(GNU_CALL_SITE, (Value(LOW_PC, DW_FORM_addr, f"R{i}"),)) for i in calls]
     label = [Entry(0x0A, (Value(LOW_PC, DW_FORM_addr, f"S{i}"),)) for i in calls]
+    label += [Entry(CALL_SITE, (Value(CALL_PC, DW_FORM_addr, f"S{i - 1}"),)) for i in calls]
     check_all(pair({".text": CODE}, units(Unit(compile_unit(*sites, *gnu, *label)))))
 
 
@@ -342,6 +347,13 @@ def test_a_length_that_outgrows_its_field_is_refused() -> None:
         debug.rewrite(sections(found), found.maps)
     assert caught.value.section == ".debug_info"
     assert caught.value.offset == len(found.plain.contents[".debug_info"]) - 1
+
+
+@needs_assembler
+@pytest.mark.parametrize("name", [LOW_PC, HIGH_PC, ENTRY_PC, CALL_RETURN_PC, CALL_PC])
+def test_an_address_in_a_form_of_another_class_is_refused(name: int) -> None:
+    tree = compile_unit(Entry(SUBPROGRAM, (Value(name, DW_FORM_ref4, "8"),)))
+    assert "form of no address, 0x13" in refused(tree).found
 
 
 @needs_assembler
