@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from dwarf import leb128
 from dwarf.errors import Unsupported
 from dwarf.forms import (
+    INDEXED_ADDRESSES,
     DW_FORM_addr,
     DW_FORM_data4,
     DW_FORM_data8,
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
 
     from dwarf.info import Key, Surveyed
     from dwarf.offset_map import OffsetMap, Side
-    from dwarf.section import Section
+    from dwarf.section import Section, Target
     from dwarf.unit import Unit
 
+
+_ANOTHER_OBJECT = "the .dwo was rewritten before, or belongs to another object: compile again"
 
 _PLAIN = {DW_FORM_data4: Struct("<I"), DW_FORM_data8: Struct("<Q")}
 """The forms in which compilers write DW_AT_high_pc."""
@@ -69,6 +72,29 @@ def changes(
             elif kind.startswith("offset "):
                 _address_offsets(section, surveyed, kind[7:], column, maps, found)
     return found
+
+
+def check_lengths(section: Section, units: Sequence[Surveyed], sizes: Mapping[Target, int]) -> None:
+    """Check lengths in split units against ``sizes``, the bytes of code that begin at a target.
+
+    A split unit that was rewritten before can be told from its object by nothing else: what begins
+    where a function does isn't longer than that.  Raises `Unsupported`.
+    """
+    data = bytes(section.data)
+    for surveyed in units:
+        for (kind, form, low_form, implicit), column in surveyed.columns.items():
+            if kind != "length" or low_form not in INDEXED_ADDRESSES:
+                continue
+            bases = surveyed.columns["length base", form, low_form, implicit]
+            for base, place in zip(bases, column, strict=True):
+                table, index = indexed(section, surveyed.unit, data, low_form, base)
+                target = table.relocations.target(table.place(index))
+                size = sizes.get(target) if target else None
+                end = skip(data, place, form, surveyed.header.sizes)
+                length = constant(data, Value(0, form, place, end, implicit))
+                if size is not None and length > size:
+                    found = f"{length} bytes of code, where the object has a function of {size}"
+                    raise Unsupported(section.name, place, found, _ANOTHER_OBJECT)
 
 
 def _plain_lengths(

@@ -64,6 +64,9 @@ _DONE_BEFORE = frozenset(
 )
 
 
+NO_SIZES: Mapping[Target, int] = {}
+
+
 class Result(NamedTuple):
     """The sections that changed, by number: of the object, and of each split file as given."""
 
@@ -92,15 +95,17 @@ def rewrite(
     sections: Sequence[Section],
     maps: Mapping[int, OffsetMap],
     split: Sequence[Sequence[Section]] = (),
+    sizes: Mapping[Target, int] = NO_SIZES,
 ) -> Result:
     """Rewrite the debug sections ``sections`` of one object for code moved by ``maps``.
 
     ``sections`` are all whose names begin with ``.debug_`` but .debug_frame, decompressed; ``maps``
     are by section number.  ``split`` holds the sections of each .dwo file that the object names,
-    with numbers of their own.  A section that isn't in the result stays as it is.
+    with numbers of their own.  ``sizes`` are the bytes of functions, by where they begin, as far
+    as the caller knows them.  A section that isn't in the result stays as it is.
 
-    Raises `Unsupported` for content or sections that aren't understood, and where the object has
-    skeleton units but not their split units.
+    Raises `Unsupported` for content or sections that aren't understood, where the object has
+    skeleton units but not their split units, and for split units that don't fit its functions.
     """
     own = [section for section in sections if not section.name.endswith(".dwo")]
     # clang's -gsplit-dwarf=single leaves the split sections in the object.
@@ -109,6 +114,9 @@ def rewrite(
     address_sides: dict[int, info.AddressSides] = {}
     files = _read_files(own, splits, address_sides)
 
+    for read in files[1:]:
+        for number, units in read.units.items():
+            constants.check_lengths(read.file.sections[number], units, sizes)
     lists = [_rewrite_lists(read, maps, {}) for read in files]
     for read in files:
         for number, units in read.units.items():

@@ -61,7 +61,13 @@ def parser() -> argparse.ArgumentParser:
     add("--only", metavar="NAME", action="append", help="restrict to calls of NAME (repeatable)")
     add("--only-file", metavar="FILE", help="the same, names one a line in FILE")
     add("--exempt", metavar="NAME", action="append", default=[], help="leave calls of NAME alone")
-    add("--dwo", metavar="FILE", action="append", default=[], help="split DWARF file of IN")
+    add(
+        "--dwo",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="split DWARF file of IN, rewritten in place",
+    )
     add("--no-realign", action="store_true", help="only shift; let alignments go")
     add(
         "--strip-unknown-debug",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dwarf.errors import Unsupported
 from dwarf.offset_map import IDENTITY
-from dwarf.section import Relocations, Rewritten, Section
+from dwarf.section import Relocations, Rewritten, Section, Target
 from rewriter import compressed, elf
 from rewriter.errors import Refusal
 
@@ -78,7 +78,8 @@ def _rewrite(
     moved = dict(maps) | {number: new.map for number, new in rewritten.items()}
     split = {name: elf.read(data) for name, data in options.dwo.items()}
     splits = [debug_sections(dwo) for dwo in split.values()]
-    done = _rewrite_debug(debug, moved, splits, options)
+    sizes = _function_sizes(obj) if splits else {}
+    done = _rewrite_debug(debug, moved, splits, sizes, options)
     dwo = {
         name: _written(dwo, new)
         for (name, dwo), new in zip(split.items(), done.split, strict=False)
@@ -91,6 +92,7 @@ def _rewrite_debug(
     sections: Sequence[Section],
     maps: Mapping[int, OffsetMap],
     splits: Sequence[Sequence[Section]],
+    sizes: Mapping[Target, int],
     options: Options,
 ) -> debug.Result:
     """`dwarf.debug.rewrite`; with --strip-unknown-debug what it refuses comes back empty.
@@ -103,7 +105,7 @@ def _rewrite_debug(
     kept = list(sections)
     while True:
         try:
-            done = debug.rewrite(kept, maps, splits if kept else ())
+            done = debug.rewrite(kept, maps, splits if kept else (), sizes)
             break
         except Unsupported as error:
             if not options.strip_unknown_debug or not kept:
@@ -113,6 +115,17 @@ def _rewrite_debug(
             kept = left if alone and len(left) < len(kept) else []
     emptied = {s.number: Rewritten(b"", IDENTITY, {}) for s in sections if s not in kept}
     return debug.Result(done.own | emptied, done.split)
+
+
+def _function_sizes(obj: elf.Object) -> dict[Target, int]:
+    """How many bytes of code begin at the functions that symbols name."""
+    symbols = obj.symbols
+    sizes: dict[Target, int] = {}
+    for index, size in enumerate(symbols.sizes):
+        if size and symbols.type(index) == elf.STT_FUNC:
+            place = Target(symbols.sections[index], symbols.values[index])
+            sizes[place] = max(size, sizes.get(place, 0))
+    return sizes
 
 
 def debug_sections(obj: elf.Object) -> list[Section]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from elftools.elf.elffile import ELFFile
@@ -13,9 +13,6 @@ from elftools.elf.elffile import ELFFile
 from corpus import compare
 from rewriter import Options, Refusal, rewrite, split_dwarf
 from rewriter.command import main
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GCC = "powerpc64le-linux-gnu-gcc"
 needs_compiler = pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} isn't installed")
@@ -69,6 +66,35 @@ def test_a_split_file_beside_the_object_is_rewritten_with_it(tmp_path: Path, ver
     before = (tmp_path / "f.dwo").read_bytes()
     assert main(["-q", str(path), str(tmp_path / "out.o")]) == 0
     assert (tmp_path / "f.dwo").read_bytes() != before
+
+
+@needs_compiler
+@pytest.mark.parametrize("flags", ["-O0 -gdwarf-4", "-O0 -gdwarf-5", "-O2 -gdwarf-5"])
+def test_a_split_file_is_not_rewritten_twice(
+    flags: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = compiled(tmp_path, *flags.split(), "-gsplit-dwarf")
+    assert main(["-q", str(path), str(tmp_path / "out.o")]) == 0
+    after = (tmp_path / "f.dwo").read_bytes()
+    assert main(["-q", str(path), str(tmp_path / "again.o")]) == 1
+    assert "rewritten before" in capsys.readouterr().err
+    assert (tmp_path / "f.dwo").read_bytes() == after
+    assert not (tmp_path / "again.o").exists()
+
+
+@needs_compiler
+def test_a_split_file_elsewhere_is_given_by_name(tmp_path: Path) -> None:
+    path = compiled(tmp_path, "-g", "-gsplit-dwarf")
+    beside = (tmp_path / "f.dwo").read_bytes()
+    apart = tmp_path / "apart"
+    apart.mkdir()
+    shutil.move(tmp_path / "f.dwo", apart / "other.dwo")
+    out = str(tmp_path / "out.o")
+    assert main(["-q", "--dwo", str(apart / "other.dwo"), str(path), out]) == 0
+    (tmp_path / "f.dwo").write_bytes(beside)
+    assert main(["-q", str(path), str(tmp_path / "found.o")]) == 0
+    assert (apart / "other.dwo").read_bytes() == (tmp_path / "f.dwo").read_bytes() != beside
+    assert Path(out).read_bytes() == (tmp_path / "found.o").read_bytes()
 
 
 @needs_compiler
