@@ -71,7 +71,7 @@ def _rewrite(
                 section=name,
                 remedy="compile with -gdwarf",
             )
-    rewritten = _rewrite_unwind(obj, frames, tables, maps)
+    rewritten = _rewrite_unwind(obj, frames, tables, maps, options)
     if not debug:
         return rewritten, {}
 
@@ -151,7 +151,9 @@ def _rewrite_unwind(
     frames: Sequence[Section],
     tables: Sequence[Section],
     maps: Mapping[int, OffsetMap],
+    options: Options,
 ) -> dict[int, Rewritten]:
+    """What unwinders read; of it only .debug_frame can be done without (--strip-unknown-debug)."""
     rewritten = {}
     if tables:
         from dwarf import frame, lsda
@@ -170,9 +172,14 @@ def _rewrite_unwind(
 
         for section in frames:
             alignment = obj.sections[section.number].alignment
-            rewritten[section.number] = frame.rewrite(
-                section, maps, eh=section.name == ".eh_frame", alignment=alignment
-            )
+            eh = section.name == ".eh_frame"
+            try:
+                new = frame.rewrite(section, maps, eh=eh, alignment=alignment)
+            except Unsupported:
+                if eh or not options.strip_unknown_debug:
+                    raise
+                new = Rewritten(b"", IDENTITY, {})
+            rewritten[section.number] = new
     return {
         section.number: rewritten[section.number]
         for section in (*frames, *tables)

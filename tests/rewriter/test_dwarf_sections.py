@@ -45,6 +45,19 @@ def test_a_debug_section_that_isnt_known_is_dropped_on_request(tmp_path: Path) -
 
 
 @needs_compiler
+def test_frames_for_debuggers_only_are_dropped_on_request(tmp_path: Path) -> None:
+    data = bytearray(compiled(tmp_path, "-g", "-fno-asynchronous-unwind-tables").read_bytes())
+    with io.BytesIO(bytes(data)) as stream:
+        place = ELFFile(stream).get_section_by_name(".debug_frame")["sh_offset"]
+    data[place + 8] = 99  # the CIE's version
+    with pytest.raises(Refusal, match=r"debug_frame.*version 99"):
+        rewrite(bytes(data))
+    after = sizes(bytes(rewrite(bytes(data), Options(strip_unknown_debug=True)).data))
+    assert after[".debug_frame"] == after[".rela.debug_frame"] == 0
+    assert after[".debug_info"] > 0
+
+
+@needs_compiler
 def test_all_debug_sections_go_where_the_others_need_the_one_that_is_refused(
     tmp_path: Path,
 ) -> None:
