@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rewriter.options import Options
 
 _REMEDY = "report it with the object"
+_DROPPED = "or drop it with --strip-unknown-debug"
 _STABS = ".stab"
 
 
@@ -45,8 +46,12 @@ def rewrite(
             error.found,
             section=error.section,
             offset=error.offset,
-            remedy=error.remedy or _REMEDY,
+            remedy=error.remedy or _remedy(error.section),
         ) from error
+
+
+def _remedy(section: str) -> str:
+    return f"{_REMEDY}, {_DROPPED}" if section.startswith(".debug_") else _REMEDY
 
 
 def _rewrite(
