@@ -33,7 +33,6 @@ ELFCOMPRESS_ZSTD = 2
 
 _PREFIX = struct.Struct("<IQ")
 
-
 #: The note of `differences` about line tables that are equal by the rule of corpus.lines.
 SAME_ROWS = "line table: the same rows, DW_LNE_set_address at other places"
 
