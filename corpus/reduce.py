@@ -8,6 +8,7 @@ compiler, checks and flags it failed and how; ``test_reduced.py`` there runs the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -97,7 +98,7 @@ def find(
 
 def reduce(failing: Case, output: Path | None, jobs: int = 1) -> int:
     """Reduce a failing case; keep the result at `output` (default: `KEPT`, else the folder that we
-    are in).
+    are in).  Ctrl-C ends it with what was reached so far.
 
     Returns 0 when there is a reduced file, 1 when the case doesn't fail, 2 when creduce is missing.
     """
@@ -122,12 +123,14 @@ def reduce(failing: Case, output: Path | None, jobs: int = 1) -> int:
         script.write_text(_script(target, wanted))
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         file = Path(target.source)
-        done = subprocess.run(
-            [creduce, "--n", str(jobs), str(script), file.name], cwd=folder, check=False
-        )
-        if done.returncode:
-            print(f"nopfix-corpus: creduce ended with status {done.returncode}")
-            return 2
+        # creduce keeps the smallest variant so far in the file itself: who stops it has that.
+        with contextlib.suppress(KeyboardInterrupt):
+            done = subprocess.run(
+                [creduce, "--n", str(jobs), str(script), file.name], cwd=folder, check=False
+            )
+            if done.returncode:
+                print(f"nopfix-corpus: creduce ended with status {done.returncode}")
+                return 2
         kept = output or (KEPT if KEPT.is_dir() else Path()) / file.name
         kept.parent.mkdir(parents=True, exist_ok=True)
         text = first + file.read_text("utf-8", "surrogateescape")

@@ -132,7 +132,8 @@ def reasons(results: list[Result], verdicts: frozenset[str]) -> list[tuple[str, 
         if result.verdict in verdicts:
             lines = result.detail.splitlines() or [""]
             line = lines[-1] if result.verdict == "crashed" else _telling(lines)
-            reason = re.sub(r"0x[0-9a-f]+|\b\d+\b", "N", _PLACE.sub("", line))
+            line = re.sub(r": got .* bytes differ.*", " differs", _PLACE.sub("", line))
+            reason = re.sub(r"0x[0-9a-f]+|\b\d+\b", "N", line)
             reason = f"{result.verdict}: {reason}"[:240]
             counts[reason] += 1
             example.setdefault(reason, f"{result.source} ({result.compiler} {result.flags})")
@@ -200,14 +201,15 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e3e6ea; --soft: #99a; --line: #3a4048;
   --paper: #15181c; --good: #54c08a; --bad: #f08078; --mark: #79b0ea; --band: #1d2126; } }
 body { font: 14px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
+  margin: 2rem auto; max-width: 84rem; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-top: 2.2rem; }
 p.note, figcaption { color: var(--soft); } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid var(--line);
+th, td { padding: .2rem .45rem; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 th { position: sticky; top: 0; background: var(--paper); font-weight: 600; }
 .left { text-align: left; } td.long { white-space: normal; overflow-wrap: anywhere; }
+td.left:nth-child(3) { white-space: normal; }
 tr:nth-child(even) td { background: var(--band); }
 tr.sum td { font-weight: 600; border-top: 2px solid var(--ink); }
 .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
@@ -230,12 +232,16 @@ def as_html(results: list[Result]) -> str:
         f"<p class='note'>{now}. {_escape('; '.join(versions(results)))}</p>",
         f"<p>{_summary(total(counted))}</p>",
         f"<p>{_escape(cost_line(total(counted)))}</p>",
-        "<h2>By corpus, compiler and flags</h2><div class='wide'>" + _table(counted) + "</div>",
+        "<h2>By corpus and compiler</h2><div class='wide'>"
+        + _table(rows(results, _WHERE[:2]), _WHERE[:2])
+        + f"{_NOTE}</div>",
         _reason_table("Refusals", reasons(results, frozenset({"refused"}))),
         _reason_table("Wrong", reasons(results, WRONG)),
         "<h2>Time and size</h2><div class='charts'>",
         _scatter([r for r in results if r.verdict == "equal" and r.assemble_time]),
         _histogram([r for r in results if r.verdict == "equal" and r.size_before]),
+        "</div><h2>By corpus, compiler and flags</h2><div class='wide'>",
+        _table(counted, _WHERE),
         "</div></body></html>",
     ]
     return "\n".join(part for part in parts if part)
@@ -257,22 +263,24 @@ def _summary(row: Row) -> str:
     )
 
 
-def _table(counted: list[Row]) -> str:
-    head = "".join(f"<th class='left'>{name}</th>" for name in _WHERE)
+_NOTE = (
+    "<p class='note'>compiled: all but what the compiler refused. to fix: with a call that lacks "
+    "its slot. equal: every section, relocation and symbol as the assembler makes it; by rule: of "
+    "these, with a line table of the same rows. expected: refused, as the baseline says. cost: the "
+    "whole case against compiling and assembling alone.</p>"
+)
+
+
+def _table(counted: list[Row], where: tuple[str, ...]) -> str:
+    head = "".join(f"<th class='left'>{name}</th>" for name in where)
     head += "".join(f"<th>{name}</th>" for name in _COLUMNS)
-    body = "".join(_table_row(row) for row in counted)
-    sum_row = _table_row(total(counted), "sum")
-    note = (
-        "<p class='note'>compiled: all but what the compiler refused. to fix: with a call that "
-        "lacks its slot. equal: every section, relocation and symbol as the assembler makes it; by "
-        "rule: of these, with a line table of the same rows. expected: refused, as the baseline "
-        "says. cost: the whole case against compiling and assembling alone.</p>"
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}{sum_row}</tbody></table>{note}"
+    body = "".join(_table_row(row, len(where)) for row in counted)
+    sum_row = _table_row(total(counted), len(where), "sum")
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}{sum_row}</tbody></table>"
 
 
-def _table_row(row: Row, kind: str = "") -> str:
-    cells = [f"<td class='left'>{_escape(cell)}</td>" for cell in row[:3]]
+def _table_row(row: Row, where: int, kind: str = "") -> str:
+    cells = [f"<td class='left'>{_escape(str(cell))}</td>" for cell in row[:where]]
     for name, cell in zip(_COLUMNS, row.cells(), strict=True):
         style = "bad" if name in _MUST_BE_0 and cell != "0" else ""
         cells.append(f"<td class='{style}'>{cell}</td>")
