@@ -32,13 +32,14 @@ The text is GCC's or clang's: GCC's needs ``-dA`` for the names of the DWARF att
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from corpus import entries
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 #: Routines that are called with ``bl`` but are not functions of the ABI's calling sequence: the
 #: profiling hooks (the kernel patches the ``bl`` itself) and the out-of-line register savers
@@ -60,14 +61,15 @@ _LABEL = re.compile(r"([\w.$]+):\s*")
 _LOCAL_LABEL = re.compile(r"\.L[\w.$]*$")
 _FUNCTION_TYPE = re.compile(r"\.type\s+([^\s,]+)\s*,\s*[@%]function")
 
-#: gas takes what follows ``.previous`` on its line for another statement, and the kernel's macros
-#: for exception and bug tables have it so: ``.previous .section __bug_table,"aw"``.
-_SECTION = re.compile(
-    r"(?:^|;|(?<=\.previous))[ \t]*"
-    r"\.(section|text|data|bss|previous|pushsection|popsection|subsection)\b"
-    r"((?<!\.previous)[^;\n]*)?",
-    re.MULTILINE,
+_DIRECTIVE = (
+    r"[ \t]*\.(section|text|data|bss|previous|pushsection|popsection|subsection)\b"
+    r"((?<!\.previous)[^;\n]*)?"
 )
+#: A section directive stands at the start of a line, behind a ``;``, or behind ``.previous``: gas
+#: takes what follows that on its line for another statement, and the kernel's macros for exception
+#: and bug tables have it so (``.previous .section __bug_table,"aw"``).  One pattern for each place,
+#: because a pattern that begins with a fixed string is found many times faster.
+_SECTION = tuple(re.compile(begin + _DIRECTIVE) for begin in ("\n", ";", r"\.previous"))
 _SECTION_OPERANDS = re.compile(r'\s*"?([^",\s]+)"?\s*(?:,\s*"([^"]*)")?')
 
 _RETURN_PC = re.compile(
@@ -152,7 +154,11 @@ def edit(text: str, *, keep_alignment: bool = False) -> Edit:
     With `keep_alignment` the alignment directives inside functions stay in both texts.
     """
     lines = text.split("\n")
-    entered = set(_JUMP_TARGET.findall(text.partition("\t.section\t.debug_")[0]))
+
+    @functools.cache
+    def entered() -> set[str]:
+        return set(_JUMP_TARGET.findall(text.partition("\t.section\t.debug_")[0]))
+
     dropped: set[int] = set()
     calls: dict[int, list[tuple[str, list[str]]]] = {}
     for blocks in _code_sections(text).values():
@@ -188,6 +194,24 @@ def _is_code(name: str, flags: str | None) -> bool:
     return name == ".text" or name.startswith((".text.", ".init", ".fini"))
 
 
+def _section_directives(text: str) -> list[tuple[int, str, str]]:
+    """Return (place, directive, operands) of every section directive in text order."""
+    first = _SECTION[0].match("\n" + text)
+    found = [(0, first.group(1), first.group(2) or "")] if first else []
+    for pattern in _SECTION:
+        found += [
+            (m.start() + (m.group()[0] != ";"), m.group(1), m.group(2) or "")
+            for m in pattern.finditer(text)
+        ]
+    return sorted(found)
+
+
+def _next_section(text: str, after: int) -> int:
+    """Return where the next section directive on a line of its own is; the text's end if none."""
+    following = _SECTION[0].search(text, after)
+    return following.start() if following else len(text)
+
+
 def _code_sections(text: str) -> dict[str, list[tuple[int, int]]]:
     """Return, for each executable section, its runs of line numbers (start, end) in text order."""
     flags_of: dict[str, str | None] = {}
@@ -201,12 +225,13 @@ def _code_sections(text: str) -> dict[str, list[tuple[int, int]]]:
         if end > start and _is_code(current, flags_of.get(current)):
             blocks.setdefault(current, []).append((start, end))
 
-    for match in _SECTION.finditer(text):
-        line += text.count("\n", position, match.start())
-        position = match.start()
-        close(line + (text[position] == ";"))
-        start = line if text[position] != ";" else line + 1
-        directive, operands = match.group(1), match.group(2)
+    for place, directive, operands in _section_directives(text):
+        line += text.count("\n", position, place)
+        position = place
+        # What stands before a directive on its line is the old section's, what follows the new's.
+        shared = text[place] == ";"
+        close(line + shared)
+        start = line + shared
         if directive in ("section", "pushsection"):
             parsed = _SECTION_OPERANDS.match(operands)
             name, flags = parsed.groups() if parsed else (operands.strip(), None)
@@ -276,11 +301,11 @@ def _starts_function(statements: list[tuple[int, str]], index: int) -> bool:
 
 
 def _calls_without_slot(
-    lines: list[str], numbers: list[int], dropped: set[int], entered: set[str]
+    lines: list[str], numbers: list[int], dropped: set[int], entered: Callable[[], set[str]]
 ) -> list[_Call]:
     """Return the calls of one section that need a slot and have none, in text order.
 
-    A nop that something jumps to (one of the labels `entered`) is no slot: the linker would turn it
+    A nop that something jumps to (one of the labels `entered()`) is no slot: the linker would turn it
     into a load of r2 from where only the call has saved it.
     """
     found: list[_Call] = []
@@ -310,7 +335,8 @@ def _calls_without_slot(
             if rest.startswith(".cfi_") and rest != ".cfi_endproc":
                 continue
             if pending is not None:
-                if not _SLOT.match(rest) or not entered.isdisjoint(pending.labels):
+                jumps = [label for label in pending.labels if _JUMP_TARGET.fullmatch(label)]
+                if not _SLOT.match(rest) or (jumps and not entered().isdisjoint(jumps)):
                     found.append(pending)
                 pending = None
             call = _CALL.match(rest)
@@ -394,8 +420,7 @@ def _debug_addr(text: str) -> _Addresses | None:
     section = _DEBUG_ADDR.search(text)
     if section is None:
         return None
-    following = _SECTION.search(text, section.end())
-    limit = following.start() if following else len(text)
+    limit = _next_section(text, section.end())
     found = list(_ADDRESS_ENTRY.finditer(text, section.end(), limit))
     if not found:
         return None
@@ -448,10 +473,7 @@ def _with_own_addresses(text: str, aliases: set[str], *, grows: bool) -> tuple[s
     )
     site_places = {place for place, _ in sites}
     # In .debug_abbrev the same comments stand beside the attributes' names.
-    skipped = [
-        (m.start(), following.start() if (following := _SECTION.search(text, m.end())) else m.end())
-        for m in _DEBUG_ABBREV.finditer(text)
-    ]
+    skipped = [(m.start(), _next_section(text, m.end())) for m in _DEBUG_ABBREV.finditer(text)]
     other = {
         _number(m.group(1))
         for m in _ADDRESS_INDEX.finditer(text)
