@@ -34,7 +34,7 @@ tools:
 	sh tests/install-tools
 
 corpus: $(VENV)/test tools
-	$(BIN)/nopfix-corpus run --matrix full -j $(JOBS)
+	$(BIN)/nopfix-corpus run --matrix full $(foreach name,$(CORPUS),--corpus $(name)) -j $(JOBS)
 
 bench: $(VENV)/test tools
 	$(BIN)/python -m tests.bench

@@ -305,8 +305,8 @@ def _calls_without_slot(
 ) -> list[_Call]:
     """Return the calls of one section that need a slot and have none, in text order.
 
-    A nop that something jumps to (one of the labels `entered()`) is no slot: the linker would turn it
-    into a load of r2 from where only the call has saved it.
+    A nop that something jumps to (one of the labels `entered()`) is no slot: the linker would turn
+    it into a load of r2 from where only the call has saved it.
     """
     found: list[_Call] = []
     pending: _Call | None = None

@@ -62,9 +62,9 @@ def failure(result: Result) -> str:
     """
     first = result.detail.splitlines()[-1 if result.verdict == "crashed" else 0 :][:1]
     text = re.sub(r"0x[0-9a-f]+|\d+|'[^']*'", "N", first[0]) if first else ""
-    # Where two objects differ or a call is, says which source it was.
-    if result.verdict in ("differs", "no-slot"):
-        text = text.split("N")[0]
+    # What follows says which source it was: the bytes that differ, the function with the call.
+    if result.verdict in ("differs", "unjudged", "no-slot"):
+        text = re.sub(r": (?:\w+ )?got .*| in .*", "", text)
     return f"{result.verdict}: {text}".strip()
 
 

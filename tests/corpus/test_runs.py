@@ -307,7 +307,15 @@ def test_reduce_takes_the_failing_case_from_the_results(sources: Path) -> None:
     assert [reduce.find(source, None, None, None, results)] == bad
 
 
-def test_a_refusal_that_is_not_expected_is_reduced_as_a_refusal(sources: Path) -> None:
+def test_a_failure_is_known_by_its_kind_and_not_by_its_place(sources: Path) -> None:
     (one,) = plan.cases([str(sources / "01.c")], ["gcc-12"], [("-O2",)], ("oracle",))
     refused = fake(one, "refused")._replace(detail="f.o: .text+0x10 (in 'f'): 12 things")
     assert reduce.failure(refused) == "refused: f.o: .text+N (in N): N things"
+
+
+def test_a_difference_is_known_by_its_section(sources: Path) -> None:
+    (one,) = plan.cases([str(sources / "01.c")], ["gcc-12"], [("-O2",)], ("oracle",))
+    detail = "[4] .eh_frame+0x7c: got 7e023f0a 0e004406, want 7e7f0a0e 00440641 (23 bytes differ)"
+    assert reduce.failure(fake(one, "differs")._replace(detail=detail)) == (
+        "differs: [N] .eh_frame+N"
+    )
