@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dwarf.offset_map import OffsetMap
-    from rewriter.data_in_code import Difference
+    from rewriter.analysis import Difference
     from rewriter.instruction import Branch, Instructions
     from rewriter.layout import Layout, Replacement
 

@@ -182,7 +182,7 @@ def _listing(data: bytes, options: Options, parsed: argparse.Namespace) -> Itera
             yield _site_line(obj.sections[site.section].name, site)
     if parsed.explain:
         for branch in analysis.branches:
-            yield printable(str(branch))
+            yield printable(branch.explain())
 
 
 def _site_line(section: str, site: CallSite) -> str:

@@ -31,84 +31,26 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from rewriter import elf
+from rewriter.analysis import (
+    RELOCATED_DATA,
+    TOC_WORD,
+    TRACEBACK_TABLE,
+    Analysis,
+    Difference,
+    IndirectBranch,
+    Region,
+)
 from rewriter.errors import Refusal
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dwarf.offset_map import Side
     from rewriter.calls import Functions
-
-SWITCH_TABLE = "switch table"
-TRACEBACK_TABLE = "traceback table"
-TOC_WORD = "TOC word"
-RELOCATED_DATA = "relocated data"
 
 _REL64 = 44
 _DATA_RELOCATIONS = {1: 4, 26: 4, 38: 8, 43: 8, 24: 4, 44: 8}
 """ADDR32, REL32, ADDR64, UADDR64, UADDR32, REL64: their sizes in bytes."""
-
-
-class Region(NamedTuple):
-    """Bytes ``start`` to ``end`` of a code section that are data of ``kind``.
-
-    ``alignment`` in bytes is what the assembler was asked for.
-    """
-
-    start: int
-    end: int
-    kind: str
-    alignment: int
-
-
-class Difference(NamedTuple):
-    """A number that the assembler resolved: ``size`` bytes at ``place`` hold ``target - base``.
-
-    ``target`` and ``base`` are offsets into section ``section``, which needn't be the one that the
-    number is in.  ``target`` moves on ``side``, ``base`` on the start side.
-    """
-
-    place: int
-    size: int
-    target: int
-    side: Side
-    base: int
-    section: int
-
-
-class IndirectBranch(NamedTuple):
-    """An indirect branch and what was proved of it.
-
-    ``kind`` is "switch", "computed goto", "tail call" or "return".  ``reasons`` are the facts for
-    `explain`.
-    """
-
-    section: str
-    offset: int
-    function: str | None
-    kind: str
-    reasons: tuple[str, ...]
-
-    def explain(self) -> str:
-        """One line: where, what, why."""
-        where = f"{self.section}+{self.offset:#x}"
-        if self.function:
-            where += f" (in {self.function})"
-        return f"{where}: {self.kind}: {'; '.join(self.reasons)}"
-
-
-class Analysis(NamedTuple):
-    """What `analyse` found; see the contracts in docs/architecture.md.
-
-    ``targets`` are the offsets, by section, that tables and labels lead indirect branches to.
-    """
-
-    regions: Mapping[int, Sequence[Region]]
-    differences: Mapping[int, Sequence[Difference]]
-    base_relative: Mapping[tuple[int, int], int]
-    targets: Mapping[int, Sequence[int]]
-    branches: Sequence[IndirectBranch]
 
 
 def analyse(obj: elf.Object, sections: Iterable[int]) -> Analysis:

@@ -43,8 +43,13 @@ if TYPE_CHECKING:
     from rewriter.control_flow import Block, Graph, Place
 
 _MOST_ALTERNATIVES = 512
+# Steps (see Slice.spend) that one question may cost, and the whole object: large functions of real
+# programs take fewer than 10,000 and 15 for each word of code.
 _MOST_STEPS = 200_000
+_ALLOWANCE = 1_000_000
+_ALLOWANCE_PER_WORD = 100
 _DEEPEST = 200
+_NO_CUT = 1 << 30
 
 
 class Address(NamedTuple):
@@ -133,14 +138,15 @@ class Definition(NamedTuple):
 class Facts:
     """What a slice has to know of the object: two questions, answered by `resolve`."""
 
-    __slots__ = ("relocated", "stored_address", "written", "written_by")
+    __slots__ = ("relocated", "steps_left", "stored_address", "written", "written_by")
 
     def __init__(
         self,
         relocated: Callable[[Place], tuple[str, Address | External] | None],
         stored_address: Callable[[Address], Address | External | None],
+        words: int,
     ) -> None:
-        """Keep the two questions.
+        """Keep the two questions; ``words`` is how many words of code the object has.
 
         ``relocated`` gives, for an instruction with a relocation, what the relocation makes of it:
         ``address`` (the instruction adds it, or loads from it), ``high`` (the upper half of one),
@@ -153,6 +159,7 @@ class Facts:
         # that a block may write.
         self.written: dict[int, int] = {}
         self.written_by: dict[Block, int] = {}
+        self.steps_left = _ALLOWANCE + _ALLOWANCE_PER_WORD * words
 
 
 class Slice:
@@ -165,7 +172,9 @@ class Slice:
         self.words = {fragment.section: fragment.words for fragment in graph.fragments}
         self._steps = 0
         self._operations = 0
-        self._active: dict[Definition, int] = {}
+        self._active: dict[Definition, tuple[int, int]] = {}
+        self._known: dict[Definition, Values] = {}
+        self._cut = _NO_CUT
         self._everywhere: dict[int, list[Definition]] | None = None
         self._written = facts.written
         self._written_by = facts.written_by
@@ -174,6 +183,17 @@ class Slice:
     def restart(self) -> None:
         """Forget how many instructions have been looked at: the next question may cost as many."""
         self._steps = 0
+        self._cut = _NO_CUT
+
+    def spend(self, steps: int) -> None:
+        """Count work, about one step for each instruction that is looked at.
+
+        Raises `Unresolved` when the question at hand, or the whole object, has cost too much.
+        """
+        self._steps += steps
+        self.facts.steps_left -= steps
+        if self._steps > _MOST_STEPS or self.facts.steps_left < 0:
+            raise Unresolved("the code around it is too large to follow")
 
     # -- definitions ---------------------------------------------------------------------------
 
@@ -215,6 +235,8 @@ class Slice:
         while pending:
             block, end = pending.pop()
             offset = last(block, end)
+            first = block.start if offset is None else offset
+            self.spend(1 + (end - first >> 2))
             if offset is not None:
                 found.append((block.section, offset))
                 continue
@@ -242,7 +264,6 @@ class Slice:
         known = self._written
         offset = end - 4
         while offset >= block.start:
-            self._steps += 1
             word = words[offset >> 2]
             if (block.section, offset) in suffixes:
                 mask = semantics.written_by_prefixed(words[(offset >> 2) - 1], word)
@@ -254,7 +275,6 @@ class Slice:
             if mask & bit:
                 return offset
             offset -= 4
-        self._step()
         return None
 
     def _all_written(self, block: Block) -> int:
@@ -266,14 +286,9 @@ class Slice:
             if mask < 0:
                 mask = known[word] = semantics.written(word)
             result |= mask
-        self._steps += block.end - block.start >> 2
         if self.graph.suffixes:
             return semantics.EVERYTHING
         return result
-
-    def _step(self) -> None:
-        if self._steps > _MOST_STEPS:
-            raise Unresolved("the code around it is too large to follow")
 
     def _defined_anywhere(self, register: int) -> list[Definition]:
         """Every definition of ``register`` in the function, wherever it is."""
@@ -308,7 +323,9 @@ class Slice:
         """Everything that ``register`` may hold when the instruction at ``place`` begins."""
         found: set[Value] = set()
         for definition in self.definitions(register, place):
-            found |= self._value(definition)
+            values = self._value(definition)
+            self.spend(1 + len(values))
+            found |= values
             if len(found) > _MOST_ALTERNATIVES:
                 raise Unresolved("it has too many possible sources")
         # See the essay: a register that holds nothing isn't read.
@@ -324,18 +341,32 @@ class Slice:
             first = self.graph.fragments[0]
             name = _NAMES.get(register, f"r{register}, an argument")
             return frozenset((Pointer(name, (first.section, first.start)),))
+        known = self._known.get(definition)
+        if known is not None:
+            return known
         if definition in self._active:
             # In a loop of copies nothing new comes in; with an operation on the way it does.
-            if self._active[definition] == self._operations:
+            depth, operations = self._active[definition]
+            self._cut = min(self._cut, depth)
+            if operations == self._operations:
                 return frozenset()
             return frozenset((Opaque(place),))
-        if len(self._active) > _DEEPEST:
+        depth = len(self._active)
+        if depth > _DEEPEST:
             raise Unresolved("its computation is too deep to follow")
-        self._active[definition] = self._operations
+        outside, self._cut = self._cut, _NO_CUT
+        self._active[definition] = depth, self._operations
         try:
-            return self._computed(place, register)
+            values = self._computed(place, register)
         finally:
             del self._active[definition]
+        # Cut short at a definition further out, it is only this question's part of the answer.
+        if self._cut >= depth:
+            self._known[definition] = values
+            self._cut = outside
+        else:
+            self._cut = min(self._cut, outside)
+        return values
 
     def _computed(self, place: Place, register: int) -> Values:
         section, offset = place
@@ -438,6 +469,7 @@ class Slice:
             second: Values = frozenset((Number(operation.immediate),))
         else:
             second = self._operand(operation.other, place)
+        self.spend(len(first) * len(second))
         found: set[Value] = set()
         for one in first:
             for two in second:
@@ -518,7 +550,6 @@ class Slice:
         words = self.words[block.section]
         offset = end - 4
         while offset >= block.start:
-            self._steps += 1
             word = words[offset >> 2]
             if (block.section, offset) in self.graph.suffixes:
                 offset -= 8

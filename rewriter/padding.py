@@ -27,8 +27,8 @@ from rewriter.layout import PREFIXED_BOUNDARY, Alignment, fill_style
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from rewriter.analysis import Region
     from rewriter.calls import Functions
-    from rewriter.data_in_code import Region
     from rewriter.instruction import Instructions
 
 _FUNCTION_ALIGNMENT = 16

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from dwarf.offset_map import OffsetMap
     from dwarf.section import Rewritten
-    from rewriter.data_in_code import Analysis
+    from rewriter.analysis import Analysis
 
 DEFAULT_OPTIONS = Options()
 

@@ -17,8 +17,8 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
 from rewriter import control_flow, elf, indirect, switch_table
+from rewriter.analysis import SWITCH_TABLE, Difference, IndirectBranch, Region
 from rewriter.control_flow import Fragment, Jumps, Place, Roots
-from rewriter.data_in_code import SWITCH_TABLE, Difference, IndirectBranch, Region
 from rewriter.errors import Refusal
 from rewriter.indirect import Address, Distance, Entry, External, Number, Pointer, Slice, Unresolved
 from rewriter.semantics import CTR
@@ -54,7 +54,7 @@ _MOST_ROUNDS = 64
 
 
 class Found(NamedTuple):
-    """What was proved, in the form of `data_in_code.Analysis`."""
+    """What was proved, in the form of `analysis.Analysis`."""
 
     regions: dict[int, list[Region]]
     differences: dict[int, list[Difference]]
@@ -161,7 +161,8 @@ class _Program:
             number: [(region.start, region.end) for region in own]
             for number, own in regions.items()
         }
-        self.facts = indirect.Facts(self.relocated, self.stored_address)
+        words = sum(s.size for s in obj.sections if s.flags & elf.SHF_EXECINSTR) >> 2
+        self.facts = indirect.Facts(self.relocated, self.stored_address, words)
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
         self._words: dict[int, array[int]] = {}
         self._places: dict[int, dict[int, int]] = {}
