@@ -125,11 +125,14 @@ def is_call(word: int) -> bool:
     opcode = word >> 26
     if not word & 1:
         return False
-    if opcode == 18:
-        return word != 0x48000005
-    if opcode == 16:
-        return word & 0xFFFF != 5
+    if opcode in (16, 18):
+        return not reads_address(word)
     return opcode == 19 and word >> 1 & 0x3FF in (16, 528, 560)
+
+
+def reads_address(word: int) -> bool:
+    """Whether ``word`` only puts the address behind it into LR: ``bl .+4``, ``bcl 20,31,.+4``."""
+    return word == 0x48000005 or (word >> 26 == 16 and word & 0xFFFF == 5)
 
 
 def written(word: int) -> int:
@@ -340,6 +343,107 @@ def _rotate_32(word: int, rs: int, ra: int) -> Operation:
     if last == 31 - shift:
         return Operation("scale", ra, rs, -1, shift, limit=limit)
     return Operation("scale", ra, -1, limit=limit)
+
+
+class Store(NamedTuple):
+    """What an instruction stores: ``size`` bytes at ``base`` + ``displacement``.
+
+    ``other`` is the index register of an indexed form, -1 otherwise; ``base`` -1 stands for the
+    number 0.  ``source`` is the general register that is stored whole or in part, -1 where it's
+    another kind of register or several.
+    """
+
+    base: int
+    other: int
+    displacement: int
+    size: int
+    source: int
+
+
+# Stores with a displacement, by primary opcode: size in bytes, and whether a general register is
+# stored.  stmw stores up to 32 words.
+_STORES = {
+    **dict.fromkeys((36, 37), (4, True)),  # stw, stwu
+    **dict.fromkeys((38, 39), (1, True)),  # stb, stbu
+    **dict.fromkeys((44, 45), (2, True)),  # sth, sthu
+    47: (128, False),  # stmw
+    **dict.fromkeys((52, 53), (4, False)),  # stfs, stfsu
+    **dict.fromkeys((54, 55), (8, False)),  # stfd, stfdu
+}
+# Those whose form the low bits tell: opcode, mask, bits: bits that aren't displacement, size.
+_FORMED_STORES = (
+    (62, 3, 0, 8, True),  # std
+    (62, 3, 1, 8, True),  # stdu
+    (62, 3, 2, 16, False),  # stq
+    (61, 3, 0, 16, False),  # stfdp
+    (61, 3, 2, 8, False),  # stxsd
+    (61, 3, 3, 4, False),  # stxssp
+    (61, 7, 5, 16, False),  # stxv
+    (6, 15, 1, 32, False),  # stxvp
+)
+# Indexed stores, by the ten bits 21:30: of general registers, with their sizes, and of all others.
+# Their longest are 32 bytes; dcbz clears a cache block.
+_INDEXED_STORES = {149: 8, 181: 8, 151: 4, 183: 4, 215: 1, 247: 1, 407: 2, 439: 2}
+_OTHER_INDEXED_STORES = frozenset(
+    (660, 661, 662, 725, 918, 917, 949, 981, 1013)  # byte-reversed, strings, cache-inhibited
+    + (150, 182, 214, 694, 726, 710, 742)  # conditional and atomic
+    + (663, 695, 727, 759, 919, 983)  # floating-point
+    + (135, 167, 199, 231, 487)  # vector
+    + (140, 141, 173, 205, 237, 396, 397, 429, 461, 652, 716, 908, 909, 940, 941, 972, 1004)  # VSX
+    + (1014, 758)  # dcbz, dcba
+)
+_LONGEST_INDEXED = 128
+
+
+def store(word: int) -> Store | None:
+    """What the unprefixed instruction ``word`` stores, None if it's no store."""
+    opcode = word >> 26
+    rs, ra = word >> 21 & 31, word >> 16 & 31
+    if opcode in _STORES:
+        size, is_general = _STORES[opcode]
+        return Store(ra or -1, -1, signed_field(word, 16), size, rs if is_general else -1)
+    if opcode in (6, 61, 62):
+        for primary, mask, bits, size, is_general in _FORMED_STORES:
+            if opcode == primary and word & mask == bits:
+                displacement = signed_field(word & ~(mask if mask != 7 else 15), 16)
+                return Store(ra or -1, -1, displacement, size, rs if is_general else -1)
+    if opcode == 31:
+        extended = word >> 1 & 0x3FF
+        rb = word >> 11 & 31
+        if extended in _INDEXED_STORES:
+            return Store(ra or -1, rb, 0, _INDEXED_STORES[extended], rs)
+        if extended in _OTHER_INDEXED_STORES:
+            return Store(ra or -1, rb, 0, _LONGEST_INDEXED, -1)
+    return None
+
+
+_PREFIXED_LOADS = frozenset((14, 32, 34, 40, 41, 42, 43, 48, 50, 51, 56, 57, 58))
+"""paddi, plwz, plbz, plhz, plwa, plha, plxsd, plxssp, plfs, plfd, plxv, plq, pld, plxvp."""
+
+
+def prefixed_store_base(prefix: int, suffix: int) -> int:
+    """The base register of a prefixed store, -1 where it's none or has no base register."""
+    if prefix >> 24 & 3 in (1, 3) or suffix >> 26 in _PREFIXED_LOADS:
+        return -1
+    return suffix >> 16 & 31 or -1
+
+
+def makes_address(word: int, base: int) -> bool:
+    """Whether ``word`` computes an address from ``base`` and keeps it in another register than r1.
+
+    Copies, sums and differences count; whatever else is done with a register makes no address of
+    what it points to.
+    """
+    opcode = word >> 26
+    rt, ra, rb = word >> 21 & 31, word >> 16 & 31, word >> 11 & 31
+    if opcode in (12, 13, 14, 15):
+        return ra == base and rt not in (base, 1)
+    if opcode == 31:
+        extended = word >> 1 & 0x3FF
+        if extended == 444:
+            return base in (rt, rb) and ra not in (base, 1)
+        return extended & 0x1FF in (266, 40) and base in (ra, rb) and rt not in (base, 1)
+    return False
 
 
 def may_write_condition(word: int, field: int) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rewriter import elf, semantics
-from rewriter.semantics import CTR, LR, Operation, operation, written
+from rewriter.semantics import CTR, LR, Operation, Store, operation, store, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,6 +137,67 @@ def test_what_the_table_writes_in_excess_is_known(
         if rest and mnemonic not in known and not mnemonic.endswith(("u", "ux")):
             excess.add((instruction.mnemonic, instruction.op_str))
     assert not excess
+
+
+def test_every_store_is_known_as_one(words: list[int], disassemble: Callable[[int], Any]) -> None:
+    stores, wrong = 0, []
+    for word in words:
+        instruction = disassemble(word)
+        if instruction is not None:
+            expected = instruction.mnemonic.startswith(("st", "dcbz"))
+            stores += expected
+            if expected != (store(word) is not None):
+                wrong.append((hex(word), instruction.mnemonic, instruction.op_str))
+    assert stores > 50
+    assert not wrong
+
+
+def fields(instruction: Any, word: int) -> set[int]:
+    """The condition register fields that the instruction writes, by the assembler's convention."""
+    names = {instruction.reg_name(register) for register in instruction.regs_write}
+    mnemonic = instruction.mnemonic
+    operands = instruction.op_str.replace(",", " ").split()
+    if mnemonic.startswith(("cmp", "fcmp", "xscmp", "mcrf", "cr")) and mnemonic != "cmpb":
+        names.add(operands[0] if operands[0].startswith("cr") else "cr0")
+    if mnemonic.endswith("."):
+        names.add({4: "cr6", 60: "cr6", 59: "cr1", 63: "cr1"}.get(word >> 26, "cr0"))
+    return {int(name[2:]) for name in names if name[:2] == "cr" and name[2:].isdigit()}
+
+
+def test_no_write_to_a_condition_field_is_missed(
+    words: list[int], disassemble: Callable[[int], Any]
+) -> None:
+    compared, missed = 0, []
+    for word in words:
+        instruction = disassemble(word)
+        for field in fields(instruction, word) if instruction is not None else ():
+            compared += 1
+            if not semantics.may_write_condition(word, field):
+                missed.append((hex(word), instruction.mnemonic, instruction.op_str, field))
+    assert compared > 20
+    assert not missed
+
+
+STORES = {
+    "std 9,-16(1)": Store(1, -1, -16, 8, 9),
+    "stdu 1,-112(1)": Store(1, -1, -112, 8, 1),
+    "stw 9,6(31)": Store(31, -1, 6, 4, 9),
+    "stfd 9,-8(1)": Store(1, -1, -8, 8, -1),
+    "stxv 34,-32(1)": Store(1, -1, -32, 16, -1),
+    "stxsd 2,-12(1)": Store(1, -1, -12, 8, -1),
+    "stxvp 34,-32(1)": Store(1, -1, -32, 32, -1),
+    "stdx 9,1,10": Store(1, 10, 0, 8, 9),
+    "stxvd2x 34,0,9": Store(-1, 9, 0, 128, -1),
+    "lxv 34,-32(1)": None,
+    "ld 9,-16(1)": None,
+}
+
+
+def test_stores_are_what_the_assembler_encodes(assemble: Callable[..., bytes]) -> None:
+    obj = elf.read(assemble("\n".join(STORES) + "\n", "-mpower10"))
+    text = next(s.number for s in obj.sections if s.name == ".text")
+    found = [store(word) for word in elf.column(obj.contents(text), "I")]
+    assert dict(zip(STORES, found, strict=True)) == STORES
 
 
 @pytest.mark.parametrize(
