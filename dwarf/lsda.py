@@ -39,7 +39,7 @@ from dwarf.offset_map import IDENTITY, OffsetMap, padding, resize
 from dwarf.section import Rewritten, Section, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from dwarf.frame import CallSites
 
@@ -81,6 +81,47 @@ class _Lsda(NamedTuple):
     types: int
     end: int
     sites: bytes
+
+
+class CallSite(NamedTuple):
+    """Where an exception from ``start`` up to ``end`` goes: offsets into the pad's section."""
+
+    section: int
+    start: int
+    end: int
+    pad: Target
+
+
+def landing_pads(section: Section, functions: Iterable[CallSites]) -> list[CallSite]:
+    """The call sites of one ``.gcc_except_table`` section that have a landing pad.
+
+    ``functions`` come from `frame.call_site_tables`; those with an LSDA elsewhere are skipped.
+    Raises `Unsupported`.
+    """
+    data = memoryview(bytes(section.data))
+    found = []
+    for owner in functions:
+        if owner.lsda.section != section.number:
+            continue
+        try:
+            header = _read_header(section, data, owner.lsda.offset)
+            pads = header.landing_pads or owner.function
+            start = owner.function.offset
+            for site in _sites(section, data[: header.sites_end], header):
+                if site.pad:
+                    found.append(
+                        CallSite(
+                            owner.function.section,
+                            start + site.start,
+                            start + site.start + site.length,
+                            Target(pads.section, pads.offset + site.pad),
+                        )
+                    )
+        except (IndexError, leb128.BadLeb128) as error:
+            raise Unsupported(
+                section.name, owner.lsda.offset, "an LSDA that ends too early", _DAMAGED
+            ) from error
+    return found
 
 
 def rewrite(
@@ -167,6 +208,39 @@ def _read_header(section: Section, data: memoryview, start: int) -> _Header:
     )
 
 
+class _Site(NamedTuple):
+    """A call site as it is written: three numbers with their places, the action, the end."""
+
+    start: int
+    length: int
+    pad: int
+    places: tuple[int, int, int, int]
+    action: int
+    end: int
+
+
+def _sites(section: Section, data: memoryview, header: _Header) -> Iterator[_Site]:
+    """The call sites of an LSDA; ``data`` ends where they do."""
+    size = _site_field_size(section, data, header)
+    position = header.sites
+    while position < header.sites_end:
+        start, length_place = _field(data, position, size)
+        length, pad_place = _field(data, length_place, size)
+        pad, action_place = _field(data, pad_place, size)
+        action, behind = leb128.unsigned(data, action_place)
+        places = position, length_place, pad_place, action_place
+        yield _Site(start, length, pad, places, action, behind)
+        position = behind
+
+
+def _site_field_size(section: Section, data: memoryview, header: _Header) -> int:
+    """Bytes of a number in a call site, 0 for ULEB128."""
+    encoding = data[header.encoding_place]
+    if encoding & 0xF == DW_EH_PE_uleb128:
+        return 0
+    return pointer_size(section, encoding, header.encoding_place, _ADDRESS_SIZE)
+
+
 def _move_sites(
     section: Section,
     data: memoryview,
@@ -175,10 +249,7 @@ def _move_sites(
     maps: Mapping[int, OffsetMap],
 ) -> tuple[bytes, set[int]]:
     """The call sites as they are after the move of ``owner``, and the actions that they name."""
-    encoding = data[header.encoding_place]
-    size = 0
-    if encoding & 0xF != DW_EH_PE_uleb128:
-        size = pointer_size(section, encoding, header.encoding_place, _ADDRESS_SIZE)
+    size = _site_field_size(section, data, header)
     function = owner.function
     pads = header.landing_pads or function
     start_of = maps.get(function.section, IDENTITY).start
@@ -188,14 +259,11 @@ def _move_sites(
     data = data[: header.sites_end]
     result = bytearray()
     actions = set()
-    position = header.sites
-    while position < header.sites_end:
-        start, length_place = _field(data, position, size)
-        length, pad_place = _field(data, length_place, size)
-        pad, action_place = _field(data, pad_place, size)
-        action, behind = leb128.unsigned(data, action_place)
-        if action:
-            actions.add(action)
+    for site in _sites(section, data, header):
+        start, length, pad = site[:3]
+        position, length_place, pad_place, action_place = site.places
+        if site.action:
+            actions.add(site.action)
         begin = start_of(function.offset + start)
         new_length = end_of(function.offset + start + length) - begin if length else 0
         new_pad = pad_of(pads.offset + pad) - pads_base if pad else 0
@@ -213,8 +281,7 @@ def _move_sites(
             else:
                 padded = end - place > leb128.unsigned_size(old)
                 result += leb128.encode_unsigned(new, end - place if padded else 0)
-        result += data[action_place:behind]
-        position = behind
+        result += data[action_place : site.end]
     return bytes(result), actions
 
 

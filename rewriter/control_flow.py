@@ -9,10 +9,10 @@ the function that may go anywhere, or from a call (nonlocal gotos, __builtin_lon
 a special section names (fixups, labels of inline assembly) from any instruction.  A block
 falls through at its end unless the last instruction never does; a call does, even to a function
 that doesn't return.  Blocks that nothing leads to (the words of a table, for one) lead nowhere.
-A landing pad is entered from any call: only exception tables name it, so in an object that has such
-tables every block that nothing else leads to is taken for one.
-Jumps through a table are edges too; since tables are found with the help of
-the graph, it is built again with the tables found so far until nothing new turns up.
+A landing pad is entered from the calls that its call sites name.  A branch that sets LR and stays
+inside the function (``bcl`` to what follows an inlined setjmp) is an edge, and comes back as well.
+Jumps through a table are edges too; since tables are found with the help of the graph, it is built
+again with the tables found so far until nothing new turns up.
 
 A function has several fragments where the compiler moved unlikely blocks to a section of their own
 (name.cold); branches between them are relocated.
@@ -55,6 +55,10 @@ class Fragment(NamedTuple):
     data: Sequence[tuple[int, int]]
     relocated: Container[int]
     branch_target: Callable[[int], Place | None]
+
+    def holds(self, place: Place) -> bool:
+        """Whether ``place`` is in this fragment."""
+        return self.section == place[0] and self.start <= place[1] < self.end
 
 
 class Block(NamedTuple):
@@ -108,7 +112,7 @@ def find_jumps(fragment: Fragment) -> Jumps:
                 jump = _jump(word, place, fragment)
                 if jump is not None:
                     ends[section, place] = jump
-                elif word & 1:
+                if word & 1 and opcode != instruction.PREFIX:
                     calls.append((section, place))
             at = kinds.find(1, at + 1)
     return Jumps(fragment, ends, calls, frozenset(labels), frozenset(suffixes))
@@ -138,7 +142,7 @@ def _jump(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool
         # rfid, rfscv, hrfid, urfid
         return (None, False) if extended in (18, 82, 274, 306) else None
     if word & 1:
-        return None
+        return _inner_call(word, place, fragment)
     target: Place | None
     if place in fragment.relocated:
         target = fragment.branch_target(place)
@@ -149,20 +153,30 @@ def _jump(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool
     return target, conditional
 
 
+def _inner_call(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool] | None:
+    """The edge of a branch with LK into the middle of its own function, None for other calls."""
+    if place in fragment.relocated:
+        return None
+    distance = instruction.branch_displacement(word)
+    if distance is None or not fragment.start < place + distance < fragment.end:
+        return None
+    return None if distance == 4 else ((fragment.section, place + distance), True)
+
+
 class Roots(NamedTuple):
     """Where a function is entered other than by its own direct branches.
 
     ``entries`` are where it is called; ``anywhere`` labels that may be jumped to from any
     instruction; ``labels`` those that the program can take the address of, entered from calls and
-    from the indirect branches ``wild``, of which nothing is known.  ``has_landing_pads`` says that
-    the object has exception tables.
+    from the indirect branches ``wild``, of which nothing is known; ``pads`` gives the calls from
+    which a landing pad is entered.
     """
 
     entries: frozenset[Place]
     anywhere: frozenset[Place]
     labels: frozenset[Place]
     wild: Sequence[Place]
-    has_landing_pads: bool
+    pads: Mapping[Place, Sequence[Place]]
 
 
 class Graph:
@@ -171,7 +185,7 @@ class Graph:
     A backward slice sees a few blocks of a function that may have thousands, so only where blocks
     begin is found in advance.  ``targets`` are those places: what something branches to or refers
     to, and what lies behind a branch.  ``suffixes`` are the places of the second words of prefixed
-    instructions, ``sources`` the places from which labels and landing pads are entered.
+    instructions, ``sources`` the places from which labels are entered.
     """
 
     __slots__ = (
@@ -214,6 +228,7 @@ class Graph:
                 self._tables.setdefault(target, []).append(place)
         leaders = {(section, offset + 4) for section, offset in self._ends}
         leaders.update(self._edges, self._tables, roots.entries, roots.anywhere, roots.labels)
+        leaders.update(roots.pads)
         leaders.update((fragment.section, fragment.start) for fragment in self.fragments)
         leaders.update(label for piece in pieces for label in piece.labels)
         self.targets = leaders
@@ -226,7 +241,7 @@ class Graph:
     def fragment_at(self, place: Place) -> Fragment | None:
         """The fragment that ``place`` lies in."""
         for fragment in self.fragments:
-            if fragment.section == place[0] and fragment.start <= place[1] < fragment.end:
+            if fragment.holds(place):
                 return fragment
         return None
 
@@ -256,50 +271,50 @@ class Graph:
 
     def _falling_into(self, place: Place) -> Block | None:
         """The block that ends where ``place`` is and goes on there, unless nothing leads to it."""
+        block = self._above(place)
+        return None if block is None or self.is_dead(block) else block
+
+    def _above(self, place: Place) -> Block | None:
+        """The block that ends where ``place`` is and goes on there."""
         last = (place[0], place[1] - 4)
         fragment = self.fragment_at(last)
         if fragment is None or fragment is not self.fragment_at(place):
             return None
         end = self._ends.get(last)
-        if end is not None and not end[1]:
-            return None
-        block = self.block_at(last)
-        return None if self.is_dead(block) else block
+        return None if end is not None and not end[1] else self.block_at(last)
 
     def is_dead(self, block: Block) -> bool:
         """Whether nothing leads to ``block``: the words of a table, padding, dead code."""
-        place = (block.section, block.start)
-        if place not in self._dead:
-            roots = self.roots
-            self._dead[place] = not (
-                place in self._edges
-                or place in self._tables
-                or place in roots.entries
-                or place in roots.anywhere
-                or place in roots.labels
-                or self._falling_into(place) is not None
-                or self._may_be_landing_pad(place)
-            )
-        return self._dead[place]
+        passed = []
+        above: Block | None = block
+        dead = True
+        while above is not None and dead:
+            place = (above.section, above.start)
+            passed.append(place)
+            dead = self._dead.get(place, not self._is_led_to(place))
+            above = self._above(place)
+        self._dead.update(dict.fromkeys(passed, dead))
+        return dead
 
-    def _may_be_landing_pad(self, place: Place) -> bool:
-        fragment = self.fragment_at(place)
+    def _is_led_to(self, place: Place) -> bool:
+        """Whether anything but the block above leads to ``place``."""
+        roots = self.roots
         return (
-            self.roots.has_landing_pads
-            and fragment is not None
-            and looks_like_code(fragment.words[place[1] >> 2])
+            place in self._edges
+            or place in self._tables
+            or place in roots.entries
+            or place in roots.anywhere
+            or place in roots.labels
+            or place in roots.pads
         )
 
-    def is_landing(self, block: Block) -> bool:
-        """Whether ``block`` is entered from ``sources``: a label, or a landing pad."""
-        place = (block.section, block.start)
-        if place in self.roots.labels:
-            return True
-        return (
-            self.roots.has_landing_pads
-            and not self.predecessors(block)
-            and place not in self.roots.entries
-        )
+    def is_label(self, block: Block) -> bool:
+        """Whether ``block`` is entered from ``sources``."""
+        return (block.section, block.start) in self.roots.labels
+
+    def calls_into(self, block: Block) -> Sequence[Place]:
+        """The calls from which ``block`` is entered as a landing pad."""
+        return self.roots.pads.get((block.section, block.start), ())
 
     def is_anywhere(self, block: Block) -> bool:
         """Whether ``block`` may be entered from any instruction."""

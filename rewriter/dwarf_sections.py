@@ -22,7 +22,7 @@ from rewriter.errors import Refusal
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dwarf import debug
+    from dwarf import debug, lsda
     from dwarf.offset_map import OffsetMap
     from rewriter.options import Options
 
@@ -42,12 +42,16 @@ def rewrite(
     try:
         return _rewrite(obj, maps, options)
     except Unsupported as error:
-        raise Refusal(
-            error.found,
-            section=error.section,
-            offset=error.offset,
-            remedy=error.remedy or _remedy(error.section),
-        ) from error
+        raise _refusal(error) from error
+
+
+def _refusal(error: Unsupported) -> Refusal:
+    return Refusal(
+        error.found,
+        section=error.section,
+        offset=error.offset,
+        remedy=error.remedy or _remedy(error.section),
+    )
 
 
 def _remedy(section: str) -> str:
@@ -190,6 +194,29 @@ def _rewrite_unwind(
         for section in (*frames, *tables)
         if rewritten[section.number].data is not section.data or rewritten[section.number].sides
     }
+
+
+def landing_pads(obj: elf.Object) -> list[lsda.CallSite]:
+    """Every call site of the object's exception tables that has a landing pad.
+
+    Raises `Refusal` for tables that aren't understood.
+    """
+    tables = [s for s in obj.sections if s.name.startswith(".gcc_except_table") and s.size]
+    if not tables:
+        return []
+    from dwarf import frame
+    from dwarf.lsda import landing_pads as read
+
+    try:
+        users = [
+            user
+            for section in obj.sections
+            if section.name == ".eh_frame" and section.size
+            for user in frame.call_site_tables(_section(obj, section))
+        ]
+        return [site for table in tables for site in read(_section(obj, table), users)]
+    except Unsupported as error:
+        raise _refusal(error) from error
 
 
 def _section(obj: elf.Object, section: elf.Section) -> Section:

@@ -16,7 +16,16 @@ is explained completely by one of these:
   memory come from relocations or from code; as a tail call r12 holds the same value (64-bit ELFv2
   ABI, 2.2.1.1), otherwise it is a computed goto through a variable.
 
-Anything else is refused.  Two things are taken for granted, because a compiler that broke them
+Anything else is refused.  What is computed from itself, in a loop, is followed once round: copies
+bring nothing new, anything else gives a value that isn't understood.  Answers that don't depend on
+such a loop are kept, and the work that a question and an object may cost is limited.
+
+A stack slot, a displacement from r1 or from the frame pointer, gives back what was stored there.
+Where the function hands out addresses on its stack, the slot may as well be a variable that others
+change, so a table of the program's own (label differences) isn't believed from there; a compiler's
+own tables are never in a variable.
+
+Two things are taken for granted, because a compiler that broke them
 would have broken the program: no instruction reads a register that holds nothing (an argument that
 isn't one, a register that a call may have changed), and an instruction with a TOC or GOT relocation
 finds the TOC pointer in its base register.
@@ -38,7 +47,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rewriter import instruction, semantics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from rewriter.control_flow import Block, Graph, Place
 
@@ -135,30 +144,54 @@ class Definition(NamedTuple):
     register: int
 
 
-class Facts:
-    """What a slice has to know of the object: two questions, answered by `resolve`."""
+class StackUse(NamedTuple):
+    """What the instructions of a block do to the stack.
 
-    __slots__ = ("relocated", "steps_left", "stored_address", "written", "written_by")
+    ``events`` are (offset, is plain): plain are stores relative to r1 and r31, and writes of these
+    two; the others may store anywhere: calls, stores through other registers.  ``escapes`` are
+    those of the two registers, as bits, that addresses are made from.
+    """
+
+    events: Sequence[tuple[int, bool]]
+    escapes: int
+
+
+class Facts:
+    """What a slice has to know of the object: questions that `resolve` answers."""
+
+    __slots__ = (
+        "is_code",
+        "relocated",
+        "stack",
+        "steps_left",
+        "stored_address",
+        "written",
+        "written_by",
+    )
 
     def __init__(
         self,
         relocated: Callable[[Place], tuple[str, Address | External] | None],
         stored_address: Callable[[Address], Address | External | None],
+        is_code: Callable[[int], bool],
         words: int,
     ) -> None:
-        """Keep the two questions; ``words`` is how many words of code the object has.
+        """Keep the questions; ``words`` is how many words of code the object has.
 
         ``relocated`` gives, for an instruction with a relocation, what the relocation makes of it:
         ``address`` (the instruction adds it, or loads from it), ``high`` (the upper half of one),
         ``got`` (the address lies in the linker's table and is loaded from there), ``other``.
-        ``stored_address`` gives the address that a relocation puts into data.
+        ``stored_address`` gives the address that a relocation puts into data.  ``is_code`` tells
+        whether the section of a number is executable.
         """
         self.relocated = relocated
         self.stored_address = stored_address
+        self.is_code = is_code
         # What doesn't depend on the graph and is found out once: the registers that a word and
-        # that a block may write.
+        # that a block may write, and what a block does to the stack.
         self.written: dict[int, int] = {}
         self.written_by: dict[Block, int] = {}
+        self.stack: dict[Block, StackUse] = {}
         self.steps_left = _ALLOWANCE + _ALLOWANCE_PER_WORD * words
 
 
@@ -179,6 +212,10 @@ class Slice:
         self._written = facts.written
         self._written_by = facts.written_by
         self._definitions: dict[tuple[int, Place], list[Definition]] = {}
+        self._changes_of_frame: frozenset[str] | None = None
+        self._stack_escapes: bool | None = None
+        #: Addresses that were reloaded from a stack slot that others may have written to.
+        self.doubtful: set[Address] = set()
 
     def restart(self) -> None:
         """Forget how many instructions have been looked at: the next question may cost as many."""
@@ -241,10 +278,15 @@ class Slice:
                 found.append((block.section, offset))
                 continue
             passed.append(block)
-            if not landed and graph.is_landing(block):
-                # Entered from calls and jumps, with the registers as they were there.
+            # Entered from calls and jumps, with the registers as they were there.
+            sources = graph.calls_into(block)
+            if not landed and graph.is_label(block):
                 landed = True
-                pending += [(graph.block_at(at), at[1]) for at in graph.sources]
+                sources = graph.sources
+            for at in sources:
+                source = graph.block_at(at)
+                if not graph.is_dead(source):
+                    pending.append((source, at[1]))
             for before in graph.predecessors(block):
                 if before not in seen:
                     seen.add(before)
@@ -339,7 +381,7 @@ class Slice:
             if register not in _ARGUMENTS:
                 return frozenset((Nothing(register),))
             first = self.graph.fragments[0]
-            name = _NAMES.get(register, f"r{register}, an argument")
+            name = _NAMES.get(register, f"r{register} (an argument)")
             return frozenset((Pointer(name, (first.section, first.start)),))
         known = self._known.get(definition)
         if known is not None:
@@ -375,11 +417,10 @@ class Slice:
         if instruction.is_prefix(word):
             return self._prefixed(place, word, relocation)
         if semantics.is_call(word):
-            name = _NAMES.get(register, f"r{register}, a call's result")
+            name = _NAMES.get(register, f"r{register} (a call's result)")
             return frozenset((Pointer(name, place),))
         operation = semantics.operation(word)
-        if register == semantics.LR and operation.target != register:
-            # bl .+4 and bcl 20,31,.+4: LR is the address behind it.
+        if register == semantics.LR and semantics.reads_address(word):
             return frozenset((Address(section, offset + 4),))
         if operation.target != register:
             return frozenset((Opaque(place),))
@@ -455,9 +496,11 @@ class Slice:
             bits = operation.size
             if isinstance(value, Entry) and value.size * 8 == bits:
                 found.add(value._replace(signed=operation.signed))
-            elif (isinstance(value, Entry) and value.size * 8 < bits) or (
-                isinstance(value, Number) and 0 <= value.number < 1 << bits - 1
-            ):
+            elif isinstance(value, Entry) and value.size * 8 < bits:
+                # Sign-extended to 64 bits, cut to 32 and filled with zeros is another number.
+                same = operation.signed or not value.signed
+                found.add(value if same else Opaque(place))
+            elif isinstance(value, Number) and 0 <= value.number < 1 << bits - 1:
                 found.add(value)
             else:
                 found.add(Opaque(place))
@@ -474,11 +517,38 @@ class Slice:
         for one in first:
             for two in second:
                 found.add(
-                    _add(one, two, operation.other, place)
-                    or _add(two, one, operation.source, place)
+                    self._add(one, two, operation.other, place)
+                    or self._add(two, one, operation.source, place)
                     or Opaque(place)
                 )
         return frozenset(found)
+
+    def _add(self, one: Value, two: Value, register: int, place: Place) -> Value | None:
+        """``one`` + ``two``, where ``two`` is in ``register`` at ``place``; None if not that way.
+
+        A number that the code adds to an address of code is a distance in code: nobody would
+        change it when the code moves.
+        """
+        if isinstance(one, Number) and isinstance(two, Number):
+            return Number(one.number + two.number)
+        if isinstance(one, Number) and one.number == 0:
+            return two
+        if isinstance(one, Address):
+            if isinstance(two, Number) and not self.facts.is_code(one.section):
+                return Address(one.section, one.offset + two.number)
+            if isinstance(two, Entry):
+                # Whether a jump or an index, only the user of the sum can tell.
+                return Distance(two, one, register, place)
+            if isinstance(two, (Opaque, Pointer)):
+                return Indexed(one, register, place)
+        if (
+            isinstance(one, Indexed)
+            and isinstance(two, Number)
+            and not self.facts.is_code(one.base.section)
+        ):
+            base = Address(one.base.section, one.base.offset + two.number)
+            return Indexed(base, one.register, one.place)
+        return None
 
     def _load(self, place: Place, operation: semantics.Operation) -> Values:
         if operation.other < 0 and operation.source in (1, 31):
@@ -510,8 +580,9 @@ class Slice:
     def _reload(self, place: Place, operation: semantics.Operation) -> Values | None:
         """What was stored to the stack slot that is loaded; None if that can't be told.
 
-        A slot is a displacement from r1 or r31.  Compilers keep registers that they spill in slots
-        whose address nobody takes, so only direct stores count.
+        Compilers keep registers that they spill in slots whose address nobody takes.  A slot may be
+        a variable of the program all the same, and then what others store there is missed: so
+        addresses from it are `doubtful` where addresses on the stack are made.
         """
         stores = self.stores(operation.source, operation.immediate, operation.size, place)
         if stores is None:
@@ -525,69 +596,179 @@ class Slice:
                 found |= values
             else:
                 found |= {v if isinstance(v, Number) else Opaque(place) for v in values}
+        if self.stack_escapes():
+            for value in found:
+                self.doubtful |= _addresses(value)
         return frozenset(found)
 
-    def stores(self, base: int, displacement: int, size: int, place: Place) -> list[Place] | None:
-        """The stores that may have filled the slot; None if one isn't plain or may be missing."""
-        opcode, low = (62, displacement & 0xFFFC) if size == 8 else (36, displacement & 0xFFFF)
-        if size not in (4, 8):
+    def stores(
+        self, base: int, displacement: int, size: int, place: Place, *, only_these: bool = False
+    ) -> list[Place] | None:
+        """The stores that may have filled the slot; None if one isn't plain or may be missing.
+
+        A slot is a displacement from ``base``, r1 or the frame pointer.  With ``only_these`` None
+        also where something else may have written to the slot in between.
+        """
+        if size not in (4, 8) or not self._is_frame(base, place):
             return None
-        pattern = opcode << 26 | base << 16 | low
+        others = only_these and self.stack_escapes()
         places, passed = self._search(
             place,
-            lambda block, end: self._last_store(block, end, base, displacement, pattern),
+            lambda block, end: self.last_store(block, end, base, displacement, others=others),
         )
         if self._enters(passed) or any(map(self.graph.is_anywhere, passed)):
             return None
+        pattern = _plain_store(base, displacement, size)
         if any(self.words[at[0]][at[1] >> 2] & 0xFC1FFFFF != pattern for at in places):
             return None
         return places
 
-    def _last_store(
-        self, block: Block, end: int, base: int, displacement: int, pattern: int
+    def last_store(
+        self, block: Block, end: int, base: int, displacement: int, *, others: bool
     ) -> int | None:
-        """The last instruction that stores into the slot's eight bytes, or moves its base."""
+        """The last instruction before ``end`` that stores into the slot, or moves its base.
+
+        With ``others`` also one that may store anywhere.
+        """
         words = self.words[block.section]
-        offset = end - 4
-        while offset >= block.start:
-            word = words[offset >> 2]
-            if (block.section, offset) in self.graph.suffixes:
-                offset -= 8
+        for offset, is_plain in reversed(self._stack_use(block).events):
+            if offset >= end:
                 continue
-            if word & 0xFC1FFFFF == pattern or semantics.written(word) & 1 << base:
-                return offset
-            if word >> 26 in _STORES and word >> 16 & 31 == base:
-                distance = semantics.signed_field(word, 16) - displacement
-                if -8 < distance < 8:
+            if not is_plain:
+                if others:
                     return offset
-            offset -= 4
+                continue
+            if (block.section, offset + 4) in self.graph.suffixes:
+                return offset
+            word = words[offset >> 2]
+            store = semantics.store(word)
+            if semantics.written(word) & 1 << base:
+                return offset
+            if store is None:
+                continue
+            if store.base != base and "set" not in self._frame_changes():
+                if others:
+                    return offset
+                continue
+            if -store.size < store.displacement - displacement < 8:
+                return offset
         return None
+
+    def _stack_use(self, block: Block) -> StackUse:
+        use = self.facts.stack.get(block)
+        if use is None:
+            use = self.facts.stack[block] = self._find_stack_use(block)
+        return use
+
+    def _find_stack_use(self, block: Block) -> StackUse:
+        words = self.words[block.section]
+        events = []
+        escapes = 0
+        suffixes = self.graph.suffixes
+        for offset in range(block.start, block.end, 4):
+            word = words[offset >> 2]
+            if suffixes and (block.section, offset) in suffixes:
+                continue
+            if suffixes and (block.section, offset + 4) in suffixes:
+                suffix = words[(offset >> 2) + 1]
+                store_base = semantics.prefixed_store_base(word, suffix)
+                written = semantics.written_by_prefixed(word, suffix)
+                if store_base in _FRAME or written & _FRAME_BITS:
+                    events.append((offset, True))
+                elif store_base >= 0:
+                    events.append((offset, False))
+                if suffix >> 26 == 14:
+                    escapes |= 1 << (suffix >> 16 & 31)
+                continue
+            store = semantics.store(word)
+            if store is not None:
+                events.append((offset, store.base in _FRAME and store.other < 0))
+                if store.other >= 0:
+                    escapes |= 1 << store.other | 1 << max(store.base, 0)
+                continue
+            if semantics.written(word) & _FRAME_BITS:
+                events.append((offset, True))
+            elif semantics.is_call(word):
+                events.append((offset, False))
+            if word != _SET_FRAME:
+                for base in _FRAME:
+                    escapes |= semantics.makes_address(word, base) << base
+        return StackUse(events, escapes & _FRAME_BITS)
+
+    def stack_escapes(self) -> bool:
+        """Whether the function makes an address on its stack that it could hand on."""
+        if self._stack_escapes is None:
+            bases = _FRAME_BITS if "set" in self._frame_changes() else 1 << 1
+            self._stack_escapes = any(
+                self._stack_use(block).escapes & bases for block in self.graph.live_blocks()
+            )
+        return self._stack_escapes
+
+    def _is_frame(self, base: int, place: Place) -> bool:
+        """Whether ``base`` is r1, or r31 as the frame pointer."""
+        changes = frozenset() if base == 1 else self._frame_changes()
+        if base == 1 or (changes <= _FRAME_POINTER and "set" in changes):
+            return True
+        return "set" in changes and all(
+            found.place is not None
+            and self.words[found.place[0]][found.place[1] >> 2] == _SET_FRAME
+            for found in self.definitions(base, place)
+        )
+
+    def _frame_changes(self) -> frozenset[str]:
+        """What the function does to r31: set from r1, restored from the stack, other things."""
+        if self._changes_of_frame is None:
+            found = set()
+            for block in self.graph.live_blocks():
+                words = self.words[block.section]
+                for offset, is_plain in self._stack_use(block).events:
+                    if is_plain and self._writes(block.section, offset) & 1 << 31:
+                        found.add(_frame_change(words[offset >> 2]))
+            self._changes_of_frame = frozenset(found)
+        return self._changes_of_frame
+
+    def _writes(self, section: int, offset: int) -> int:
+        words = self.words[section]
+        if (section, offset + 4) in self.graph.suffixes:
+            return semantics.written_by_prefixed(words[offset >> 2], words[(offset >> 2) + 1])
+        return semantics.written(words[offset >> 2])
+
+
+_FRAME = (1, 31)
+_FRAME_BITS = 1 << 1 | 1 << 31
+_FRAME_POINTER = frozenset(("set", "restored"))
+_SET_FRAME = 0x7C3F0B78
+"""``mr r31,r1``."""
+
+
+def _frame_change(word: int) -> str:
+    """What an instruction that writes r31 makes of it as a frame pointer."""
+    if word == _SET_FRAME:
+        return "set"
+    is_restored = word >> 21 == 58 << 5 | 31 and word & 3 == 0 and word >> 16 & 31 in (1, 11)
+    return "restored" if is_restored else "other"
+
+
+def _plain_store(base: int, displacement: int, size: int) -> int:
+    """``std`` or ``stw`` of r0 to a slot: its word."""
+    opcode, low = (62, displacement & 0xFFFC) if size == 8 else (36, displacement & 0xFFFF)
+    return opcode << 26 | base << 16 | low
+
+
+def _addresses(value: Value) -> set[Address]:
+    """The addresses that ``value`` is made of."""
+    if isinstance(value, Address):
+        return {value}
+    if isinstance(value, Indexed):
+        return {value.base}
+    if isinstance(value, Entry):
+        return {value.table}
+    if isinstance(value, Distance):
+        return {value.base, value.entry.table}
+    return set()
 
 
 _ARGUMENTS = frozenset((3, 4, 5, 6, 7, 8, 9, 10, 12, semantics.LR))
 """Registers that hold something on entry (64-bit ELFv2 ABI, 2.2.1.1)."""
 
-_NAMES = {semantics.LR: "LR, a return address"}
-
-# Stores of general and floating-point registers with a displacement, by primary opcode.
-_STORES = (36, 38, 44, 47, 52, 54, 62)
-
-
-def _add(one: Value, two: Value, register: int, place: Place) -> Value | None:
-    """``one`` + ``two``, where ``two`` is in ``register`` at ``place``; None if not that way."""
-    if isinstance(one, Number) and isinstance(two, Number):
-        return Number(one.number + two.number)
-    if isinstance(one, Number) and one.number == 0:
-        return two
-    if isinstance(one, Address):
-        if isinstance(two, Number):
-            return Address(one.section, one.offset + two.number)
-        if isinstance(two, Entry):
-            # Whether a jump or an index, only the user of the sum can tell.
-            return Distance(two, one, register, place)
-        if isinstance(two, (Opaque, Pointer)):
-            return Indexed(one, register, place)
-    if isinstance(one, Indexed) and isinstance(two, Number):
-        base = Address(one.base.section, one.base.offset + two.number)
-        return Indexed(base, one.register, one.place)
-    return None
+_NAMES = {semantics.LR: "LR (a return address)"}

@@ -16,12 +16,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from rewriter import control_flow, elf, indirect, switch_table
+from rewriter import control_flow, elf, indirect, instruction, switch_table
 from rewriter.analysis import SWITCH_TABLE, Difference, IndirectBranch, Region
 from rewriter.control_flow import Fragment, Jumps, Place, Roots
 from rewriter.errors import Refusal
 from rewriter.indirect import Address, Distance, Entry, External, Number, Pointer, Slice, Unresolved
-from rewriter.semantics import CTR
+from rewriter.instruction import NO_OPERATIONS
+from rewriter.semantics import CTR, is_call
 from rewriter.switch_table import Surroundings, Table
 
 if TYPE_CHECKING:
@@ -153,8 +154,10 @@ class _Program:
         regions: Mapping[int, Sequence[Region]],
     ) -> None:
         self.obj = obj
-        self.has_landing_pads = any(
-            section.name.startswith(".gcc_except_table") for section in obj.sections
+        self.has_tables = any(
+            section.name.startswith(".rodata") and _REL32 in obj.relocations[section.number].types
+            for section in obj.sections
+            if section.number in obj.relocations
         )
         self.functions = functions
         self.data = {
@@ -162,7 +165,7 @@ class _Program:
             for number, own in regions.items()
         }
         words = sum(s.size for s in obj.sections if s.flags & elf.SHF_EXECINSTR) >> 2
-        self.facts = indirect.Facts(self.relocated, self.stored_address, words)
+        self.facts = indirect.Facts(self.relocated, self.stored_address, self.is_code, words)
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
         self._words: dict[int, array[int]] = {}
         self._places: dict[int, dict[int, int]] = {}
@@ -170,9 +173,12 @@ class _Program:
         self._references: dict[int, list[int]] | None = None
         self._symbols: dict[int, list[int]] | None = None
         self._objects: dict[int, tuple[list[int], dict[int, int]]] | None = None
+        self._addresses: dict[int, list[int]] = {}
         self._labels: dict[int, list[int]] = {}
         self._special: dict[int, list[int]] = {}
         self._incoming: dict[int, list[tuple[int, Place]]] = {}
+        self._crossing: dict[int, list[tuple[int, Place]]] = {}
+        self._landing_pads: Mapping[Place, Sequence[Place]] | None = None
 
     def is_code(self, section: int) -> bool:
         return bool(self.obj.sections[section].flags & elf.SHF_EXECINSTR)
@@ -309,6 +315,7 @@ class _Program:
         if self._references is not None:
             return self._references
         references: dict[int, set[int]] = {}
+        addresses: dict[int, set[int]] = {}
         labels: dict[int, set[int]] = {}
         special: dict[int, set[int]] = {}
         symbol_sections = self.obj.symbols.sections
@@ -330,6 +337,9 @@ class _Program:
                     self._incoming.setdefault(target, []).append((offset, source))
                     continue
                 references.setdefault(target, set()).add(offset)
+                # The addend of a REL32 in a table counts from the table's start.
+                if kind != _REL32:
+                    addresses.setdefault(target, set()).add(offset)
                 # A REL32 in read-only data is a table's entry; its addend isn't a target.
                 if header.name in _NO_LABELS or (tables and kind == _REL32):
                     continue
@@ -337,6 +347,7 @@ class _Program:
                     special.setdefault(target, set()).add(offset)
                 else:
                     labels.setdefault(target, set()).add(offset)
+        self._addresses = {section: sorted(own) for section, own in addresses.items()}
         self._labels = {section: sorted(own) for section, own in labels.items()}
         self._special = {section: sorted(own) for section, own in special.items()}
         self._references = {section: sorted(own) for section, own in references.items()}
@@ -355,9 +366,54 @@ class _Program:
         return own[bisect_left(own, start) : bisect_left(own, end)]
 
     def incoming(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
-        """Relocated branches to the offsets from start to end: (offset, who branches)."""
+        """Branches from elsewhere to the offsets from start to end: (offset, who branches)."""
         self._survey()
-        return [item for item in self._incoming.get(section, ()) if start <= item[0] < end]
+        near = self._near(section)
+        return [
+            item
+            for item in (*self._incoming.get(section, ()), *near)
+            if start <= item[0] < end and not (item[1][0] == section and start <= item[1][1] < end)
+        ]
+
+    def _near(self, section: int) -> list[tuple[int, Place]]:
+        """Branches from one function of ``section`` into another that aren't relocated."""
+        if section not in self._crossing:
+            words = self.words(section)
+            self._crossing[section] = found = []
+            start = end = 0
+            data = self.data.get(section, ())
+            for place, target in instruction.sweep(words, data, self.places(section)).branches:
+                if not start <= place < end:
+                    start, end = self.extent((section, place))
+                if not start <= target < end:
+                    found.append((target, (section, place)))
+        return self._crossing[section]
+
+    def landing_pads(self) -> Mapping[Place, Sequence[Place]]:
+        """The calls that lead to each landing pad.
+
+        None where an instruction that traps may do so too (-fnon-call-exceptions).
+        """
+        if self._landing_pads is None:
+            from rewriter import dwarf_sections
+
+            pads: dict[Place, list[Place]] = {}
+            trapping = set()
+            for site in dwarf_sections.landing_pads(self.obj):
+                words = self.words(site.section)
+                calls = [
+                    (site.section, offset)
+                    for offset in range(site.start & ~3, min(site.end, 4 * len(words)), 4)
+                    if is_call(words[offset >> 2])
+                ]
+                pad = site.pad.section, site.pad.offset
+                pads.setdefault(pad, []).extend(calls)
+                if not calls:
+                    trapping.add(pad)
+            self._landing_pads = {
+                pad: () if pad in trapping else calls for pad, calls in pads.items()
+            }
+        return self._landing_pads
 
     def symbols(self, section: int, start: int, end: int) -> list[int]:
         """Where symbols that aren't functions name code from start to end."""
@@ -396,17 +452,23 @@ class _Program:
         is_code = self.is_code(section)
         limit = header.size
         extent = 0
-        if not is_code:
+        begins_inside = False
+        self._survey()
+        if is_code:
+            limit = min(limit, _next(self._addresses.get(section, []), start, limit))
+        else:
             symbols, sizes = self.objects(section)
             limit = min(limit, _next(self._survey().get(section, []), start, limit))
             limit = min(limit, _next(symbols, start, limit))
             extent = sizes.get(start, 0)
+            begins_inside = any(at < start < at + size for at, size in sizes.items())
         return Surroundings(
             self.obj.contents(section),
             self.stored(section, _REL32),
             self.stored(section, _ADDR64),
             limit,
             extent,
+            begins_inside,
             is_code,
             bool(header.flags & 1),
         )
@@ -420,6 +482,10 @@ def _next(offsets: Sequence[int], offset: int, otherwise: int) -> int:
 
 _CONSTANT = (".toc", ".got", ".data.rel.ro", ".init_array", ".fini_array")
 """Sections that are writable only for the dynamic linker."""
+
+
+_ANYWHERE = ("computed goto", "tail call")
+"""Kinds of branches that may lead to any label whose address is taken."""
 
 
 class Lost(Unresolved):
@@ -443,6 +509,8 @@ def _prove_function(
     pieces = [_sweep(program, extent) for extent in extents]
     proofs: dict[Place, Proof] = {}
     lost: set[Place] = set()
+    complaints: dict[Place, Unresolved] = {}
+    earlier: list[tuple[dict[Place, Proof], set[Place]]] = []
     for _ in range(_MOST_ROUNDS):
         slices = Slice(_graph(program, pieces, own_jumps, proofs, lost), program.facts)
         still_lost = set(lost)
@@ -457,13 +525,22 @@ def _prove_function(
                 still_lost.add((block.section, block.start))
             except Unresolved as why:
                 failed[jump] = why
+        complaints.update(failed)
         if found == proofs and lost == still_lost:
-            for jump, reason in failed.items():
-                raise _refusal(program, jump, f"indirect branch that can't be followed: {reason}")
-            if any(proof.through_memory for proof in found.values()):
+            complaints = failed
+            if failed:
+                break
+            if any(proof.through_memory for proof in found.values()) and (
+                program.has_tables or any(program.labels(*extent) for extent in extents)
+            ):
                 _check_label_arithmetic(program, slices, found)
             return found
+        if (found, still_lost) in earlier:
+            break  # Proved without the edges that it gives, not with them.
+        earlier.append((found, still_lost))
         proofs, lost = found, still_lost
+    for jump, reason in complaints.items():
+        raise _refusal(program, jump, f"indirect branch that can't be followed: {reason}")
     raise _refusal(program, place, "indirect branches whose targets don't settle")
 
 
@@ -484,7 +561,12 @@ def _check_label_arithmetic(
 
     What is added to a label is a distance in code, and nothing says where it comes from.
     """
-    tables = {table.address: table for proof in proofs.values() for table in proof.tables}
+    tables = {
+        table.address: table
+        for proof in proofs.values()
+        for table in proof.tables
+        if table.base is not None
+    }
     for block in slices.graph.live_blocks():
         words = slices.words[block.section]
         for offset in range(block.start, block.end, 4):
@@ -518,6 +600,10 @@ def _keeps_labels(
             _is_label(program, v, tables) for v in first
         )
     for one, other in ((first, second), (second, first)):
+        entries = {v.table for v in other if isinstance(v, Entry)}
+        # A table's own address plus an entry of it, as compilers write switches.
+        if any(v in entries and v not in tables for v in one):
+            return False
         if any(_is_label(program, v, tables) for v in one) and not all(
             isinstance(v, Entry) and v.table in tables for v in other
         ):
@@ -543,7 +629,11 @@ def _fragments(program: _Program, place: Place) -> list[tuple[int, int, int]]:
     while pending:
         section, start, end = extent = pending.pop()
         piece = _sweep(program, extent)
-        places = [target for target, _ in piece.ends.values() if target is not None]
+        places = [
+            target
+            for target, _ in piece.ends.values()
+            if target is not None and not _is_entry(program, target, (section, start))
+        ]
         places += [
             source
             for offset, source in program.incoming(section, start, end)
@@ -551,8 +641,6 @@ def _fragments(program: _Program, place: Place) -> list[tuple[int, int, int]]:
         ]
         for other in places:
             if not program.is_code(other[0]) or other[1] >= program.obj.sections[other[0]].size:
-                continue
-            if _is_entry(program, other, (section, start)):
                 continue
             new = (other[0], *program.extent(other))
             if new not in extents:
@@ -609,7 +697,11 @@ def _graph(
         name = program.function_name((section, start))
         if name is None or ".cold" not in name:
             entries.append((section, start))
-        entries += [(section, at) for at in program.symbols(section, start, end) if at > start]
+        entries += [
+            (section, at)
+            for at in program.symbols(section, start, end)
+            if at > start and _may_be_code(program, (section, at), fragment)
+        ]
         own = {*program.labels(section, start, end), *(at for _, at in piece.labels)}
         labels += [(section, at) for at in own if _may_be_code(program, (section, at), fragment)]
         special = program.special_labels(section, start, end)
@@ -617,12 +709,18 @@ def _graph(
             (section, at) for at in special if _may_be_code(program, (section, at), fragment)
         ]
     tables = {at: proof.targets for at, proof in proofs.items()}
-    # A proved switch goes where its table says, a tail call leaves the function.
-    wild = [at for at in own_jumps if at not in proofs or proofs[at].kind == "computed goto"]
+    # A proved switch goes where its table says.  That r12 holds a tail call's target is a rule of
+    # the ABI; that a computed goto's target isn't in r12 is no rule.
+    wild = [at for at in own_jumps if at not in proofs or proofs[at].kind in _ANYWHERE]
 
-    roots = Roots(
-        frozenset(entries), frozenset(anywhere), frozenset(labels), wild, program.has_landing_pads
-    )
+    pads = {}
+    for pad, calls in program.landing_pads().items():
+        if any(fragment.holds(pad) for fragment in (piece.fragment for piece in pieces)):
+            if calls:
+                pads[pad] = calls
+            else:
+                anywhere.append(pad)
+    roots = Roots(frozenset(entries), frozenset(anywhere), frozenset(labels), wild, pads)
     return control_flow.Graph(pieces, roots, tables)
 
 
@@ -634,7 +732,8 @@ def _may_be_code(program: _Program, place: Place, fragment: Fragment) -> bool:
     index = bisect_right(fragment.data, (offset, 1 << 64)) - 1
     if index >= 0 and offset < fragment.data[index][1]:
         return False
-    return control_flow.looks_like_code(fragment.words[offset >> 2])
+    word = fragment.words[offset >> 2]
+    return word in NO_OPERATIONS or control_flow.looks_like_code(word)
 
 
 def _prove_jump(program: _Program, slices: Slice, place: Place) -> Proof:
@@ -654,7 +753,7 @@ def _prove_jump(program: _Program, slices: Slice, place: Place) -> Proof:
     for value in sorted(values, key=repr):
         _prove_value(program, slices, value, tables, targets, reasons)
     kind = "return" if register != CTR and not targets else _kind(slices, place, tables)
-    pointers = kind == "computed goto" and any(isinstance(v, (Pointer, Entry)) for v in values)
+    pointers = kind in _ANYWHERE and any(isinstance(v, (Pointer, Entry)) for v in values)
     return Proof(kind, tuple(tables), frozenset(targets), tuple(reasons), pointers)
 
 
@@ -687,7 +786,7 @@ def _prove_value(
         tables.append(table)
         targets.update(table.targets)
         kind = "distances" if table.base == table.address else "label differences"
-        reasons.append(f"{kind} at {section}+{table.address.offset:#x}, {table.reason}")
+        reasons.append(f"a table of {kind} at {section}+{table.address.offset:#x}: {table.reason}")
     elif isinstance(value, Entry) and value.size == 8 and not program.holds(value.table):
         reasons.append("a pointer from memory near a variable")
     elif isinstance(value, Entry) and value.size == 8:
@@ -698,7 +797,9 @@ def _prove_value(
         else:
             tables.append(found)
             targets.update(found.targets)
-            reasons.append(f"addresses at {section}+{value.table.offset:#x}, {found.reason}")
+            reasons.append(
+                f"a table of addresses at {section}+{value.table.offset:#x}: {found.reason}"
+            )
     elif isinstance(value, Address) and program.is_code(value.section):
         targets.add((value.section, value.offset))
         section = program.obj.sections[value.section].name
@@ -708,7 +809,7 @@ def _prove_value(
     elif isinstance(value, External):
         reasons.append(f"the address of {value.name}")
     elif isinstance(value, Pointer):
-        reasons.append(f"a pointer ({value.source}, {value.place[1]:#x})")
+        reasons.append(f"a pointer from {value.source} at {value.place[1]:#x}")
     else:
         raise Unresolved(_describe(program, value))
 

@@ -8,13 +8,14 @@ The rule: the number is found twice, from the table's words (the extent) and fro
 mask that keeps the index inside (the bound), and the two have to agree.
 
 - In code the extent is certain: the words go on until one is no distance to an instruction of the
-  function, or until a label that something jumps to.  A bound that is larger only says that the
-  compiler knew more than the comparison; a smaller one contradicts.
+  function, or until a label that something jumps to or refers to.  A bound that is larger only says
+  that the compiler knew more than the comparison; a smaller one contradicts.
 - In data with relocations the extent may run on into the next table, so it ends where anything
-  refers to; the bound decides, where there is one.
+  refers to; where there is a bound, it has to be the same.
 - In data without relocations (numbers that the assembler resolved) either there is a bound, or the
   extent fills all of the space up to the next thing that anything refers to, or the symbol that the
-  table belongs to says how large it is.
+  table belongs to says how large it is.  A pointer into the middle of a symbol says nothing of what
+  lies in front of it.
 
 Source: GCC, final.c (shorten_branches, ADDR_DIFF_VEC) and rs6000.h (CASE_VECTOR_MODE); LLVM,
 MachineJumpTableInfo (EK_LabelDifference32).
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rewriter import semantics
 from rewriter.control_flow import looks_like_code
-from rewriter.indirect import Address, Definition, Slice, Unresolved
+from rewriter.indirect import Address, Slice, Unresolved
 from rewriter.instruction import PADDING
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ class Surroundings(NamedTuple):
     ``data`` are its bytes; ``relative`` gives for the place of a REL32 relocation what symbol +
     addend are, ``absolute`` the same for ADDR64; ``limit`` is the first offset behind the table's
     start that something refers to, or the section's size; ``extent`` the size in bytes of the data
-    symbol that the table begins, 0 if there is none; ``is_code`` and ``is_writable`` describe the
-    section.
+    symbol that the table begins, 0 if there is none; ``begins_inside`` says that it begins in the
+    middle of one; ``is_code`` and ``is_writable`` describe the section.
     """
 
     data: memoryview
@@ -73,6 +74,7 @@ class Surroundings(NamedTuple):
     absolute: Mapping[int, Place | None]
     limit: int
     extent: int
+    begins_inside: bool
     is_code: bool
     is_writable: bool
 
@@ -145,6 +147,8 @@ def _in_data(
     """
     extent = len(targets)
     fitting = [bound for bound in bounds if bound <= extent]
+    if fitting and relocated and extent not in bounds:
+        raise Unresolved(f"its table has {extent} entries but its index stays below {max(fitting)}")
     if fitting:
         return max(fitting), _AS_ALLOWED
     if bounds:
@@ -164,8 +168,19 @@ def _check_plain_numbers(entry: Entry, base: Address, around: Surroundings, slic
         raise Unresolved("a table of numbers in data, relative to data")
     if around.is_writable:
         raise Unresolved("a table of label differences that the program may change")
+    if around.begins_inside:
+        raise Unresolved("a table of label differences that is entered in its middle")
+    if slices.doubtful & {base, entry.table} and (around.extent or not _is_own(base, slices)):
+        raise Unresolved("label differences by an address that a function called may have changed")
     if entry.register >= 0 and index_scale(slices, entry) != entry.size:
         raise Unresolved("a table of label differences with other things in between")
+
+
+def _is_own(base: Address, slices: Slice) -> bool:
+    """Whether ``base`` is where the code read its own address, which no program can name."""
+    words = slices.words.get(base.section, ())
+    index = (base.offset >> 2) - 1
+    return 0 <= index < len(words) and semantics.reads_address(words[index])
 
 
 def _distances(
@@ -184,7 +199,7 @@ def _distances(
     at = start
     while at + size <= around.limit:
         if around.is_code and at != start and (at in own or (section, at) in graph.targets):
-            return targets, relocated
+            break
         target = _target(entry, base, around, at)
         if target is None or not is_target(target):
             break
@@ -196,6 +211,10 @@ def _distances(
             relocated.append(at)
         targets.append(target)
         at += size
+    if around.is_code and at in around.relative:
+        raise Unresolved(
+            f"its table's entry {len(targets)} leads to no instruction of the function"
+        )
     if around.is_code and _is_no_code(around.data, at):
         raise Unresolved(f"its table has {len(targets)} entries, and what follows is no code")
     return targets, relocated
@@ -301,9 +320,8 @@ def _single_operation(slices: Slice, register: int, place: Place) -> semantics.O
 
 
 _LONGEST_CHAIN = 16
+_MOST_QUESTIONS = 24
 _LOAD_LIMITS = {1: 0xFF, 2: 0xFFFF}
-
-Root = frozenset[Definition] | frozenset["Place"]
 
 
 class _Bounds:
@@ -312,71 +330,89 @@ class _Bounds:
     def __init__(self, slices: Slice) -> None:
         self.slices = slices
         self.graph = slices.graph
-        self._seen: set[tuple[int, Block]] = set()
+        self._asked = 0
+        self._active: set[tuple[int, Block, Block]] = set()
 
     def largest(self, register: int, place: Place) -> list[int]:
         """Numbers that ``register``, as an unsigned number, doesn't exceed at ``place``."""
+        guarded = self._guard(register, place)
+        found = [] if guarded is None else [guarded]
+        source = _single_place(self.slices, register, place)
+        return found if source is None else found + self._made_at_most(register, source)
+
+    def _made_at_most(self, register: int, source: Place) -> list[int]:
+        """Numbers that what the instruction at ``source`` leaves in ``register`` doesn't exceed."""
+        operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
+        if operation.target != register or not self._may_ask():
+            return []
         found = []
-        for _ in range(_LONGEST_CHAIN):
-            guarded = self._guard(register, place)
-            if guarded is not None:
-                found.append(guarded)
-            source = _single_place(self.slices, register, place)
-            if source is None:
-                break
-            operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
-            if operation.target != register:
-                break
-            if operation.kind == "load" and operation.size in _LOAD_LIMITS:
-                found += [] if operation.signed else [_LOAD_LIMITS[operation.size]]
-            if operation.kind == "load" and operation.source in (1, 31):
-                slot = self._stored(operation, source)
-                if slot is None:
-                    break
-                register, place = slot
-                continue
-            if operation.kind == "scale" and operation.limit >= 0 and not operation.immediate:
-                found.append(operation.limit)
-            elif operation.kind == "extend" and not operation.signed and operation.size < 32:
-                found.append((1 << operation.size) - 1)
-            if operation.kind not in ("copy", "extend", "scale") or operation.source < 0:
-                break
-            if operation.immediate:
-                break
-            register, place = operation.source, source
+        if operation.kind == "load":
+            if operation.size in _LOAD_LIMITS and not operation.signed:
+                found.append(_LOAD_LIMITS[operation.size])
+            slot = self._stored(operation, source) if operation.source in (1, 31) else None
+            return found if slot is None else found + self.largest(*slot)
+        if operation.kind == "scale" and operation.limit >= 0 and not operation.immediate:
+            found.append(operation.limit)
+        elif operation.kind == "extend" and not operation.signed and operation.size < 32:
+            found.append((1 << operation.size) - 1)
+        follows = operation.kind in ("copy", "extend", "scale") and operation.source >= 0
+        if follows and not operation.immediate:
+            found += self.largest(operation.source, source)
         return found
 
+    def _at_end(self, register: int, block: Block) -> list[int]:
+        """Numbers that ``register`` doesn't exceed behind the last instruction of ``block``."""
+        last = self.slices.last_write(block, block.end, 1 << register)
+        place = (block.section, block.end - 4)
+        if last == place[1]:
+            return self._made_at_most(register, place)
+        return self.largest(register, place)
+
+    def _may_ask(self) -> bool:
+        self._asked += 1
+        return self._asked <= _MOST_QUESTIONS
+
     def _stored(self, load: semantics.Operation, place: Place) -> tuple[int, Place] | None:
-        stores = self.slices.stores(load.source, load.immediate, load.size, place)
+        """The register whose store the load at ``place`` gives back, if there is just one."""
+        if load.other >= 0:
+            return None
+        stores = self.slices.stores(load.source, load.immediate, load.size, place, only_these=True)
         if stores is None or len(stores) != 1:
             return None
         word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
         return word >> 21 & 31, stores[0]
 
     def _guard(self, register: int, place: Place) -> int | None:
-        """The bound from comparisons in front of ``place``'s block, on every path into it."""
+        """The bound from comparisons in front of ``place``'s block, on every path into it.
+
+        A way in that leads back to a question being asked adds nothing: the value that comes round
+        is one that came in some other way.
+        """
         block = self.graph.block_at(place)
         start = (block.section, block.start)
         if start in self.graph.roots.entries or self._has_other_ways_in(block):
             return None
         bounds = []
         for source in self.graph.predecessors(block):
-            if (register, source) in self._seen:
+            question = (register, source, block)
+            if question in self._active:
                 continue
-            self._seen.add((register, source))
+            if not self._may_ask():
+                return None
+            self._active.add(question)
             bound = self._compared(register, place, source, block)
-            if bound is None and len(self._seen) < _LONGEST_CHAIN:
-                # The same question at the end of the block before, if the value is the same.
-                if self._written_between(register, block, place):
-                    return None
-                bound = min(self.largest(register, (source.section, source.end - 4)), default=None)
+            if bound is None and not self._written_between(register, block, place):
+                # The same question at the end of the block before: the value is the same.
+                bound = min(self._at_end(register, source), default=None)
+            self._active.remove(question)
             if bound is None:
                 return None
             bounds.append(bound)
         return max(bounds, default=None)
 
     def _has_other_ways_in(self, block: Block) -> bool:
-        return self.graph.is_landing(block) or self.graph.is_anywhere(block)
+        graph = self.graph
+        return graph.is_label(block) or graph.is_anywhere(block) or bool(graph.calls_into(block))
 
     def _written_between(self, register: int, block: Block, place: Place) -> bool:
         return self.slices.last_write(block, place[1], 1 << register) is not None
@@ -400,7 +436,7 @@ class _Bounds:
         largest = {(0, True): limit - 1, (1, False): limit, (2, True): limit}.get((bit, wanted))
         if largest is None or largest < 0:
             return None
-        if self._root(compare >> 16 & 31, at) != self._root(register, place):
+        if self._identity(compare >> 16 & 31, at) != self._identity(register, place):
             return None
         return largest
 
@@ -420,32 +456,66 @@ class _Bounds:
             source = before[0]
         return None
 
-    def _root(self, register: int, place: Place) -> object:
-        """What tells whether two registers hold the same low 32 bits: where they come from."""
+    def _identity(self, register: int, place: Place) -> tuple[object, ...]:
+        """What tells that two registers hold the same low 32 bits: where these come from.
+
+        That is the one instruction that made them, or, where several may have, the block in which
+        their ways met.  Had one of the two been made anew in between, the other would have had more
+        than one source as well.
+        """
+        slices = self.slices
         for _ in range(_LONGEST_CHAIN):
-            definitions = frozenset(self.slices.definitions(register, place))
-            (first, *others) = definitions or (None,)
-            if others or first is None or first.place is None:
-                return definitions
-            source = first.place
-            operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
+            definitions = slices.definitions(register, place)
+            source = definitions[0].place if len(definitions) == 1 else None
+            if source is None:
+                return register, self._meeting_of_writes(register, place)
+            operation = semantics.operation(slices.words[source[0]][source[1] >> 2])
+            made = (register, source)
             if operation.target != register:
-                return definitions
+                return made
             if operation.kind == "load" and operation.source in (1, 31) and operation.other < 0:
-                if operation.size not in (4, 8):
-                    return definitions
-                stores = self.slices.stores(
-                    operation.source, operation.immediate, operation.size, source
-                )
+                slot = operation.source, operation.immediate
+                stores = slices.stores(*slot, operation.size, source, only_these=True)
                 if not stores:
-                    return definitions
+                    return made
                 if len(stores) > 1:
-                    return frozenset(stores)
-                word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
+                    return *slot, operation.size, self._meeting_of_stores(*slot, source)
+                word = slices.words[stores[0][0]][stores[0][1] >> 2]
                 register, place = word >> 21 & 31, stores[0]
                 continue
             same = operation.kind == "copy" or (operation.kind == "extend" and operation.size == 32)
             if not same:
-                return definitions
+                return made
             register, place = operation.source, source
-        return object()
+        return (object(),)
+
+    def _meeting_of_writes(self, register: int, place: Place) -> Place:
+        """Where the ways from a register's sources to ``place`` meet."""
+        return self._meeting(
+            place, lambda block, end: self.slices.last_write(block, end, 1 << register)
+        )
+
+    def _meeting_of_stores(self, base: int, displacement: int, place: Place) -> Place:
+        """Where the ways from a slot's stores to the load at ``place`` meet."""
+        slices = self.slices
+        others = slices.stack_escapes()
+        return self._meeting(
+            place,
+            lambda block, end: slices.last_store(block, end, base, displacement, others=others),
+        )
+
+    def _meeting(self, place: Place, last: Callable[[Block, int], int | None]) -> Place:
+        """The block, or the instruction that ``last`` finds, behind which one way leads here."""
+        block, end = self.graph.block_at(place), place[1]
+        seen = {block}
+        while True:
+            found = last(block, end)
+            if found is not None:
+                return block.section, found
+            before = self.graph.predecessors(block)
+            is_entry = (block.section, block.start) in self.graph.roots.entries
+            if len(before) != 1 or is_entry or self._has_other_ways_in(block) or before[0] in seen:
+                return block.section, block.start
+            block = before[0]
+            end = block.end
+            seen.add(block)

@@ -11,6 +11,7 @@ import pytest
 from rewriter import command
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -118,3 +119,12 @@ def test_wrong_usage_exits_2(sample: Path) -> None:
     with pytest.raises(SystemExit) as exited:
         command.main([str(sample)])
     assert exited.value.code == 2
+
+
+def test_explain_says_where_a_branch_leads_and_why(
+    tmp_path: Path, assemble: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = " .abiversion 2\n .type f,@function\nf: ld 12,8(3)\n mtctr 12\n bctr\n .size f,.-f\n"
+    (tmp_path / "in.o").write_bytes(assemble(text))
+    assert command.main(["--explain", str(tmp_path / "in.o")]) == 0
+    assert capsys.readouterr().out.startswith(".text+0x8 (in f): tail call: ")

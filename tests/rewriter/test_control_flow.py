@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from rewriter import control_flow, elf
 from rewriter.control_flow import Fragment, Graph, Roots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 SOURCE = """
 f: cmpwi 3,0
@@ -22,13 +23,14 @@ f: cmpwi 3,0
 """
 
 
-def graph(data: bytes, has_landing_pads: bool = False) -> tuple[Graph, int]:
+def graph(data: bytes, landing_pads: Mapping[int, int] = MappingProxyType({})) -> tuple[Graph, int]:
     obj = elf.read(data)
     text = next(s.number for s in obj.sections if s.name == ".text")
     words = elf.column(obj.contents(text), "I")
     fragment = Fragment(text, 0, 4 * len(words), words, (), (), lambda _: None)
     none: frozenset[tuple[int, int]] = frozenset()
-    roots = Roots(frozenset({(text, 0)}), none, none, (), has_landing_pads)
+    pads = {(text, pad): [(text, call)] for pad, call in landing_pads.items()}
+    roots = Roots(frozenset({(text, 0)}), none, none, (), pads)
     return Graph([control_flow.find_jumps(fragment)], roots, {}), text
 
 
@@ -50,11 +52,18 @@ def test_words_that_nothing_leads_to_lead_nowhere(assemble: Callable[..., bytes]
     assert 24 not in before(found, text, 20)
 
 
-def test_dead_code_is_a_landing_pad_where_there_are_exceptions(
+def test_a_landing_pad_is_entered_from_its_calls_though_it_looks_dead(
     assemble: Callable[..., bytes],
 ) -> None:
     source = SOURCE.replace(" .long 0x20\n", "")
-    found, text = graph(assemble(source), has_landing_pads=True)
-    assert found.is_landing(found.block_at((text, 24)))
+    found, text = graph(assemble(source), landing_pads={24: 8})
+    assert found.calls_into(found.block_at((text, 24))) == [(text, 8)]
     assert before(found, text, 20) == [8, 16, 24]
-    assert found.sources == [(text, 8)]
+
+
+def test_a_branch_that_sets_lr_inside_its_function_is_an_edge_and_comes_back(
+    assemble: Callable[..., bytes],
+) -> None:
+    found, text = graph(assemble(" nop\n bcl 20,31,1f\n li 3,1\n blr\n1: li 3,2\n blr\n"))
+    assert before(found, text, 8) == [0]
+    assert before(found, text, 16) == [0]
