@@ -1,0 +1,146 @@
+"""Distances between labels, stored as numbers that nothing marks: proved or refused.
+
+The five files of GCC's testsuite that have them, and switches and computed gotos of our own, with a
+nop in front of every return: few of the five have a call, so here the insertions are chosen by us.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from corpus import assembly, compare, toolchain
+from rewriter import Refusal, elf, rewrite
+from rewriter.instruction import BLR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+FILES = (
+    "execute/pr70460.c",
+    "compile/labels-1.c",
+    "compile/labels-2.c",
+    "compile/labels-3.c",
+    "compile/20021108-1.c",
+)
+WRITABLE = "a table of label differences that the program may change"
+#: What is refused, and why: at -O0 and -O1 the array of pr70460.c is written to.
+EXPECTED = {"execute/pr70460.c": (WRITABLE,)}
+LEVELS = ("-O0", "-O1", "-O2", "-O3", "-Os")
+
+PREAMBLE = """
+int ext(int, ...);
+static __attribute__((noinline)) int local(int x) { return ext(x) + 1; }
+int f(int x, int y) {
+"""
+END = """
+ a: if (local(1)) return 1;
+ b: if (local(2)) return 2;
+ c: if (local(9)) return 9;
+ d: return 3;
+}
+"""
+#: Label differences by what is done with them, and whether they can be proved.
+OWN = {
+    "bounded": (True, "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
+                " if (x > 3u) return 0; goto *(&&b + t[x]);"),
+    "all of it": (True, "static const int t[] = {&&a-&&a, &&b-&&a, &&c-&&a, &&d-&&a};"
+                  " goto *(&&a + t[x]);"),
+    "short": (True, "static const short t[] = {&&a-&&a, &&b-&&a, &&c-&&a}; goto *(&&a + t[x]);"),
+    "addresses": (True, "static void *const t[] = {&&a, &&b, &&c, &&d}; goto *t[x];"),
+    "entered in the middle": (False,
+                "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b, &&b-&&b};"
+                " const int *m = t + 2; if (x > 2) return 0; goto *(&&b + m[x]);"),
+    "with other numbers": (False,
+                "static const struct { int op, to; } t[] = {{4, &&a-&&b}, {8, &&b-&&b},"
+                " {12, &&c-&&b}, {16, &&d-&&b}}; goto *(&&b + t[x].to);"),
+    "in a variable": (False,
+                "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b}; static const int u[] ="
+                " {&&c-&&b, &&d-&&b, &&b-&&b}; const int *p = t; ext(1, &p); if (y) p = u;"
+                " goto *(&&b + p[x]);"),
+    "with a sum": (False, "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b};"
+                " goto *(&&b + t[x] + y);"),
+    "written to": (False, "static int t[] = {&&a-&&b, &&b-&&b, &&c-&&b}; t[2] = ext(1);"
+                " goto *(&&b + t[x]);"),
+    "eight bytes": (False, "static const long t[] = {&&a-&&a, &&b-&&a}; goto *(&&a + t[x]);"),
+}  # fmt: skip
+
+
+def with_nops(text: str) -> str:
+    """``text`` with a nop before each ``blr``, in front of the labels that stand there."""
+    lines = text.split("\n")
+    for index in range(len(lines) - 1, -1, -1):
+        if re.match(r"\s+blr\b", lines[index]):
+            while re.match(r"\S+:|\s+\.cfi_", lines[index - 1]):
+                index -= 1
+            lines.insert(index, "\tnop")
+    return "\n".join(lines)
+
+
+def judge(source: Path, compiler: str, flags: tuple[str, ...], folder: Path) -> str:
+    """Empty when nopfix gives what the assembler gives, else the refusal or the differences."""
+    text = folder / "f.s"
+    done = toolchain.run(toolchain.compile_command(compiler, flags, source, text), cwd=folder)
+    assert done.status == 0, done.errors
+    plain = assembly.edit(text.read_text()).plain
+    made = {}
+    for name, content in (("plain", plain), ("want", with_nops(plain))):
+        (folder / f"{name}.s").write_text(content)
+        command = [*toolchain.assembler(compiler, flags), "-o", f"{name}.o", f"{name}.s"]
+        assert toolchain.run(command, cwd=folder).status == 0
+        made[name] = (folder / f"{name}.o").read_bytes()
+    obj = elf.read(made["plain"])
+    returns = [
+        (section.number, 4 * index)
+        for section in obj.sections
+        if section.flags & elf.SHF_EXECINSTR
+        for index, word in enumerate(elf.column(obj.contents(section.number), "I"))
+        if word == BLR
+    ]
+    assert returns
+    try:
+        got = rewrite(made["plain"], insertions=returns).data
+    except Refusal as refusal:
+        return f"refused: {refusal}"
+    return "\n".join(compare.differences(bytes(got), made["want"]))
+
+
+@pytest.mark.parametrize("compiler", ["gcc-11", "gcc-12", "clang-19"])
+@pytest.mark.parametrize("name", FILES)
+def test_label_differences_of_the_testsuite_are_proved_or_refused(
+    name: str,
+    compiler: str,
+    testsuite: Path,
+    tmp_path: Path,
+    need_compiler: Callable[[str], None],
+) -> None:
+    need_compiler(compiler)
+    verdicts = {
+        level: judge(testsuite / "gcc.c-torture" / name, compiler, (level,), tmp_path)
+        for level in LEVELS
+    }
+    expected = EXPECTED.get(name, ())
+    wrong = {
+        level: text
+        for level, text in verdicts.items()
+        if text and not any(text.startswith("refused") and why in text for why in expected)
+    }
+    assert not wrong
+    assert "" in verdicts.values()
+
+
+@pytest.mark.parametrize("compiler", ["gcc-11", "gcc-12", "clang-19"])
+@pytest.mark.parametrize("kind", OWN)
+def test_label_differences_are_proved_or_refused_by_their_use(
+    kind: str, compiler: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(compiler)
+    proved, body = OWN[kind]
+    source = tmp_path / "f.c"
+    source.write_text(PREAMBLE + body + END)
+    for level in LEVELS:
+        text = judge(source, compiler, (level,), tmp_path)
+        assert text == "" if proved else text.startswith("refused"), (level, text)
