@@ -98,6 +98,8 @@ _ADDRESS_INDEX = re.compile(
 _CONDITIONAL = re.compile(
     r"b(eq|ne|lt|ge|gt|le|so|ns|un|nu|dnz|dz)([+-]?)\s+(?:([\w*+]+)\s*,\s*)?([^\s;,]+)\s*$"
 )
+#: CTR and a condition bit at once, or neither.
+_NO_INVERSE = re.compile(r"(bdn?z[tf][+-]?\s+[\w*+]+|bc\s+\d+\s*,\s*[\w*+]+)\s*,\s*([^\s;,]+)\s*$")
 _OPPOSITE = {
     "eq": "ne", "lt": "ge", "gt": "le", "so": "ns", "un": "nu", "dnz": "dz", "+": "-",
 }  # fmt: skip
@@ -368,20 +370,25 @@ def _with_slots(line: str, calls: list[tuple[str, list[str]]]) -> str:
 
 
 def expand(text: str, numbers: Collection[int]) -> str | None:
-    """Write the conditional branches on the lines `numbers` (from 1) as their inverse over a ``b``.
+    """Write the conditional branches on the lines `numbers` (from 1) so that they reach anything.
 
-    The static hint is inverted with the condition: the new branch is taken when the old one wasn't.
-    Returns None when one of the lines is no such branch (one on CTR and a condition bit at once
-    has no inverse).
+    That is their inverse over a ``b``; the static hint is inverted with the condition: the new
+    branch is taken when the old one wasn't.  One on CTR and a condition bit at once has no inverse:
+    it goes to a ``b`` of its own, with another one around that.  Returns None when one of the lines
+    is no such branch.
     """
     lines = text.split("\n")
     for number in numbers:
-        found = _CONDITIONAL.match(_statement(lines[number - 1]))
-        if found is None:
+        statement = _statement(lines[number - 1])
+        if found := _CONDITIONAL.match(statement):
+            condition, hint, field, target = found.groups()
+            inverse = f"b{_OPPOSITE[condition]}{_OPPOSITE[hint]} {field + ',' if field else ''}.+8"
+            lines[number - 1] = f"\t{inverse}\n\tb {target}"
+        elif found := _NO_INVERSE.match(statement):
+            branch, target = found.groups()
+            lines[number - 1] = f"\t{branch},.+8\n\tb .+8\n\tb {target}"
+        else:
             return None
-        condition, hint, field, target = found.groups()
-        inverse = f"b{_OPPOSITE[condition]}{_OPPOSITE[hint]} {field + ',' if field else ''}.+8"
-        lines[number - 1] = f"\t{inverse}\n\tb {target}"
     return "\n".join(lines)
 
 

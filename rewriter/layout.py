@@ -108,6 +108,7 @@ def lay_out(
     ``section`` is its name for messages.  Raises `Refusal` where a branch can't be made to reach.
     """
     slot_list = sorted(slots)
+    _refuse_strays(branches, 4 * len(words), section)
     expanded: dict[int, Branch] = {}
     while True:
         grown = {b.place + 4: _expansion_size(words[b.place >> 2]) for b in expanded.values()}
@@ -116,6 +117,23 @@ def lay_out(
         if not far:
             return layout
         expanded.update((branch.place, branch) for branch in far)
+
+
+def _refuse_strays(branches: Iterable[Branch], size: int, section: str) -> None:
+    """Raise `Refusal` for a branch that leads out of its section, which has ``size`` bytes.
+
+    Where it leads to isn't ours to say: LLVM's assembler lets the displacement of a conditional
+    branch that doesn't reach wrap round without a word (seen with clang 19).
+    """
+    for place, target in branches:
+        if not 0 <= target <= size:
+            raise Refusal(
+                f"a branch leads to {target:#x}, outside its section",
+                section=section,
+                offset=place,
+                remedy="look at the code there: LLVM's assembler writes this, without a warning, "
+                "for a conditional branch that doesn't reach",
+            )
 
 
 def _place(

@@ -185,6 +185,62 @@ def test_every_form_grows_as_written_by_hand(
     assert len(got.report.expanded) == far
 
 
+# The same forms to be run: taken and not taken, with CTR at 1 and at 2.
+_PROBE = """
+asm(".text\\n.type probe{0}, @function\\nprobe{0}: .cfi_startproc\\n"
+    "mflr 0; std 0,16(1); mfcr 5; std 5,8(1); stdu 1,-32(1); mtcr 3; mtctr 4\\n"
+    "{1}\\n"
+    "bl count\\n.rept FILL\\naddi 9,9,1\\n.endr\\nli 3,10; b .Lend{0}\\n"
+    ".Lfar{0}: li 3,20\\n.Lend{0}: mfctr 4; add 3,3,4; addi 1,1,32\\n"
+    "ld 0,16(1); mtlr 0; ld 5,8(1); mtcr 5; blr\\n.cfi_endproc\\n.size probe{0}, .-probe{0}");
+long probe{0}(unsigned long cr, unsigned long ctr);
+"""
+_PROBES = """
+#include <stdio.h>
+asm(".text\\n.type count, @function\\ncount: addi 10,10,1; blr\\n.size count, .-count");
+{functions}
+static long (*const probes[])(unsigned long, unsigned long) = {{ {names} }};
+int main(void) {{
+    for (int n = 0; n < {count}; n++)
+        for (int cr = 0; cr < 4; cr++)
+            for (int ctr = 1; ctr < 3; ctr++)
+                printf("%ld ", probes[n]((cr & 1) * 0xff00ff00u | (cr >> 1) * 0x00ff00ffu, ctr));
+    return 0;
+}}
+"""
+
+
+@pytest.mark.parametrize("grown", [0, len(_FORMS)], ids=["just inside", "just outside"])
+def test_every_form_takes_the_same_way_when_run(
+    grown: int, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler("gcc-12")
+    branches = [branch.format(far=f".Lfar{n}") for n, (branch, _) in enumerate(_FORMS)]
+    functions = "".join(_PROBE.format(n, branch) for n, branch in enumerate(branches))
+    names = ", ".join(f"probe{n}" for n in range(len(_FORMS)))
+    source = tmp_path / "forms.c"
+    source.write_text(_PROBES.format(functions=functions, names=names, count=len(_FORMS)))
+    # Two more words than in _ASSEMBLY: the way out of what follows the filler.
+    fill = _FILL - 2 if grown else _FILL - 3
+    made = prepare(source, ("-O1", "-g", f"-Wa,--defsym,FILL={fill}"), tmp_path)
+    assert made is not None
+    verdict = oracle.judge(made)
+    assert (verdict.verdict, sum(made.expanded)) == ("equal", grown), verdict.detail
+    seen = execution.same_behaviour(tmp_path / "plain.o", tmp_path / "got.o")
+    assert seen.verdict == "same", seen.detail
+
+
+def test_a_branch_that_llvms_assembler_let_wrap_round_is_refused(
+    tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler("clang-19")
+    source = tmp_path / "far.c"
+    source.write_text(_HEAD.replace("FILL\\n", "8200\\n") + FORWARD + _MAIN)
+    verdict = oracle.run_case(source, "clang-19", ("-O2",))
+    assert verdict.verdict == "refused"
+    assert "outside its section" in verdict.detail
+
+
 def test_a_conditional_call_out_of_reach_is_refused_and_one_that_reaches_is_not(
     assemble: Callable[..., bytes],
 ) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from array import array
+
 import pytest
 
 from rewriter import layout
@@ -109,3 +111,28 @@ def test_a_conditional_call_out_of_reach_is_refused() -> None:
     with pytest.raises(Refusal) as refused:
         lay_out(FAR + 64, [8], branches={0: (BEQ | 1, FAR - 4)})
     assert (refused.value.section, refused.value.offset) == (".text", 0)
+
+
+B_LIMIT = 0x02000000
+
+
+@pytest.mark.parametrize("link", [0, 1], ids=["b", "bl"])
+def test_an_unconditional_branch_beyond_32_mib_is_refused_and_one_just_inside_is_not(
+    link: int,
+) -> None:
+    words = array("I", [NOP]) * ((B_LIMIT + 64) // 4)
+    words[0] = words[1] = 0x48000000 | link
+
+    def lay_out(target: int) -> layout.Layout:
+        return layout.lay_out(words, [8], [], [Branch(0, target)], GROUP, ".text")
+
+    assert lay_out(B_LIMIT - 8).expanded == []
+    with pytest.raises(Refusal, match="longer than 32 MiB"):
+        lay_out(B_LIMIT - 4)
+
+
+@pytest.mark.parametrize("target", [-4, 68])
+def test_a_branch_that_leaves_its_section_is_refused(target: int) -> None:
+    assert lay_out(64, [8], branches={0: (BEQ, 64)}).expanded == []
+    with pytest.raises(Refusal, match="outside its section"):
+        lay_out(64, [8], branches={0: (BEQ, target)})
