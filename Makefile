@@ -1,6 +1,7 @@
 # make demo         show on the committed samples what nopfix does; needs Python only
 # make test         install what is missing, lint, type-check, run the tests (under 5 minutes)
 # make corpus       every oracle case; takes hours (JOBS=n, CORPUS="names")
+# make alignment    what becomes of alignment at -O2, against gas (ten minutes; JOBS=n)
 # make bench        whole-process times against as, gcc and objcopy
 # make fuzz         mutated objects for SECONDS=n
 # make man          manual pages from the commands' own options, in build/man
@@ -16,7 +17,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 JOBS ?= 2
 SECONDS ?= 3600
 
-.PHONY: demo test lint corpus bench fuzz kernel-test man samples clean
+.PHONY: demo test lint corpus alignment bench fuzz kernel-test man samples clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m samples.demo
@@ -35,6 +36,9 @@ tools:
 
 corpus: $(VENV)/test tools
 	$(BIN)/nopfix-corpus run --matrix full $(foreach name,$(CORPUS),--corpus $(name)) -j $(JOBS)
+
+alignment: $(VENV)/test tools
+	$(BIN)/python -m corpus.alignment -j $(JOBS)
 
 bench: $(VENV)/test tools
 	$(BIN)/python -m tests.bench

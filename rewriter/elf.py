@@ -352,22 +352,26 @@ def write(
         alignment = (section.alignment or 1) if index else 8
         if alignment & (alignment - 1):
             raise Refusal("alignment isn't a power of two", section=section.name, remedy=_BROKEN)
-        if index and section.type == SHT_NOBITS:
+        empty = index and section.type == SHT_NOBITS
+        if offset < old_end and empty:
             offsets[index] = offset + new_end - old_end
             continue
-        gap = offset - (-(-old_end // alignment) * alignment)
         if offset < old_end:
             raise Refusal("sections overlap in the file", section=section.name, remedy=_BROKEN)
+        gap = offset - (-(-old_end // alignment) * alignment)
         if index in headers:
             alignment = headers[index].alignment
         # A packed file (gap below zero) is kept packed.
-        start = -(-new_end // alignment) * alignment + max(gap, 0) if gap >= 0 else new_end
+        start = -(-new_end // alignment) * alignment + gap if gap >= 0 else new_end
         data = contents.get(index, old[offset : offset + section.size]) if index else b""
+        if empty:
+            # Aligned as if it were there (bfd/elf.c), which may push what follows.
+            data = b""
         size = len(data) if index else count * _SECTION_HEADER.size
         chunks.append(bytes(start - new_end))
         chunks.append(data)
         offsets[index] = start
-        old_end = offset + (section.size if index else size)
+        old_end = offset + (size if empty or not index else section.size)
         new_end = start + size
         if not index:
             table_chunk = len(chunks) - 1

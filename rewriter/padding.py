@@ -12,7 +12,8 @@ section alike; without a gap to judge by it is 16 where the section's own alignm
 function's offset agree with that.  Whatever is inferred, code stays correct; what a wrong guess
 costs is a no-op.
 
-Inside functions, words in front of a branch's target are padding under the same conditions.
+Inside functions, words in front of what a branch, a table entry or a relocation leads to are
+padding under the same conditions.
 
 Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign.
 """
@@ -73,10 +74,13 @@ def find(
     aligned = function_alignments(gaps, section_alignment, bool(tables)) + tables
     slots = {place + 4 for place in found.calls}.difference(planned)
     labels = {target for _, target in found.branches}
-    labels.update(table_targets)
+    labels.update(table_targets, referenced)
     labels.difference_update(a.start for a in aligned)
     last_word = group_nop(words, aligned)
-    aligned += label_alignments(words, labels, referenced, slots, section_alignment, last_word)
+    loops = {target for place, target in found.branches if target < place}
+    aligned += label_alignments(
+        words, labels, referenced, slots, loops, section_alignment, last_word
+    )
     taken = {a.start for a in aligned}
     prefixed = prefixed_alignments(words, found.prefixed, slots)
     return aligned + [a for a in prefixed if a.start not in taken]
@@ -244,17 +248,18 @@ def label_alignments(
     labels: Collection[int],
     referenced: Collection[int],
     slots: Collection[int],
+    loops: Collection[int],
     section_alignment: int,
     last_word: int | None,
 ) -> list[Alignment]:
     """Labels inside functions that were padded into place, with their padding.
 
-    ``labels`` are the targets of branches and table entries, ``referenced`` the offsets that
-    anything else refers to (symbols, relocations); ``slots`` those of nops that belong to calls.
-    All are section offsets.  The alignment to restore is what the label had, up to that of the
-    section and to that of loops; a nop that something refers to is code, and so is a run of nops
-    longer than padding could be, and in a section whose functions are padded with another
-    ``last_word``.
+    ``labels`` are the offsets that something leads to, ``referenced`` those that symbols and
+    relocations refer to; ``slots`` those of nops that belong to calls; ``loops`` those that a
+    branch behind them leads to.  All are section offsets.  The alignment to restore is what the
+    label had, up to that of the section and to that of loops; a nop that something refers to is
+    code, and so is a run of nops longer than padding could be, and in a section whose functions are
+    padded with another ``last_word``.
     """
     limit = min(section_alignment, _LABEL_ALIGNMENT)
     aligned: list[Alignment] = []
@@ -271,7 +276,21 @@ def label_alignments(
             offset in referenced or offset in labels for offset in range(start, label, 4)
         ):
             aligned.append(Alignment(start, label, alignment))
-    return aligned
+    return _jumps_alike(aligned, loops)
+
+
+def _jumps_alike(aligned: Sequence[Alignment], loops: Collection[int]) -> list[Alignment]:
+    """``aligned`` with those that begin no loop judged together.
+
+    Compilers align all of them alike, unlike loops: what one of them shows not to be aligned to is
+    chance for the others too, unless a padding is too long for anything less.
+    """
+    jumps = [a for a in aligned if a.start not in loops]
+    common = min((a.alignment for a in jumps), default=0)
+    return [
+        a._replace(alignment=common) if a.start not in loops and a.start - a.padding < common else a
+        for a in aligned
+    ]
 
 
 def _padding_start(words: Sequence[int], label: int, slots: Collection[int], alignment: int) -> int:
@@ -285,7 +304,7 @@ def _padding_start(words: Sequence[int], label: int, slots: Collection[int], ali
         first -= 1
     if first << 2 in slots:
         first += 1
-    elif first and words[first - 1] == NOP:
+    elif first and words[first - 1] == NOP and (first - 1) << 2 not in slots:
         return label  # too many: somebody wrote these
     elif end - first < most and words[first - 1] == branch(4 * (end - first + 1)):
         first -= 1

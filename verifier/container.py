@@ -71,6 +71,11 @@ def check_headers(old: Object, new: Object, findings: Findings) -> bool:
                     None,
                     f"{title} is {getattr(before, field)} in IN, {getattr(after, field)} in OUT",
                 )
+        if _name_field(old, before.number) != _name_field(new, after.number):
+            findings.differ(
+                "section-header", before.name or f"section {before.number}", None, None,
+                "sh_name differs",
+            )  # fmt: skip
         if before.compression != after.compression:
             same = False
             findings.differ(
@@ -108,15 +113,28 @@ def _in_form_of(before: Section, after: Section, old: Object) -> Section:
     return before._replace(flags=flags, alignment=8, compression=compression)
 
 
+def _name_field(obj: Object, number: int) -> bytes:
+    """The bytes of a section's sh_name: a name may be written twice in the string table, so equal
+    names don't make equal fields.
+    """
+    at = obj.section_headers + 64 * number
+    return obj.raw[at : at + 4]
+
+
 def check_file_layout(old: Object, new: Object, findings: Findings) -> None:
     """OUT's sections lie in IN's order, aligned, without overlap, with only zeros in between."""
     if new.sections and new.sections[0] != old.sections[0]:
         findings.differ("section-header", "section 0", None, None, "is not as in IN")
     order = sorted(old.sections, key=lambda section: (section.offset, _stored(section)))
     at = 0
+    stored = [new.sections[s.number].offset for s in order if _stored(s)]
+    passed = 0
     for section in order:
         offset = new.sections[section.number].offset
-        if offset < at or offset > len(new.raw):
+        passed += bool(_stored(section))
+        # What takes no room lies in front of the next section that does.
+        following = stored[passed] if passed < len(stored) else len(new.raw)
+        if section.type and (offset < at or offset > following):
             findings.differ(
                 "file-layout", section.name, None, None, f"sh_offset {offset:#x} is out of order"
             )

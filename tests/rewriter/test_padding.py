@@ -35,7 +35,7 @@ def test_alignment_is_capped_by_the_sections_own() -> None:
 
 def label_alignments(words: list[int], **other: set[int]) -> list[Alignment]:
     return padding.label_alignments(
-        words, {16}, other.get("referenced", set()), other.get("slots", set()), 16, None
+        words, {16}, other.get("referenced", set()), other.get("slots", set()), set(), 16, None
     )
 
 
@@ -50,6 +50,23 @@ def test_a_nop_that_something_refers_to_is_code() -> None:
 def test_the_slot_of_a_call_is_not_padding() -> None:
     assert label_alignments([LI, LI, NOP, NOP, LI], slots={8}) == [Alignment(12, 16, 16)]
     assert label_alignments([LI, LI, LI, NOP, LI], slots={12}) == []
+
+
+def test_padding_behind_a_slot_is_as_long_as_padding_can_be() -> None:
+    assert label_alignments([NOP, NOP, NOP, GROUP, LI], slots={0}) == [Alignment(4, 16, 16)]
+
+
+def test_labels_on_a_coarser_boundary_by_chance_are_aligned_like_the_others() -> None:
+    words = [LI, LI, LI, GROUP, *[LI] * 3, GROUP, *[LI] * 7, GROUP, LI]
+
+    def alignments(loops: set[int], *labels: int) -> list[int]:
+        found = padding.label_alignments(words, labels, (), (), loops, 32, None)
+        return [label.alignment for label in found]
+
+    assert alignments(set(), 16, 32) == [16, 16]
+    assert alignments({16}, 16, 32) == [16, 32]
+    assert alignments({32}, 16, 32) == [16, 32]
+    assert alignments(set(), 32, 64) == [32, 32]
 
 
 def test_more_nops_than_padding_could_be_are_code() -> None:
