@@ -133,11 +133,7 @@ def _run(parsed: argparse.Namespace) -> int:
         _report_sibling_calls(parsed, data)
     if parsed.verify:
         _verify(data, result)
-    for name, contents in result.dwo.items():
-        output.replace(name, contents, os.stat(name).st_mode)
-    output.replace(parsed.output, result.data, mode)
-    if parsed.report:
-        _write_report(parsed, result.report)
+    output.replace_all(_files(parsed, result, mode))
     if not parsed.quiet:
         _summarize(parsed, result.report)
     return DONE
@@ -203,9 +199,22 @@ def _report_sibling_calls(parsed: argparse.Namespace, data: bytes) -> None:
 
 
 def _verify(data: bytes, result: Result) -> None:
-    from verifier import verify
-
-    report = verify(data, result.data)
+    """Raise `Refusal` unless nopfix-verify can be asked and agrees."""
+    try:
+        from verifier import Unreadable, verify
+    except ImportError as error:
+        raise Refusal(
+            f"can't be verified: there is no module {error.name}",
+            remedy="pip install 'nopfix[disassembler]', or leave --verify out",
+        ) from error
+    try:
+        report = verify(data, result.data)
+    except (Unreadable, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as e:
+        # What pyelftools and construct raise for what they don't expect.
+        raise Refusal(
+            f"nopfix-verify can't judge the result: {type(e).__name__}: {e}",
+            remedy="report it with the object; OUT is untouched",
+        ) from e
     if not report.verified:
         raise Refusal(
             f"nopfix-verify does not agree with the result: {report.differences[0]}",
@@ -213,7 +222,18 @@ def _verify(data: bytes, result: Result) -> None:
         )
 
 
-def _write_report(parsed: argparse.Namespace, report: Report) -> None:
+def _files(parsed: argparse.Namespace, result: Result, mode: int) -> list[output.File]:
+    """What is to be written, OUT last: it changes only when all the others are in place."""
+    files = []
+    if parsed.report:
+        files.append(output.File(parsed.report, _report_text(parsed, result.report), 0o644))
+    # A .dwo stays where it is: debuggers look for it where the object says that it was compiled.
+    for name, contents in result.dwo.items():
+        files.append(output.File(name, contents, os.stat(name).st_mode))
+    return [*files, output.File(parsed.output, result.data, mode)]
+
+
+def _report_text(parsed: argparse.Namespace, report: Report) -> bytes:
     import json
 
     document = {
@@ -229,8 +249,7 @@ def _write_report(parsed: argparse.Namespace, report: Report) -> None:
         ],
         "sections": [resized._asdict() for resized in report.resized],
     }
-    text = json.dumps(document, indent=1) + "\n"
-    output.replace(parsed.report, text.encode(), 0o644)
+    return f"{json.dumps(document, indent=1)}\n".encode()
 
 
 def _summarize(parsed: argparse.Namespace, report: Report) -> None:

@@ -119,12 +119,15 @@ def lay_out(
         expanded.update((branch.place, branch) for branch in far)
 
 
-def _refuse_strays(branches: Iterable[Branch], size: int, section: str) -> None:
+def _refuse_strays(branches: Sequence[Branch], size: int, section: str) -> None:
     """Raise `Refusal` for a branch that leads out of its section, which has ``size`` bytes.
 
     Where it leads to isn't ours to say: LLVM's assembler lets the displacement of a conditional
     branch that doesn't reach wrap round without a word (seen with clang 19).
     """
+    targets = [target for _, target in branches]
+    if not targets or (min(targets) >= 0 and max(targets) <= size):
+        return
     for place, target in branches:
         if not 0 <= target <= size:
             raise Refusal(

@@ -93,10 +93,11 @@ def _rewrite(path: str, only_compiled: bool) -> None:
         return
     _report_sibling_calls(path, data)
     result = pipeline.rewrite(data, Options(dwo=split_dwarf.beside(path, data)))
-    for name, contents in result.dwo.items():
-        output.replace(name, contents, os.stat(name).st_mode, durable=False)
-    if result.data != data:
-        output.replace(path, result.data, os.stat(path).st_mode, durable=False)
+    if result.data == data and not result.dwo:
+        return
+    changed = [*result.dwo.items(), (path, result.data)]
+    files = [output.File(name, new, os.stat(name).st_mode) for name, new in changed]
+    output.replace_all(files, durable=False)
 
 
 def is_ours(data: bytes) -> bool:

@@ -1,48 +1,77 @@
-"""Put a file in place, whole or not at all.
+"""Put files in place, each whole or not at all.
 
-The problem: a build that is interrupted must never find half an object under the object's name.
-The rule: write a temporary file in the same folder, flush it to the disk, rename it over the old
-one (POSIX.1-2017, rename: atomic for whoever looks), and remove the temporary on the way out of
-any failure, a keyboard interrupt included.
+The problem: a build that is interrupted must never find half an object under the object's name, and
+a report or a .dwo file that can't be written must not leave a new object beside an old one.
+The rule: write a temporary file in the same folder as each, flush it to the disk, and only when all
+are there rename them over the old ones (POSIX.1-2017, rename: atomic for whoever looks); remove the
+temporaries on the way out of any failure, a keyboard interrupt included.
 """
 
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class File(NamedTuple):
+    """A file's ``path``, what is to be in it, and its permission bits ``mode``."""
+
+    path: str
+    data: bytes
+    mode: int
 
 
 def replace(path: str, data: bytes, mode: int, *, durable: bool = True) -> None:
-    """Make ``data`` the contents of the file ``path``, with the permission bits ``mode``.
+    """`replace_all` for one file."""
+    replace_all([File(path, data, mode)], durable=durable)
+
+
+def replace_all(files: Iterable[File], *, durable: bool = True) -> None:
+    """Give every file its new contents, in this order, once all of them have been written.
 
     Without ``durable`` the disk may take its time: whoever looks still finds a whole file, but a
     power failure may lose it, as it may lose what a compiler has just written.
     A symbolic link stays, what it points to is replaced.  A device, such as /dev/null, is written
-    to.  Raises OSError and leaves ``path`` as it was when that isn't possible.
+    to, before anything is put in place.  Raises OSError and leaves the files as they were when one
+    can't be written.
     """
-    target = os.path.realpath(path)
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb") as device:
-            device.write(data)
-        return
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.{os.urandom(4).hex()}.nopfix")
-    descriptor = -1
+    temporaries: list[tuple[str, str]] = []
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        for path, data, mode in files:
+            target = os.path.realpath(path)
+            if os.path.exists(target) and not os.path.isfile(target):
+                with open(target, "wb") as device:
+                    device.write(data)
+                continue
+            folder, name = os.path.split(target)
+            unique = f"{os.getpid()}.{os.urandom(4).hex()}"
+            temporary = os.path.join(folder, f".{name[:200]}.{unique}.nopfix")
+            # Noted before it is there: an interrupt may come at any moment.
+            temporaries.append((temporary, target))
+            _write(temporary, data, mode, durable)
+        for temporary, target in temporaries:
+            os.rename(temporary, target)
+    except BaseException:
+        for temporary, _ in temporaries:
+            _remove(temporary)
+        raise
+
+
+def _write(path: str, data: bytes, mode: int, durable: bool) -> None:
+    """Make the new file ``path``."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
         os.fchmod(descriptor, mode & 0o7777)
         if durable:
             os.fsync(descriptor)
+    finally:
         os.close(descriptor)
-        descriptor = -1
-        os.rename(temporary, target)
-    except BaseException:
-        if descriptor >= 0:
-            os.close(descriptor)
-        _remove(temporary)
-        raise
 
 
 def _remove(path: str) -> None:

@@ -89,7 +89,9 @@ def run(data: bytes, folder: Path, options: tuple[str, ...] | None = None) -> Ou
         kept = {}
     kept |= {"in.o": source.read_bytes(), "out.o": _BEFORE}
     try:
-        outcome = _command([*arguments, str(source), str(out)], len(data))
+        # Split DWARF belongs to one object: only IN itself can be rewritten beside it.
+        target = source if "--dwo" in arguments else out
+        outcome = _command([*arguments, str(source), str(target)], len(data))
         if outcome.finding is None and outcome.status != 0:
             changed = _changed(folder, kept)
             if changed:
