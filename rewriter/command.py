@@ -202,13 +202,13 @@ def _verify(data: bytes, result: Result) -> None:
     """Raise `Refusal` unless nopfix-verify can be asked and agrees."""
     try:
         from verifier import Unreadable, verify
+
+        report = verify(data, result.data)
     except ImportError as error:
         raise Refusal(
             f"can't be verified: there is no module {error.name}",
             remedy="pip install 'nopfix[disassembler]', or leave --verify out",
         ) from error
-    try:
-        report = verify(data, result.data)
     except (Unreadable, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as e:
         # What pyelftools and construct raise for what they don't expect.
         raise Refusal(

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import stat
 import sys
 from typing import TYPE_CHECKING
-
-from verifier.check import verify
-from verifier.elf import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from verifier.report import Report
 
-VERIFIED, NOT_VERIFIED, USAGE, IO_ERROR = 0, 1, 2, 3
+VERIFIED, NOT_VERIFIED, USAGE, IO_ERROR, INTERRUPTED = 0, 1, 2, 3, 130
 
 _EXAMPLES = """\
 exit status: 0 verified, 1 not, 2 usage, 3 input/output error
@@ -49,29 +48,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(arguments)
     try:
-        with open(options.old, "rb") as file:
-            old = file.read()
-        with open(options.new, "rb") as file:
-            new = file.read()
+        return _run(options)
     except OSError as error:
-        print(f"nopfix-verify: {error.filename}: {error.strerror}", file=sys.stderr)
-        return IO_ERROR
+        return _complain(f"{error.filename}: {error.strerror}", IO_ERROR)
+    except ImportError as error:
+        return _complain(
+            f"there is no module {error.name}; pip install 'nopfix[disassembler]'", IO_ERROR
+        )
+    except MemoryError:
+        return _complain(f"{options.old}, {options.new}: out of memory", IO_ERROR)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _complain(line: str, status: int) -> int:
+    print(f"nopfix-verify: {line}", file=sys.stderr)
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
+    from verifier.check import verify
+    from verifier.elf import Unreadable
+
+    old, new = _contents(options.old), _contents(options.new)
     try:
         report = verify(old, new, need_slots=options.slots)
     except Unreadable as error:
-        print(f"nopfix-verify: {options.old}, {options.new}: {error}", file=sys.stderr)
-        return NOT_VERIFIED
+        return _complain(f"{options.old}, {options.new}: {error}", NOT_VERIFIED)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+        # What pyelftools and construct raise for what they don't expect.
+        what = f"{type(error).__name__}: {error}"
+        return _complain(f"{options.old}, {options.new}: can't be judged: {what}", NOT_VERIFIED)
     if options.report:
-        try:
-            with open(options.report, "w", encoding="utf-8") as file:
-                json.dump(report.as_json(), file, indent=1)
-                file.write("\n")
-        except OSError as error:
-            print(f"nopfix-verify: {error.filename}: {error.strerror}", file=sys.stderr)
-            return IO_ERROR
+        with open(options.report, "w", encoding="utf-8") as file:
+            json.dump(report.as_json(), file, indent=1)
+            file.write("\n")
     if not options.quiet:
         _print(options.new, report, options.max)
     return VERIFIED if report.verified else NOT_VERIFIED
+
+
+def _contents(path: str) -> bytes:
+    """The bytes of a regular file.  Raises OSError for anything else: a FIFO would wait."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(0, "not a regular file", path)
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def _print(name: str, report: Report, limit: int) -> None:

@@ -125,28 +125,28 @@ def check_file_layout(old: Object, new: Object, findings: Findings) -> None:
     """OUT's sections lie in IN's order, aligned, without overlap, with only zeros in between."""
     if new.sections and new.sections[0] != old.sections[0]:
         findings.differ("section-header", "section 0", None, None, "is not as in IN")
-    order = sorted(old.sections, key=lambda section: (section.offset, _stored(section)))
+    stored = [section for section in old.sections if _stored(section)]
+    stored.sort(key=lambda section: section.offset)
     at = 0
-    stored = [new.sections[s.number].offset for s in order if _stored(s)]
-    passed = 0
-    for section in order:
+    for section in stored:
         offset = new.sections[section.number].offset
-        passed += bool(_stored(section))
-        # What takes no room lies in front of the next section that does.
-        following = stored[passed] if passed < len(stored) else len(new.raw)
-        if section.type and (offset < at or offset > following):
+        if offset < at or offset > len(new.raw):
             findings.differ(
                 "file-layout", section.name, None, None, f"sh_offset {offset:#x} is out of order"
             )
-        if _stored(section):
-            # An empty one is nowhere in particular, as long as it is not in front of its place.
-            at = max(at, offset + _stored(new.sections[section.number]))
+        at = max(at, offset + _stored(new.sections[section.number]))
+    for section in old.sections[1:]:
+        if section.type and not _stored(section):
+            check_unstored(section, stored, new, findings)
     used = [(0, 64), (new.section_headers, new.section_headers + 64 * len(new.sections))]
     for section in new.sections:
         if section.type in (0, SHT_NOBITS) or not section.size:
             continue
         used.append((section.offset, section.offset + section.size))
-        if section.alignment > 1 and section.offset % section.alignment:
+        before = old.sections[section.number]
+        # LLVM doesn't align what it compresses.
+        was_aligned = section.alignment < 2 or before.offset % section.alignment == 0
+        if section.alignment > 1 and section.offset % section.alignment and was_aligned:
             findings.differ(
                 "file-layout", section.name, None, None, f"sh_offset {section.offset:#x} unaligned"
             )
@@ -164,6 +164,24 @@ def check_file_layout(old: Object, new: Object, findings: Findings) -> None:
     if any(new.raw[at:]):
         findings.differ(
             "file-layout", "file", None, at, f"bytes that no section holds at {at:#x} of OUT"
+        )
+
+
+def check_unstored(
+    section: Section, stored: list[Section], new: Object, findings: Findings
+) -> None:
+    """A section without bytes in the file lies between the same two others as in IN."""
+    low, high = 64, len(new.raw)
+    for other in stored:
+        counterpart = new.sections[other.number]
+        if other.offset + other.size <= section.offset:
+            low = max(low, counterpart.offset + counterpart.size)
+        elif other.offset >= section.offset:
+            high = min(high, counterpart.offset)
+    offset = new.sections[section.number].offset
+    if not low <= offset <= high:
+        findings.differ(
+            "file-layout", section.name, None, None, f"sh_offset {offset:#x} is out of place"
         )
 
 

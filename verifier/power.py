@@ -10,8 +10,10 @@ opaque words.
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
-import capstone
+if TYPE_CHECKING:
+    import capstone
 
 NOP = 0x60000000
 """`ori 0,0,0`"""
@@ -74,6 +76,9 @@ def shape(word: int) -> int:
 
 @functools.cache
 def _disassembler() -> capstone.Cs:
+    # Imported here so that whoever lacks it can be told in one line.
+    import capstone
+
     return capstone.Cs(capstone.CS_ARCH_PPC, capstone.CS_MODE_64 + capstone.CS_MODE_LITTLE_ENDIAN)
 
 

@@ -120,6 +120,8 @@ class Uses:
         self.entries: dict[int, dict[int, int]] = {}
         """By section: offset of each entry and unit in IN: offset in OUT."""
         self.units: list[Unit] = []
+        self.skeletons = False
+        """Whether some unit names a .dwo, which may use what nothing here does."""
         self._address_tables: dict[tuple[int, int], dict[int, Relocation]] = {}
 
     def address_table(self, obj: Object, section: int, which: int) -> dict[int, Relocation]:
@@ -245,6 +247,11 @@ class _Walk:
         if key not in self.tables:
             self.tables[key] = _abbreviations(
                 self.abbreviations[which], header.abbreviations, header.shape
+            )
+            self.uses.skeletons |= any(
+                attribute.name in ("DW_AT_dwo_name", "DW_AT_GNU_dwo_name")
+                for abbreviation in self.tables[key].values()
+                for attribute in abbreviation.attributes
             )
         return self.tables[key]
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import rewriter
+import verifier
 from corpus import compare, execution, oracle, slots, toolchain
 
 if TYPE_CHECKING:
@@ -96,3 +98,38 @@ def test_the_assembler_is_deterministic(tmp_path: Path) -> None:
 def test_tools_that_are_missing_are_named() -> None:
     with pytest.raises(toolchain.ToolError, match="gcc-99"):
         toolchain.compiler("gcc-99")
+
+
+_EMPTY_SECTIONS = """
+    .abiversion 2
+    .text
+    .type f, @function
+f:  {padding}
+    bl g
+{slot}
+    blr
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .bss
+    .p2align 6
+    .zero 8
+    .section .text.later,"ax"
+    .p2align 4
+    bl f
+{slot}
+    .section .data.last,"aw"
+    .byte 1
+"""
+
+
+@pytest.mark.parametrize("padding", ["", "nop", *(f".rept {n}; nop; .endr" for n in (4, 12, 13))])
+def test_the_whole_file_is_equal_where_sections_without_bytes_are_aligned(
+    padding: str, assemble: Callable[..., bytes]
+) -> None:
+    """gas aligns .bss in the file as if it were there, and what follows begins behind that."""
+    plain = assemble(_EMPTY_SECTIONS.format(padding=padding, slot=""))
+    want = assemble(_EMPTY_SECTIONS.format(padding=padding, slot="    nop"))
+    assert rewriter.rewrite(plain).data == want
+    assert verifier.verify(plain, want, need_slots=True).verified

@@ -13,8 +13,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +26,6 @@ from rewriter import command, output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 START = "import sys; from rewriter.command import main; sys.exit(main())"
 BEFORE = b"what was there before"
@@ -101,18 +102,21 @@ def test_a_full_disk_leaves_the_output_as_it_was(sample: Path, tmp_path: Path) -
 
 @needs_root
 def test_a_folder_that_cannot_be_written_is_an_output_error(
-    sample: Path, tmp_path: Path, result: bytes, capsys: pytest.CaptureFixture[str]
+    samples: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for folder in (*tmp_path.parents, tmp_path)[-3:]:
+    # pytest's own folders can't even be entered by others.
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         folder.chmod(0o755)
-    out = tmp_path / "out.o"
-    out.write_bytes(BEFORE)
-    out.chmod(0o666)
-    with nobody():
-        assert command.main([str(sample), str(out)]) == 3
-    assert "Permission denied" in capsys.readouterr().err
-    assert out.read_bytes() == BEFORE
-    assert sorted(os.listdir(tmp_path)) == ["in.o", "out.o"]
+        sample, out = folder / "in.o", folder / "out.o"
+        shutil.copy(samples / "recursion.o", sample)
+        out.write_bytes(BEFORE)
+        out.chmod(0o666)
+        with nobody():
+            assert command.main([str(sample), str(out)]) == 3
+        assert "Permission denied" in capsys.readouterr().err
+        assert out.read_bytes() == BEFORE
+        assert sorted(os.listdir(folder)) == ["in.o", "out.o"]
 
 
 @pytest.mark.parametrize("report", ["no/report.json", "/dev/full", "."])

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import os
+import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +16,9 @@ from typing import TYPE_CHECKING
 import damage
 import pytest
 
-import rewriter
-from verifier import Unreadable, elf, verify
+import rewriter.command
+import verifier
+from verifier import Report, Unreadable, elf, verify
 from verifier.command import main
 
 if TYPE_CHECKING:
@@ -164,3 +170,116 @@ def test_a_section_changes_its_form_only_where_the_assembler_would(
     mutant = repacked(new, name, compress=compress, alignment=alignment)
     rules = {found.rule for found in verify(old, mutant).differences}
     assert (rule in rules) if rule else "section-header" not in rules
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in.o")
+    for name in ("in.o", "."):
+        assert main([str(tmp_path / name), str(DATA / "plain.out.o")]) == 3
+
+
+def test_a_report_that_cannot_be_written_gives_status_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [str(DATA / "plain.in.o"), str(DATA / "plain.out.o")]
+    assert main(["--report", str(tmp_path / "no" / "report"), *names]) == 3
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [IndexError("odd"), RecursionError("deep"), TypeError("none")])
+def test_whatever_its_libraries_raise_is_one_line_and_not_verified(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def raising(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("verifier.check.verify", raising)
+    assert main([str(DATA / "plain.in.o"), str(DATA / "plain.out.o")]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("nopfix-verify: ")
+    assert text.count("\n") == 1
+
+
+#: Run with a finder that knows no capstone.
+WITHOUT_CAPSTONE = """
+import sys
+sys.modules["capstone"] = None
+from {module} import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "status"),
+    [("verifier.command", [], 3), ("rewriter.command", ["-q", "--verify"], 1)],
+)
+def test_without_capstone_one_line_says_what_to_install(
+    module: str, options: list[str], status: int, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.o"
+    shutil.copy(DATA / "plain.out.o", out)
+    before = out.read_bytes() + b" "
+    out.write_bytes(before)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", WITHOUT_CAPSTONE.format(module=module), *options),
+            *("--sibling-calls=ignore" for _ in options[:1]),
+            *(str(DATA / "plain.in.o"), str(out)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'nopfix[disassembler]'" in done.stderr
+    assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("problem", ["differs", "raises"])
+def test_nopfix_with_verify_leaves_the_output_as_it_was_when_it_is_not_verified(
+    problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def judge(before: bytes, after: bytes) -> Report:
+        if problem == "raises":
+            raise Unreadable("odd")
+        return verify(before, after[:-1] + b"x")
+
+    monkeypatch.setattr("verifier.verify", judge)
+    out = tmp_path / "out.o"
+    out.write_bytes(b"before")
+    arguments = ["--verify", "--sibling-calls=ignore", str(DATA / "plain.in.o"), str(out)]
+    assert rewriter.command.main(arguments) == 1
+    text = capsys.readouterr().err
+    assert "nopfix-verify" in text
+    assert text.count("\n") == 1
+    assert out.read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["out.o"]
+
+
+def imported(folder: Path) -> set[str]:
+    """The top-level packages that the modules in ``folder`` import, wherever they do it."""
+    found = set()
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path.name}: a relative import"
+                found.add(str(node.module).split(".")[0])
+    return found - set(sys.stdlib_module_names)
+
+
+def test_the_verifier_shares_no_code_with_the_rewriter() -> None:
+    top = Path(verifier.__file__).parent.parent
+    assert imported(top / "verifier") == {"verifier", "elftools", "construct", "capstone"}
+    assert "verifier" not in imported(top / "dwarf")
+    # Only the command line knows of it, for --verify.
+    asking = [p.name for p in (top / "rewriter").glob("*.py") if "from verifier" in p.read_text()]
+    assert asking == ["command.py"]
+    loaded = "import sys, verifier; print(*{m.split('.')[0] for m in sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=top
+    )
+    assert not {"rewriter", "dwarf", "corpus"} & set(done.stdout.split())
