@@ -133,3 +133,36 @@ def test_the_whole_file_is_equal_where_sections_without_bytes_are_aligned(
     want = assemble(_EMPTY_SECTIONS.format(padding=padding, slot="    nop"))
     assert rewriter.rewrite(plain).data == want
     assert verifier.verify(plain, want, need_slots=True).verified
+
+
+_PROCESSOR = """
+    .machine {machine}
+    .abiversion 2
+    .text
+    .type f, @function
+f:  mflr 0
+    bl g
+{slot}
+    blr
+    nop
+    .size f, .-f
+    .p2align 4
+    .type g, @function
+g:  blr
+    .size g, .-g
+"""
+
+
+def test_what_ends_new_padding_is_not_in_an_object_without_padding(
+    assemble: Callable[..., bytes],
+) -> None:
+    """gas ends padding with a no-op of the processor's own. One and the same object comes out for
+    power8 and for power10, but not once it has padding: nopfix takes GCC's default, power8.
+    """
+    plain, want = (
+        [assemble(_PROCESSOR.format(machine=m, slot=slot)) for m in ("power8", "power10")]
+        for slot in ("", "    nop")
+    )
+    assert plain[0] == plain[1]
+    assert want[0] != want[1]
+    assert rewriter.rewrite(plain[0]).data == want[0]
