@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SWITCH_TABLE = "switch table"
 TRACEBACK_TABLE = "traceback table"
 TOC_WORD = "TOC word"
+TYPE_HASH = "type hash"
 RELOCATED_DATA = "relocated data"
 
 

@@ -10,6 +10,7 @@ The rule, by kind:
 - *traceback tables*: from a word of zeros to the end of the function, eight bytes and the optional
   fields that their flags announce.  ``tb_offset`` is the distance from the start of the function;
 - *switch tables*: found through the code that jumps through them (`indirect`, `switch_table`);
+- *type hashes*: words in front of a function that callers compare (`function_prefix`);
 - *relocated data*: a word in code that a relocation makes an address; there is no such instruction.
 
 A word whose primary opcode is 0 is never an instruction.  One that isn't explained by the above
@@ -30,7 +31,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from rewriter import elf
+from rewriter import elf, function_prefix
 from rewriter.analysis import (
     RELOCATED_DATA,
     TOC_WORD,
@@ -40,6 +41,7 @@ from rewriter.analysis import (
     IndirectBranch,
     Region,
 )
+from rewriter.calls import functions_by_section
 from rewriter.errors import Refusal
 
 if TYPE_CHECKING:
@@ -72,11 +74,7 @@ def analyse(obj: elf.Object, sections: Iterable[int]) -> Analysis:
         )
         for number in sections
     }
-    functions: dict[int, Functions] = {}
-    if any(zeros.values()) or any(jumps.values()):
-        from rewriter.calls import functions_by_section
-
-        functions = functions_by_section(obj)
+    functions = functions_by_section(obj)
     for number in sections:
         own = relocated_data(obj, number)
         if zeros[number]:
@@ -84,6 +82,8 @@ def analyse(obj: elf.Object, sections: Iterable[int]) -> Analysis:
             own += tables
             if offsets:
                 differences[number] = offsets
+        if number in functions:
+            own += function_prefix.type_hashes(bytes(obj.contents(number)), functions[number])
         if own:
             regions[number] = sorted(own)
     if any(jumps.values()):

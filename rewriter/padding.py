@@ -5,10 +5,10 @@ everything by four would lose the alignment of every function behind the first n
 nop for padding would change code.
 
 The rule: words are padding when they lie between the end of one function (or of its traceback
-table) and the start of the next (or of the TOC word before it), when they are exactly what the
-assembler would fill such a gap with, and when nothing refers into them.  The alignment of functions
-is the smallest that explains all gaps of the section, since compilers align all functions of a
-section alike; without a gap to judge by it is 16 where the section's own alignment and every
+table) and the start of the next (or of the TOC word or type hash before it), when they are exactly
+what the assembler would fill such a gap with, and when nothing refers into them.  The alignment of
+functions is the smallest that explains all gaps of the section, since compilers align all functions
+of a section alike; without a gap to judge by it is 16 where the section's own alignment and every
 function's offset agree with that.  Whatever is inferred, code stays correct; what a wrong guess
 costs is a no-op.
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rewriter.analysis import TOC_WORD, TYPE_HASH
 from rewriter.instruction import BCTR, GROUP_NOPS, NOP, branch
 from rewriter.layout import PREFIXED_BOUNDARY, Alignment, fill_style
 
@@ -47,6 +48,8 @@ _SINCE_POWER9 = {
     4: ((0xFC00003F, 0x10000033),),  # maddld
     1: ((0xFC000000, 0x04000000),),  # prefixed
 }
+_PREFIXES = frozenset((TOC_WORD, TYPE_HASH))
+"""What is aligned in place of the function behind it."""
 _LABEL_ALIGNMENT = 32
 _LAST_WORDS = frozenset((NOP, *GROUP_NOPS.values()))
 _MANY = 6
@@ -93,7 +96,7 @@ def function_gaps(
 
     A gap that isn't exactly the assembler's padding is given as empty.
     """
-    toc_words = {region.end: region.start for region in regions if region.kind == "TOC word"}
+    prefixes = {region.end: region.start for region in regions if region.kind in _PREFIXES}
     ends = sorted(
         [region.end for region in regions]
         + [end for start, end in zip(functions.starts, functions.ends, strict=True) if end > start]
@@ -102,7 +105,7 @@ def function_gaps(
     at = 0
     furthest = 0
     for start in functions.starts:
-        item = toc_words.get(start, start)
+        item = prefixes.get(start, start)
         while at < len(ends) and ends[at] <= item:
             furthest = ends[at]
             at += 1

@@ -135,15 +135,18 @@ def _relocated(obj: elf.Object, number: int) -> frozenset[int]:
 
 def take_apart(obj: elf.Object) -> tuple[Analysis, list[Code]]:
     """Tell data from instructions in every code section and look at each instruction once."""
-    from rewriter import data_in_code
+    from rewriter import data_in_code, function_prefix
 
     numbers = code_sections(obj)
     analysis = data_in_code.analyse(obj, numbers)
+    functions = calls.functions_by_section(obj)
     sections = []
     for number in numbers:
         words = calls.code_words(obj, number)
         data = [(region.start, region.end) for region in analysis.regions.get(number, ())]
         found = instruction.sweep(words, data, _relocated(obj, number))
+        own = functions.get(number, calls.NO_FUNCTIONS)
+        function_prefix.check(obj, number, words, found, own)
         sections.append(Code(number, words, found))
     return analysis, sections
 

@@ -1,0 +1,101 @@
+"""What stands in front of a function: type hashes of control-flow integrity.
+
+The problem: clang puts numbers in front of functions that callers compare before they call through
+a pointer.  -fsanitize=function writes two words, a signature and a hash; -fsanitize=kcfi writes
+the hash alone.  A hash can look like any instruction.  Taken for a branch it would be changed, and
+taken for a call it would be moved away from its function by a slot.
+
+The rule: two words that begin with the signature are data.  Nothing marks a hash that stands alone,
+so a word that looks like a branch or a prefix and stands alone in the padding in front of a function
+is refused, unless it is the branch over long padding or a symbol says that code begins there.
+
+Source: LLVM, AsmPrinter.cpp (emitFunctionPrefix, emitKCFITypeId) and the signature that
+CodeGenFunction.cpp gives to -fsanitize=function.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import TYPE_CHECKING
+
+from rewriter import elf
+from rewriter.analysis import TYPE_HASH, Region
+from rewriter.errors import Refusal
+from rewriter.instruction import NOP
+from rewriter.layout import fill_style
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rewriter.calls import Functions
+    from rewriter.instruction import Instructions
+
+_SIGNATURE = bytes.fromhex("feca05c1")
+_SIZE = 8
+
+
+def type_hashes(data: bytes, functions: Functions) -> list[Region]:
+    """The signatures and hashes in front of ``functions`` in a code section's bytes ``data``."""
+    found = []
+    at = data.find(_SIGNATURE)
+    while at >= 0:
+        index = bisect_left(functions.starts, at + _SIZE)
+        if functions.starts[index : index + 1] == [at + _SIZE]:
+            found.append(Region(at, at + _SIZE, TYPE_HASH, 4))
+        at = data.find(_SIGNATURE, at + 1)
+    return found
+
+
+def check(
+    obj: elf.Object, section: int, words: Sequence[int], found: Instructions, functions: Functions
+) -> None:
+    """Raise `Refusal` for a word in front of a function that may be a branch or a hash.
+
+    ``found`` is what a sweep over the section's ``words`` found besides its data.
+    """
+    looks = sorted({place for place, _ in found.branches} | {*found.calls, *found.prefixed})
+    for end, start in _gaps(functions):
+        for place in looks[bisect_left(looks, end) : bisect_left(looks, start)]:
+            if _stands_alone(words, end, place, start) and not _has_symbol(
+                obj, section, end, place
+            ):
+                name = functions.names[bisect_right(functions.starts, start) - 1]
+                raise Refusal(
+                    f"a word in front of {name} that looks like a branch, but may be a type hash",
+                    section=obj.sections[section].name,
+                    offset=place,
+                    remedy="compile without -fsanitize=kcfi; give hand-written code there a symbol",
+                )
+
+
+def _stands_alone(words: Sequence[int], end: int, place: int, start: int) -> bool:
+    """Whether nothing but padding lies around ``place`` between ``end`` and ``start``.
+
+    A hash does; code has more than one instruction, and long padding has a branch of its own.
+    """
+    before = words[end + 3 >> 2 : place >> 2]
+    behind = words[(place >> 2) + 1 : start >> 2]
+    return (
+        (not before or fill_style(before) is not None)
+        and all(word == NOP for word in behind)
+        and (not behind or fill_style(words[place >> 2 : start >> 2]) is None)
+    )
+
+
+def _gaps(functions: Functions) -> Iterator[tuple[int, int]]:
+    """From the end of one function to the start of the next, where the one says how long it is."""
+    end: int | None = 0
+    for start, own_end in zip(functions.starts, functions.ends, strict=True):
+        if end is not None and end < start:
+            yield end, start
+        end = max(end or 0, own_end) if own_end > start else None
+
+
+def _has_symbol(obj: elf.Object, section: int, start: int, end: int) -> bool:
+    """Whether a symbol but the section's own lies from ``start`` to ``end``, both included."""
+    symbols = obj.symbols
+    return any(
+        own == section and start <= symbols.values[index] <= end
+        for index, own in enumerate(symbols.sections)
+        if symbols.type(index) != elf.STT_SECTION
+    )

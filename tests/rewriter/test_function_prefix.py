@@ -1,0 +1,88 @@
+"""Type hashes in front of functions: data where that is certain, refused where it isn't.
+
+The shapes are clang 19's for -O2 -fsanitize=function and -fsanitize=kcfi.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import rewriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A call, a conditional branch, a prefix, and a word that is none of these.
+CALL, BRANCH, PREFIX, OTHER = 0x48000011, 0x43477988, 0x04000000, 0x36B1C5A6
+
+
+def source(prefix: str, slot: str = "") -> str:
+    return f"""
+    .text
+    .p2align 4
+    .type helper, @function
+helper:
+    blr
+    .size helper, .-helper
+    .p2align 4
+    {prefix}
+    .globl caller
+    .type caller, @function
+caller:
+    bl helper
+    {slot}
+    bl helper
+    {slot}
+    blr
+    .size caller, .-caller
+    .p2align 4
+    {prefix}
+    .globl last
+    .type last, @function
+last:
+    blr
+    .size last, .-last
+"""
+
+
+@pytest.mark.parametrize("hash_", [CALL, BRANCH, PREFIX, OTHER])
+def test_a_hash_behind_its_signature_is_data_and_aligned_with_its_function(
+    hash_: int, assemble: Callable[..., bytes]
+) -> None:
+    prefix = f".long 0xc105cafe, {hash_:#x}"
+    result = rewriter.rewrite(assemble(source(prefix)))
+    assert result.data == assemble(source(prefix, "nop"))
+
+
+def test_a_hash_that_looks_like_no_branch_stays_in_front_of_its_function(
+    assemble: Callable[..., bytes],
+) -> None:
+    result = rewriter.rewrite(assemble(source(f".long {OTHER:#x}")))
+    assert result.data.count(OTHER.to_bytes(4, "little")) == 2
+    assert len(result.report.insertions) == 2
+
+
+@pytest.mark.parametrize("hash_", [CALL, BRANCH, PREFIX])
+def test_a_word_in_front_of_a_function_that_may_be_a_hash_or_a_branch_is_refused(
+    hash_: int, assemble: Callable[..., bytes]
+) -> None:
+    with pytest.raises(rewriter.Refusal, match="in front of caller"):
+        rewriter.rewrite(assemble(source(f".long {hash_:#x}")))
+
+
+def test_the_branch_over_long_padding_is_none(assemble: Callable[..., bytes]) -> None:
+    plain, want = (source("", slot).replace(".p2align 4", ".p2align 6") for slot in ("", "nop"))
+    assert rewriter.rewrite(assemble(plain)).data == assemble(want)
+
+
+def test_code_in_front_of_a_function_that_has_a_symbol_is_code(
+    assemble: Callable[..., bytes],
+) -> None:
+    def with_stub(slot: str) -> bytes:
+        text = source("", slot)
+        return assemble(text.replace("    .globl last", "stub:\n    b caller\n    .globl last"))
+
+    result = rewriter.rewrite(with_stub(""))
+    assert result.data == with_stub("nop")
