@@ -6,8 +6,9 @@ the hash alone.  A hash can look like any instruction.  Taken for a branch it wo
 taken for a call it would be moved away from its function by a slot.
 
 The rule: two words that begin with the signature are data.  Nothing marks a hash that stands alone,
-so a word that looks like a branch or a prefix and stands alone in the padding in front of a function
-is refused, unless it is the branch over long padding or a symbol says that code begins there.
+so a word that looks like a branch or a prefix and stands alone in the padding in front of a
+function is refused, unless it is the branch over long padding or a symbol says that code begins
+there.
 
 Source: LLVM, AsmPrinter.cpp (emitFunctionPrefix, emitKCFITypeId) and the signature that
 CodeGenFunction.cpp gives to -fsanitize=function.
@@ -15,7 +16,8 @@ CodeGenFunction.cpp gives to -fsanitize=function.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rewriter import elf
@@ -53,19 +55,30 @@ def check(
 
     ``found`` is what a sweep over the section's ``words`` found besides its data.
     """
-    looks = sorted({place for place, _ in found.branches} | {*found.calls, *found.prefixed})
     for end, start in _gaps(functions):
-        for place in looks[bisect_left(looks, end) : bisect_left(looks, start)]:
-            if _stands_alone(words, end, place, start) and not _has_symbol(
-                obj, section, end, place
-            ):
-                name = functions.names[bisect_right(functions.starts, start) - 1]
+        if fill_style(words[end + 3 >> 2 : start >> 2]) is not None:
+            continue  # the common case, and cheap
+        for place in _looking_like_branches(found, end, start):
+            if not _stands_alone(words, end, place, start):
+                continue
+            if not _has_symbol(obj, section, end, place):
+                name = functions.names[bisect_left(functions.starts, start)]
                 raise Refusal(
                     f"a word in front of {name} that looks like a branch, but may be a type hash",
                     section=obj.sections[section].name,
                     offset=place,
                     remedy="compile without -fsanitize=kcfi; give hand-written code there a symbol",
                 )
+
+
+def _looking_like_branches(found: Instructions, start: int, end: int) -> list[int]:
+    """The places from ``start`` to ``end`` of branches without relocation, calls and prefixes."""
+    first = bisect_left(found.branches, start, key=itemgetter(0))
+    behind = bisect_left(found.branches, end, key=itemgetter(0))
+    places = [place for place, _ in found.branches[first:behind]]
+    for column in (found.calls, found.prefixed):
+        places += column[bisect_left(column, start) : bisect_left(column, end)]
+    return places
 
 
 def _stands_alone(words: Sequence[int], end: int, place: int, start: int) -> bool:
