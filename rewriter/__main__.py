@@ -1,5 +1,25 @@
-"""``python -m rewriter`` is ``nopfix``."""
+"""``nopfix`` and ``python -m rewriter``: the command in a process of its own.
 
-from rewriter.command import main
+The process ends with the rewrite, so it does without what only long ones need: `typing`, which
+takes longer to import than the rewriter (`light_typing`), and the search for reference cycles, of
+which a rewrite makes none worth collecting.
+"""
 
-raise SystemExit(main())
+from __future__ import annotations
+
+import gc
+
+from rewriter import light_typing
+
+
+def main() -> int:
+    """Run the command; returns the exit status."""
+    gc.disable()
+    light_typing.install()
+    from rewriter import command
+
+    return command.main()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
