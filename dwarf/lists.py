@@ -195,9 +195,11 @@ def _same_base(one: Unit, other: Unit) -> bool:
     return one.base == other.base and one.addresses == other.addresses
 
 
-def splice(data: bytes, changes: Sequence[Change]) -> tuple[bytearray, OffsetMap]:
-    """Apply ``changes``, which are sorted and disjoint: the new bytes and the map that follows."""
-    kept = bytearray(data)
+def splice(kept: bytearray, changes: Sequence[Change]) -> tuple[bytearray, OffsetMap]:
+    """Apply ``changes``, which are sorted and disjoint: the new bytes and the map that follows.
+
+    ``kept`` are the old bytes, some of them replaced already; they may be used up.
+    """
     resized = []
     for change in changes:
         start, end, new = change
@@ -285,9 +287,9 @@ def rewrite_kinds(
     for offset in lists.offsets:
         if not first <= offset < len(data):
             raise Unsupported(name, offset, "a reference to a list outside the section", MALFORMED)
-    if not walk.changes and not walk.sides:
+    if not walk.changes and not walk.sides and walk.kept == data:
         return None
-    result, own = splice(data, walk.changes)
+    result, own = splice(walk.kept, walk.changes)
     if own:
         for table in tables:
             _move_header(name, result, data, table, own)
@@ -501,7 +503,7 @@ def _owner(lists: Reach, start: int, position: int, around: Sequence[int]) -> Un
 class _KindWalk(Walk):
     """The walk over DWARF 5 lists."""
 
-    __slots__ = ("encodings", "kinds")
+    __slots__ = ("encodings", "kept", "kinds")
 
     def __init__(
         self,
@@ -514,6 +516,9 @@ class _KindWalk(Walk):
         super().__init__(section, data, maps, move_expression)
         self.kinds = kinds
         self.encodings = _Encodings()
+        # Where most entries move, a note of each takes three times the room of the whole object:
+        # what keeps its size is put in place at once.
+        self.kept = bytearray(data)
 
     def move_list(self, position: int, unit: Unit, stop: int) -> int:
         """Move the list at ``position``; see `Walk.move_list`."""
@@ -525,7 +530,7 @@ class _KindWalk(Walk):
     def _move_list(self, position: int, unit: Unit, stop: int) -> int:
         data = self.data
         encodings = self.encodings
-        changes = self.changes
+        changes, kept = self.changes, self.kept
         located = self.kinds.located
         meanings = self.kinds.meanings
         base = base_at(unit.base, self.maps)
@@ -571,7 +576,10 @@ class _KindWalk(Walk):
                             new_end = old + shifts[bisect_right(places, old)] - base.new
                     if new_start != start or new_end != end:
                         new = encodings[new_start] + encodings[new_end]
-                        changes.append((begun, position, new))
+                        if len(new) == position - begun:
+                            kept[begun:position] = new
+                        else:
+                            changes.append((begun, position, new))
                 elif end < start:
                     raise self._bad_pair(begun, base)
             else:
@@ -674,7 +682,7 @@ def walk_whole(walk: Walk, lists: Reach) -> Rewritten | None:
     _walk_table(walk, lists, 0, 0, len(walk.data))
     if not walk.changes and not walk.sides:
         return None
-    result, own = splice(walk.data, walk.changes)
+    result, own = splice(bytearray(walk.data), walk.changes)
     return Rewritten(result, own, walk.sides)
 
 
