@@ -85,6 +85,8 @@ def _lacking(section: str, function: str, words: list[_Line]) -> Iterator[Call]:
             return
         if not word.text.startswith("bl ") or word.relocation == "R_PPC64_REL24_NOTOC":
             continue
+        if not word.relocation and int(word.text.split()[1], 16) == word.offset + 4:
+            continue  # reads the program counter
         callee = word.symbol or word.text.split("<")[-1].rstrip(">")
         following = words[index + 1] if index + 1 < len(words) else None
         if following and following.text in _SLOTS and not following.relocation:

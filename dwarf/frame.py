@@ -250,6 +250,8 @@ def _read_entries(section: Section, data: bytes, *, eh: bool) -> list[_Entry]:
                 numeric = False
             else:
                 raise Unsupported(name, body, "a CIE in another section", _UNKNOWN)
+        if cie < 0:
+            raise Unsupported(name, body, "a CIE pointer that leads out of the section", _DAMAGED)
         numeric = numeric and cie != start
         entries.append(_Entry(start, body, body + id_size, end, cie, numeric))
         start = end

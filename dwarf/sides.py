@@ -112,14 +112,17 @@ def indexed(
 ) -> tuple[AddressTable, int]:
     """The table and the index of an address in one of the forms that index .debug_addr.
 
-    Raises `Unsupported` for an index that the table doesn't have.
+    Raises `Unsupported` for an index that the table doesn't have, or that has no end.
     """
     table = unit.addresses
     size = SIZES[form]
     if isinstance(size, int):
         index = number(data, place, size)
     else:
-        index, _ = leb128.unsigned(data, place)
+        try:
+            index, _ = leb128.unsigned(data, place)
+        except leb128.BadLeb128:
+            raise Unsupported(section.name, place, "an index without an end") from None
     if table is None or table.place(index) < 0:
         raise Unsupported(section.name, place, f"address {index}, which .debug_addr doesn't have")
     return table, index

@@ -353,7 +353,8 @@ def write(
         if alignment & (alignment - 1):
             raise Refusal("alignment isn't a power of two", section=section.name, remedy=_BROKEN)
         empty = index and section.type == SHT_NOBITS
-        if offset < old_end and empty:
+        # What takes no room may claim to lie anywhere, so only its place inside the file counts.
+        if empty and not old_end <= offset <= len(old):
             offsets[index] = offset + new_end - old_end
             continue
         if offset < old_end:

@@ -457,7 +457,10 @@ class Slice:
         self, place: Place, prefix: int, relocation: tuple[str, Address | External] | None
     ) -> Values:
         section, offset = place
-        suffix = self.words[section][(offset >> 2) + 1]
+        words = self.words[section]
+        if (offset >> 2) + 1 == len(words):  # a prefix that is cut off
+            return frozenset((Opaque(place),))
+        suffix = words[(offset >> 2) + 1]
         opcode = suffix >> 26
         address: Address | External
         if relocation is not None:

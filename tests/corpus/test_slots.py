@@ -1,0 +1,34 @@
+"""What the independent count of calls without slot takes for a call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from corpus import slots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("code", "lacking"),
+    [
+        ("bl f; mr 3,4", ["f"]),
+        ("bl f; nop", []),
+        ("bl f; ld 2,24(1)", []),
+        ("bl _mcount; mr 3,4", []),
+        ("bl .+4; mflr 3", []),
+        ("bcl 20,31,.+4; mflr 3", []),
+        ("bl .+8; mflr 3; nop", ["caller+0x8"]),
+    ],
+)
+def test_a_call_lacks_its_slot_unless_it_only_reads_the_program_counter(
+    code: str, lacking: list[str], assemble: Callable[..., bytes], tmp_path: Path
+) -> None:
+    source = f".type caller,@function\ncaller: {code}\nblr\n.size caller, .-caller\n"
+    path = tmp_path / "calls.o"
+    path.write_bytes(assemble(source))
+    assert [call.callee for call in slots.calls_without_slot(path)] == lacking
