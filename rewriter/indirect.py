@@ -457,10 +457,7 @@ class Slice:
         self, place: Place, prefix: int, relocation: tuple[str, Address | External] | None
     ) -> Values:
         section, offset = place
-        words = self.words[section]
-        if (offset >> 2) + 1 == len(words):  # a prefix that is cut off
-            return frozenset((Opaque(place),))
-        suffix = words[(offset >> 2) + 1]
+        suffix = self.words[section][(offset >> 2) + 1]
         opcode = suffix >> 26
         address: Address | External
         if relocation is not None:

@@ -668,6 +668,12 @@ def _sweep(program: _Program, extent: tuple[int, int, int]) -> Jumps:
     piece = program.sweeps.get(extent)
     if piece is None:
         section, start, end = extent
+        words = program.words(section)
+        last = (section, 4 * len(words) - 4)
+        if words and instruction.is_prefix(words[-1]) and not program.is_data(last):
+            # Whoever looks at a prefix may look at the word behind it, too.
+            found = "a prefixed instruction that is cut off by the end of its section"
+            raise _refusal(program, last, found)
         fragment = Fragment(
             section,
             start,
