@@ -2,16 +2,15 @@
 
     python -m tests.bench [--runs N] [--kernel DIR] [--only NAME ...]
 
-For each source one object is made; then nopfix, `as` and objcopy run in turns, N times, the compiler
-once, and the median of each one's processor time is shown with the ratios to `as`.  Processor time (user and system, as
-wait4 accounts it) and not wall time: other jobs on the machine lengthen the latter of all four,
-but not by the same factor.
+For each source one object is made; then nopfix, `as` and objcopy run in turns, N times, the
+compiler once, and the median of each one's processor time is shown with the ratios to `as`.
+Processor time (user and system, as wait4 accounts it) and not wall time: other jobs on the machine
+lengthen the latter of all four, but not by the same factor.
 
 * *without -g*, from a trivial object to one of 1 MB: the target is no more than 1.0 times `as` for
   objects over 200 KB, and under 60 ms for a trivial one;
-* *with -g*: no more than 2.0 times `as`, and peak memory under 8 times the object's size.  Memory is
-  that of the whole process; the last column is without what a trivial object takes, which is the
-  interpreter with its modules;
+* *with -g*: no more than 2.0 times `as`, and peak memory under 8 times the object's size.  Memory
+  is that of the whole process; the column "own" is without the interpreter and its modules;
 * *growth*: an object against ten of it in one (``ld -r``): at most eleven times as long.
 
 Sources: GCC's own libraries (Debian's gcc-12-source) and zstd's one-file form (the zstandard
@@ -61,11 +60,10 @@ class Source(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What one process took: seconds of processor time, of wall time, peak memory in bytes."""
+    """What one process took: seconds of processor time, of wall time."""
 
     cpu: float
     wall: float
-    memory: int
 
 
 def main() -> int:
@@ -88,7 +86,7 @@ def main() -> int:
         folder = Path(scratch)
         found = [*_libraries(folder), *_kernel(options.kernel)]
         chosen = [source for source in found if not options.only or source.name in options.only]
-        bare = measure([*NOPFIX, str(SAMPLE), str(folder / "out.o")]).memory
+        bare = peak_memory(SAMPLE, folder / "out.o")
         for title, debug in (("without -g", ()), ("with -g", ("-g",))):
             print(f"\n{title}: medians of {options.runs} runs, CPU ms; peak memory\n")
             print(_HEADINGS)
@@ -179,7 +177,7 @@ def _row(source: Source, debug: tuple[str, ...], folder: Path, runs: int, bare: 
                 used[name].append(usage)
     cpu = {name: statistics.median(usage.cpu for usage in found) for name, found in used.items()}
     wall = statistics.median(usage.wall for usage in used["nopfix"])
-    memory = max(usage.memory for usage in used["nopfix"])
+    memory = peak_memory(obj, out)
     size = obj.stat().st_size
     return (
         f"{source.name:12} {size / 1000:9.1f} "
@@ -206,17 +204,45 @@ def _make(
 
 def measure(command: Sequence[str], folder: Path | None = None) -> Usage:
     """Run a command and say what the operating system accounts to it."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     begun = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.monotonic() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{shlex.join(command)} ended with {process.returncode}")
-    return Usage(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss << 10)
+    return Usage(usage.ru_utime + usage.ru_stime, wall)
+
+
+def peak_memory(obj: Path, out: Path) -> int:
+    """The largest resident set of ``nopfix -q OBJ OUT``, in bytes, as the process itself reads it.
+
+    What wait4 says begins with the size of the process that started it.
+    """
+    command = [sys.executable, "-c", _TELL_PEAK, "-q", str(obj), str(out)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=_environment(), cwd=out.parent
+    )
+    return int(done.stdout) << 10
+
+
+_TELL_PEAK = """
+from rewriter.__main__ import main
+main()
+for line in open("/proc/self/status"):
+    if line.startswith("VmHWM:"):
+        print(line.split()[1])
+"""
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def _show_growth(chosen: Sequence[Source], debug: tuple[str, ...], folder: Path, runs: int) -> None:
