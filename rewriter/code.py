@@ -45,8 +45,10 @@ def rewrite(
     number no longer fits its field.
     """
     code = _splice(data, layout.replacements)
-    expanded = {branch.place for branch in layout.expanded}
-    _move_branches(code, data, found.branches, expanded, layout.map)
+    done = {branch.place for branch in layout.expanded}
+    # Long padding begins with a branch over itself, which is gone with it.
+    done.update(old.start for old in layout.replacements if old.start < old.end)
+    _move_branches(code, data, found.branches, done, layout.map)
     for branch in layout.expanded:
         _expand(code, data, branch, layout.map)
     _move_relative(code, data, found.relative, layout.map, section)
@@ -69,7 +71,7 @@ def _move_branches(
     code: bytearray,
     data: memoryview,
     branches: Iterable[Branch],
-    expanded: set[int],
+    done: set[int],
     moved: OffsetMap,
 ) -> None:
     places, shifts = moved.places, moved.shifts
@@ -82,7 +84,7 @@ def _move_branches(
             low = places[index - 1] if index else 0
             high = places[index] if index < len(places) else sys.maxsize
             shift = shifts[index]
-        if low <= target < high or place in expanded:
+        if low <= target < high or place in done:
             continue
         distance = moved.start(target) - (place + shift)
         if distance != target - place:

@@ -196,7 +196,8 @@ class Fields:
         section, old_target = checker.old.target(before)
         _, new_target = checker.new.target(after)
         expected = self.move(section, old_target, side)
-        name = checker.old.sections[section].name if section else "addend "
+        named = 0 < section < len(checker.old.sections)
+        name = checker.old.sections[section].name if named else "addend "
         if expected is None:
             self.differ(
                 "relocation",

@@ -171,6 +171,8 @@ def _branch_targets(words: tuple[int, ...], data: set[int]) -> set[int]:
 
 def _behind_bctr(words: tuple[int, ...], index: int) -> bool:
     """True when only padding lies between a `bctr` and this word."""
+    if index > len(words):
+        return False
     index -= 1
     while index >= 0 and power.is_padding(words[index]):
         index -= 1

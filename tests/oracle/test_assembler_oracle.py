@@ -166,3 +166,42 @@ def test_what_ends_new_padding_is_not_in_an_object_without_padding(
     assert plain[0] == plain[1]
     assert want[0] != want[1]
     assert rewriter.rewrite(plain[0]).data == want[0]
+
+
+_LONG_PADDING = """
+    .abiversion 2
+    .text
+    .type f, @function
+f:  .rept {filler}
+    addi 3,3,1
+    .endr
+    .rept {calls}
+    bl g
+{slot}
+    .endr
+    .p2align 5
+.Lloop:
+    addi 4,4,1
+    bdnz .Lloop
+    blr
+    .size f, .-f
+    .p2align 5
+    .type g, @function
+g:  blr
+    .size g, .-g
+"""
+
+
+@pytest.mark.parametrize("calls", range(1, 9))
+@pytest.mark.parametrize("words", [5, 6, 7])
+def test_padding_that_began_with_a_branch_shrinks_to_any_size(
+    words: int, calls: int, assemble: Callable[..., bytes]
+) -> None:
+    """gas jumps over more than four no-ops. That branch goes with the padding: moved like any
+    other it would be written over what is there now, the first instruction of the loop even.
+    """
+    filler = -(words + calls) % 8
+    plain = assemble(_LONG_PADDING.format(filler=filler, calls=calls, slot=""))
+    want = assemble(_LONG_PADDING.format(filler=filler, calls=calls, slot="    nop"))
+    assert compare.differences(rewriter.rewrite(plain).data, want) == []
+    assert verifier.verify(plain, want, need_slots=True).verified
