@@ -41,7 +41,7 @@ FIXUP_ENTRIES = {
     "__fw_ftr_fixup": 48,
     "__lwsync_fixup": 8,
     "__spec_barrier_fixup": 8,
-    "__btb_flush_fixup": 8,
+    "__btb_flush_fixup": 16,
     "__stf_entry_barrier_fixup": 8,
     "__stf_exit_barrier_fixup": 8,
     "__uaccess_flush_fixup": 8,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import verifier
 from corpus import compare, oracle
 from rewriter import elf, toolchain
 
@@ -97,6 +98,8 @@ def assert_equal(
     assert (done.returncode, done.stderr) == (0, "")
     got = (tmp_path / "out.o").read_bytes()
     assert compare.differences(got, prepared.want.read_bytes()) == []
+    report = verifier.verify(prepared.plain.read_bytes(), got, need_slots=True)
+    assert report.verified, report.differences[0]
 
 
 def test_there_are_at_least_forty_and_every_special_section() -> None:
