@@ -467,6 +467,10 @@ def _use_aliases_in_debug_addr(text: str, aliases: set[str]) -> tuple[str, int]:
     return edited, unwritable
 
 
+def _lies_in(place: int, ranges: list[tuple[int, int]]) -> bool:
+    return any(start <= place < end for start, end in ranges)
+
+
 def _with_own_addresses(text: str, aliases: set[str], *, grows: bool) -> tuple[str, int]:
     """Do it, where an index `grows` or else is left as it is and counted."""
     table = _debug_addr(text)
@@ -474,17 +478,19 @@ def _with_own_addresses(text: str, aliases: set[str], *, grows: bool) -> tuple[s
         return text, 0
     information = _DEBUG_INFO.search(text)
     start = information.start() if information else 0
-    sites = sorted(
-        [(m.start(1), m.group(1)) for m in _RETURN_INDEX.finditer(text, start)]
-        + [(m.start(1), m.group(1)) for m in _GNU_CALL_SITE_INDEX.finditer(text)]
-    )
-    site_places = {place for place, _ in sites}
     # In .debug_abbrev the same comments stand beside the attributes' names.
     skipped = [(m.start(), _next_section(text, m.end())) for m in _DEBUG_ABBREV.finditer(text)]
+    sites = sorted(
+        (m.start(1), m.group(1))
+        for pattern, first in ((_RETURN_INDEX, start), (_GNU_CALL_SITE_INDEX, 0))
+        for m in pattern.finditer(text, first)
+        if not _lies_in(m.start(), skipped)
+    )
+    site_places = {place for place, _ in sites}
     other = {
         _number(m.group(1))
         for m in _ADDRESS_INDEX.finditer(text)
-        if m.start(1) not in site_places and not any(a <= m.start() < b for a, b in skipped)
+        if m.start(1) not in site_places and not _lies_in(m.start(), skipped)
     }
     changes: list[tuple[int, int, str]] = []
     added: dict[int, int] = {}
