@@ -104,6 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Refusal as refusal:
         refusal.file = refusal.file or parsed.input
         return _complain(str(refusal), REFUSED)
+    except BrokenPipeError:  # whoever read the listing has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return DONE
     except OSError as error:
         name = error.filename or parsed.input
         return _complain(f"{name}: {error.strerror or error}", IO_ERROR)

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -128,3 +130,16 @@ def test_explain_says_where_a_branch_leads_and_why(
     (tmp_path / "in.o").write_bytes(assemble(text))
     assert command.main(["--explain", str(tmp_path / "in.o")]) == 0
     assert capsys.readouterr().out.startswith(".text+0x8 (in f): tail call: ")
+
+
+def test_a_reader_of_the_listing_that_has_seen_enough_is_no_failure(sample: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "rewriter", "--list", str(sample)],
+            stdout=write, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")

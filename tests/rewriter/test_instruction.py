@@ -102,3 +102,23 @@ def test_relocated_branches_keep_their_displacement_to_the_relocation() -> None:
     found = instruction.sweep([0x48000001], [], frozenset((0,)))
     assert found.calls == [0]
     assert found.branches == []
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        (instruction.NOP, "nop"),
+        (instruction.LOAD_TOC, "ld 2, 24(1)"),
+        (instruction.GROUP_NOPS["power6"], "ori 1, 1, 0"),
+        (instruction.GROUP_NOPS["power7"], "ori 2, 2, 0"),
+        (instruction.branch(0x20), "b 0x20"),
+        (instruction.with_displacement(0x40820000, 0x10), "bne 0, 0x10"),
+        (instruction.with_displacement(0x42000000, 0x10), "bdnz 0x10"),
+        (instruction.with_displacement(0x41E20000, 0x10), "beq+ 0, 0x10"),
+    ],
+)
+def test_the_words_that_are_inserted_are_what_an_assembler_makes(word: int, text: str) -> None:
+    keystone = pytest.importorskip("keystone")  # no wheel for ppc64le hosts
+    mode = keystone.KS_MODE_PPC64 | keystone.KS_MODE_LITTLE_ENDIAN
+    encoded, _ = keystone.Ks(keystone.KS_ARCH_PPC, mode).asm(text, 0)
+    assert bytes(encoded) == word.to_bytes(4, "little")
