@@ -65,7 +65,7 @@ def find(obj: elf.Object, places: Collection[Place]) -> dict[Place, str]:
             data = _contents(obj, section.number)
             for program in _programs(obj, data, targets):
                 _run(data, program, targets, wanted, found)
-        except (IndexError, ValueError, Unsupported, Refusal):
+        except (ArithmeticError, IndexError, ValueError, Unsupported, Refusal):
             pass  # malformed: what was found before it stands
     return found
 
