@@ -41,7 +41,6 @@ from rewriter.analysis import (
     IndirectBranch,
     Region,
 )
-from rewriter.calls import functions_by_section
 from rewriter.errors import Refusal
 
 if TYPE_CHECKING:
@@ -55,8 +54,12 @@ _DATA_RELOCATIONS = {1: 4, 26: 4, 38: 8, 43: 8, 24: 4, 44: 8}
 """ADDR32, REL32, ADDR64, UADDR64, UADDR32, REL64: their sizes in bytes."""
 
 
-def analyse(obj: elf.Object, sections: Iterable[int]) -> Analysis:
+def analyse(
+    obj: elf.Object, sections: Iterable[int], functions: Mapping[int, Functions]
+) -> Analysis:
     """Find the data in the code sections ``sections`` (numbers) and prove every indirect branch.
+
+    ``functions`` are those of the object, by section number.
 
     Raises `Refusal` for an indirect branch that can't be proved, and for data that isn't
     understood where that matters.
@@ -74,7 +77,6 @@ def analyse(obj: elf.Object, sections: Iterable[int]) -> Analysis:
         )
         for number in sections
     }
-    functions = functions_by_section(obj)
     for number in sections:
         own = relocated_data(obj, number)
         if zeros[number]:

@@ -138,8 +138,8 @@ def take_apart(obj: elf.Object) -> tuple[Analysis, list[Code]]:
     from rewriter import data_in_code, function_prefix
 
     numbers = code_sections(obj)
-    analysis = data_in_code.analyse(obj, numbers)
     functions = calls.functions_by_section(obj)
+    analysis = data_in_code.analyse(obj, numbers, functions)
     sections = []
     for number in numbers:
         words = calls.code_words(obj, number)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from elftools.elf.elffile import ELFFile
+from hypothesis import HealthCheck, Phase, settings
 
 from dwarf.offset_map import Edit, OffsetMap
 from dwarf.section import Relocations, Section, Target
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from dwarf.section import Rewritten
 
 AS = "powerpc64le-linux-gnu-as"
+ASSEMBLED = settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    database=None,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),  # each example runs the assembler: no shrinking
+)
 
 needs_assembler = pytest.mark.skipif(shutil.which(AS) is None, reason=f"{AS} isn't installed")
 

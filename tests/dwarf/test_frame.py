@@ -8,10 +8,10 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from assembled import Object, Pair, Step, assemble, check, edits, needs_assembler, text
+from assembled import ASSEMBLED, Object, Pair, Step, assemble, check, edits, needs_assembler, text
 from elftools.dwarf.callframe import FDE, CallFrameInfo
 from elftools.dwarf.structs import DWARFStructs
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwarf import frame, leb128
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 LIMITS = settings(max_examples=60, deadline=None, database=None, derandomize=True)
-ASSEMBLED = settings(
-    max_examples=12,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-    derandomize=True,
-    phases=(Phase.explicit, Phase.generate),  # each example runs the assembler: no shrinking
-)
 
 # -- against the assembler ------------------------------------------------------------------------
 

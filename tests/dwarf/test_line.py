@@ -9,10 +9,10 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from assembled import Pair, Step, assemble, check, edits, needs_assembler, text
+from assembled import ASSEMBLED, Pair, Step, assemble, check, edits, needs_assembler, text
 from elftools.dwarf.lineprogram import LineProgram
 from elftools.dwarf.structs import DWARFStructs
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_maps import code_maps
 
@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 LIMITS = settings(max_examples=80, deadline=None, database=None, derandomize=True)
-ASSEMBLED = settings(
-    max_examples=12,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-    derandomize=True,
-    phases=(Phase.explicit, Phase.generate),  # each example runs the assembler: no shrinking
-)
 
 # -- against the assembler ------------------------------------------------------------------------
 

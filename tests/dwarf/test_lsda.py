@@ -7,8 +7,8 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from assembled import Pair, Step, assemble, check, edits, needs_assembler, text
-from hypothesis import HealthCheck, Phase, given, settings
+from assembled import ASSEMBLED, Pair, Step, assemble, check, edits, needs_assembler, text
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwarf import leb128, lsda
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 LIMITS = settings(max_examples=80, deadline=None, database=None, derandomize=True)
-ASSEMBLED = settings(
-    max_examples=12,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-    derandomize=True,
-    phases=(Phase.explicit, Phase.generate),  # each example runs the assembler: no shrinking
-)
 NAME = ".gcc_except_table"
 
 # -- against the assembler ------------------------------------------------------------------------
