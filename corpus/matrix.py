@@ -75,5 +75,10 @@ MATRICES: dict[str, tuple[Part, ...]] = {
         Part(("gcc-12", "gcc-11"), ("code", "code-debug", "debug")),
         Part(("clang-19",), ("clang", "clang-debug")),
     ),
+    # The lists with -g: a kernel's objects have debug information.
+    "debug": (
+        Part(("gcc-12", "gcc-11"), ("code-debug", "debug")),
+        Part(("clang-19",), ("clang-debug",)),
+    ),
     "code": (Part(("gcc-12", "gcc-11"), ("code",)), Part(("clang-19",), ("clang",))),
 }
