@@ -117,6 +117,16 @@ CODE_ADDRESSES = frozenset(
 )
 """Attributes that say where code is: as an address, or as one of `_DISTANCES`."""
 
+_DISTANCES: Mapping[int, str] = {
+    DW_AT_high_pc: "length",
+    DW_AT_entry_pc: "entry",
+    DW_AT_start_scope: "scope",
+}
+"""Attributes that hold the distance of two addresses where their form is of the class constant."""
+
+_OF_INTEREST = CODE_ADDRESSES | _DISTANCES.keys() | LOCATIONS | RANGES | {DW_AT_GNU_locviews}
+"""Attributes that `interesting` looks at whatever their form is."""
+
 Key = tuple[str, int, int, int]
 """What a column notes, its form, the form of the attribute that it goes with (or 0), and the value
 itself where the form is DW_FORM_implicit_const.  Attributes that go together have columns of equal
@@ -135,13 +145,6 @@ _STEPS: Mapping[object, int] = {
     "block2": _BLOCK2,
     "block4": _BLOCK4,
 }
-
-_DISTANCES: Mapping[int, str] = {
-    DW_AT_high_pc: "length",
-    DW_AT_entry_pc: "entry",
-    DW_AT_start_scope: "scope",
-}
-"""Attributes that hold the distance of two addresses where their form is of the class constant."""
 
 Step = tuple["Callable[[int], None] | None", int, int]
 """Note the place (or not), then move on: a kind of value, and the bytes that follow it."""
@@ -337,12 +340,13 @@ class _Programs(dict[int, Program]):
         sizes: Sizes,
         columns: Columns,
         section: str,
-        shared: dict[tuple[object, ...], Program],
+        shared: dict[tuple[object, ...], Program] | None,
     ) -> None:
         """``columns`` takes what the programs note; ``section`` is .debug_abbrev's name.
 
         ``shared`` keeps what was compiled for other tables: the units of a linked object have
-        their tables apart, with much the same abbreviations in them.
+        their tables apart, with much the same abbreviations in them.  Where there is one table
+        nothing is shared, and looking would cost as much as compiling.
         """
         super().__init__({0: (0, ())})
         self._table = table
@@ -350,44 +354,52 @@ class _Programs(dict[int, Program]):
         self._columns = columns
         self._section = section
         self._shared = shared
+        self._fixed = {form: sizes.fixed(form) for form in SIZES}
 
     def __missing__(self, code: int) -> Program:
         abbreviation = self._table[code]
-        alike = self.sizes, abbreviation.tag, abbreviation.attributes
-        program = self._shared.get(alike)
-        if program is None:
-            program = self._compile(abbreviation)
-            if not any(form == DW_FORM_indirect for _, form, _ in abbreviation.attributes):
-                self._shared[alike] = program
+        indirect = DW_FORM_indirect in [form for _, form, _ in abbreviation.attributes]
+        shared = None if indirect else self._shared
+        if shared is None:
+            program = self._compile(abbreviation, indirect)
+        else:
+            alike = self.sizes, abbreviation.tag, abbreviation.attributes
+            program = shared.get(alike) or self._compile(abbreviation, indirect)
+            shared[alike] = program
         self[code] = program
         return program
 
-    def _compile(self, abbreviation: Abbreviation) -> Program:
-        sizes = self.sizes
-        if any(form == DW_FORM_indirect for _, form, _ in abbreviation.attributes):
+    def _compile(self, abbreviation: Abbreviation, indirect: bool) -> Program:
+        fixed = self._fixed
+        keys: Mapping[int, Sequence[Key]] = {}
+        asked = indirect
+        if indirect:
             keys = {-1: [("indirect", abbreviation.code, 0, 0)]}
-        else:
-            keys = interesting(abbreviation, sizes, self._section)
-        first = 0
-        # Lists while they grow: values of fixed size are added to the step before them.
-        steps: list[tuple[Callable[[int], None] | None, int, list[int]]] = []
-        steps.extend((self._note(key), _STEP, [0]) for key in keys.get(-1, ()))
-        for index, (_, form, _) in enumerate(abbreviation.attributes):
-            size = sizes.fixed(form)
-            notes = [self._note(key) for key in keys.get(index, ())]
-            if size is not None and not notes:
-                if steps:
-                    steps[-1][2][0] += size
-                else:
-                    first += size
-                continue
-            kind = _STEP
-            if size is None:
-                kind, size = _variable(form)
-            last = notes.pop() if notes else None
-            steps.extend((note, _STEP, [0]) for note in notes)
-            steps.append((last, kind, [size]))
-        return first, tuple((note, kind, size[0]) for note, kind, size in steps)
+        # The step that grows while values of fixed size follow it; the first one only steps over.
+        note: Callable[[int], None] | None = None
+        kind = behind = 0
+        steps: list[Step] = []
+        for key in keys.get(-1, ()):
+            steps.append((note, kind, behind))
+            note = self._note(key)
+        for index, (name, form, _) in enumerate(abbreviation.attributes):
+            if not asked and (name in _OF_INTEREST or form in ADDRESSES):
+                # What lies in front of the first such attribute is never noted.
+                keys, asked = interesting(abbreviation, self.sizes, self._section), True
+            size = fixed[form]
+            noted = keys.get(index, ()) if asked else ()
+            for key in noted:
+                steps.append((note, kind, behind))
+                note, kind, behind = self._note(key), _STEP, 0
+            if size is not None:
+                behind += size
+            else:
+                if not noted:
+                    steps.append((note, kind, behind))
+                    note = None
+                kind, behind = _variable(form)
+        steps.append((note, kind, behind))
+        return steps[0][2], tuple(steps[1:])
 
     def _note(self, key: Key) -> Callable[[int], None]:
         return self._columns.setdefault(key, array("Q")).append
@@ -504,7 +516,8 @@ def survey(
             program = programs.get((target, header.sizes))
             if program is None:
                 name = abbreviations.name
-                program = _Programs(table, header.sizes, columns, name, shared)
+                others = shared if programs else None
+                program = _Programs(table, header.sizes, columns, name, others)
                 programs[target, header.sizes] = program
             _scan(data, header, program, section.name)
             noted = {key: column[:] for key, column in columns.items() if column}

@@ -321,6 +321,7 @@ class Walk:
     """
 
     __slots__ = (
+        "_bases",
         "changes",
         "data",
         "maps",
@@ -348,6 +349,13 @@ class Walk:
         self.move_expression = move_expression
         self.changes: list[Change] = []
         self.sides: dict[int, Side] = {}
+        self._bases: dict[Target | None, Base | None] = {}
+
+    def prepared(self, target: Target | None) -> Base | None:
+        """The base address ``target``, prepared once: the same few are selected again and again."""
+        if target not in self._bases:
+            self._bases[target] = base_at(target, self.maps)
+        return self._bases[target]
 
     def move_list(self, position: int, unit: Unit, stop: int) -> int:
         """Move the list at ``position``; returns the offset behind its end.
@@ -369,7 +377,7 @@ class Walk:
 
         It does where the next list begins by choosing its own base, or where both have the unit's.
         """
-        if base != base_at(unit.base, self.maps) and not self.chooses_base(stop):
+        if base != self.prepared(unit.base) and not self.chooses_base(stop):
             raise self.malformed(stop, "a list that runs on into the next, with another base")
         return stop
 
@@ -533,7 +541,7 @@ class _KindWalk(Walk):
         changes, kept = self.changes, self.kept
         located = self.kinds.located
         meanings = self.kinds.meanings
-        base = base_at(unit.base, self.maps)
+        base = self.prepared(unit.base)
         limit = base.limit if base else -1
         while position != stop:
             kind = data[position]
@@ -623,7 +631,7 @@ class _KindWalk(Walk):
     def _new_base(self, meaning: int, position: int, unit: Unit) -> tuple[Base | None, int]:
         """The base that an entry selects, and the offset behind the entry."""
         if meaning == BASE_ADDRESS:
-            return base_at(self.address(position), self.maps), position + _ADDRESS_SIZE
+            return self.prepared(self.address(position)), position + _ADDRESS_SIZE
         return self.indexed_base(position, unit)
 
     def _move_other(self, meaning: int, position: int, unit: Unit) -> int:
@@ -710,7 +718,7 @@ class _PairWalk(Walk):
         located = self.located
         # Where an end moves as a start does, a relocated entry needs nothing.
         apart = any(code.padded for code in self.maps.values())
-        base = base_at(unit.base, self.maps)
+        base = self.prepared(unit.base)
         limit = len(data) - 2 * _ADDRESS_SIZE
         while position <= limit and position != stop:
             start, end = unpack(data, position)
@@ -722,7 +730,7 @@ class _PairWalk(Walk):
             elif not start | end and position + _ADDRESS_SIZE not in relocated:
                 return position + 2 * _ADDRESS_SIZE
             elif start == _NO_LIMIT - 1:
-                base = base_at(self._base_target(position + _ADDRESS_SIZE, end), self.maps)
+                base = self.prepared(self._base_target(position + _ADDRESS_SIZE, end))
                 position += 2 * _ADDRESS_SIZE
                 continue
             else:
