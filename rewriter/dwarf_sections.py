@@ -10,7 +10,6 @@ Source: gABI 4 (SHF_COMPRESSED); LSB Core, 10.6 (.eh_frame); DWARF 5, 7.1.
 
 from __future__ import annotations
 
-from operator import gt
 from typing import TYPE_CHECKING
 
 from dwarf.errors import Unsupported
@@ -236,7 +235,7 @@ def relocations_of(obj: elf.Object, section: int) -> Relocations:
     if found is None:
         return Relocations()
     places, symbols, addends = found.places, found.symbols, found.addends
-    if any(map(gt, places, places[1:])):
+    if sorted(places) != list(places):
         order = sorted(range(len(places)), key=places.__getitem__)
         return Relocations(
             [places[i] for i in order],

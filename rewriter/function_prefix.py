@@ -17,7 +17,6 @@ CodeGenFunction.cpp gives to -fsanitize=function.
 from __future__ import annotations
 
 from bisect import bisect_left
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from rewriter import elf
@@ -73,8 +72,8 @@ def check(
 
 def _looking_like_branches(found: Instructions, start: int, end: int) -> list[int]:
     """The places from ``start`` to ``end`` of branches without relocation, calls and prefixes."""
-    first = bisect_left(found.branches, start, key=itemgetter(0))
-    behind = bisect_left(found.branches, end, key=itemgetter(0))
+    first = bisect_left(found.branches, (start,))
+    behind = bisect_left(found.branches, (end,))
     places = [place for place, _ in found.branches[first:behind]]
     for column in (found.calls, found.prefixed):
         places += column[bisect_left(column, start) : bisect_left(column, end)]

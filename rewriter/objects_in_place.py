@@ -19,7 +19,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from rewriter import elf, output, pipeline, split_dwarf
+from rewriter import elf, pipeline, split_dwarf
 from rewriter.compiler_arguments import C_SUFFIXES
 from rewriter.errors import Refusal, complain
 from rewriter.options import Options
@@ -95,6 +95,8 @@ def _rewrite(path: str, only_compiled: bool) -> None:
     result = pipeline.rewrite(data, Options(dwo=split_dwarf.beside(path, data)))
     if result.data == data and not result.dwo:
         return
+    from rewriter import output
+
     changed = [*result.dwo.items(), (path, result.data)]
     files = [output.File(name, new, os.stat(name).st_mode) for name, new in changed]
     output.replace_all(files, durable=False)

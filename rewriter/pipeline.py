@@ -4,13 +4,16 @@
 of code, resolve every indirect branch or refuse, plan the insertions, lay out, rewrite code,
 rewrite unwind and debug sections, move symbols and relocations, write.  Every step takes values and
 returns values; nothing of the input is changed in place.
+
+Two of five objects of a kernel need nothing: what only the others need is imported where it is
+used.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from rewriter import calls, code, compressed, elf, instruction, layout, moves, padding
+from rewriter import calls, elf, instruction
 from rewriter.errors import Refusal
 from rewriter.options import Insertion, Options, Report, Resized, Result, Table
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
     from dwarf.offset_map import OffsetMap
     from dwarf.section import Rewritten
+    from rewriter import layout
     from rewriter.analysis import Analysis
 
 DEFAULT_OPTIONS = Options()
@@ -71,6 +75,8 @@ def rewrite(
     rewritten, dwo = rewrite_dwarf(obj, maps, options)
     contents |= {number: new.data for number, new in rewritten.items()}
     contents |= move_references(obj, maps, rewritten, bases)
+    from rewriter import compressed
+
     contents, headers = compressed.compress_again(obj, contents)
     new = elf.write(obj, contents, headers)
     return Result(new, make_report(obj, plan, analysis, layouts, contents, len(new)), dwo)
@@ -211,6 +217,8 @@ def lay_out(
     options: Options,
 ) -> dict[int, layout.Layout]:
     """The new layout of each section that something goes into."""
+    from rewriter import layout, padding
+
     aligned = find_alignments(obj, sections, analysis, plan)
     styles = {
         section.number: padding.group_nop(section.words, aligned[section.number])
@@ -237,6 +245,8 @@ def find_alignments(
     obj: elf.Object, sections: Sequence[Code], analysis: Analysis, plan: Plan
 ) -> dict[int, list[layout.Alignment]]:
     """What was padded into place, by section number."""
+    from rewriter import padding
+
     functions = calls.functions_by_section(obj)
     referenced = _referenced(obj, {section.number for section in sections})
     return {
@@ -256,6 +266,8 @@ def find_alignments(
 
 def _group_nop(obj: elf.Object, sections: Iterable[Code], analysis: Analysis) -> int:
     """What ends padding when no section shows it: LLVM never ends it specially."""
+    from rewriter import padding
+
     for header in obj.sections:
         if header.name == ".comment" and b"clang" in bytes(obj.contents(header.number)):
             return instruction.NOP
@@ -310,6 +322,8 @@ def rewrite_code(
 
     Data with numbers that are distances in such code is among them.
     """
+    from rewriter import code
+
     maps = {number: new.map for number, new in layouts.items()}
     contents: dict[int, bytes | bytearray | memoryview] = {
         number: code.rewrite_numbers(
@@ -347,6 +361,8 @@ def move_references(
     bases: Mapping[int, Mapping[int, int]],
 ) -> dict[int, bytes | bytearray | memoryview]:
     """The symbol table and the relocation sections that change, by section number."""
+    from rewriter import moves
+
     every = dict(maps) | {number: new.map for number, new in rewritten.items() if new.map}
     sides = {number: new.sides for number, new in rewritten.items() if new.sides}
     copies = {number: new.copies for number, new in rewritten.items() if new.copies}

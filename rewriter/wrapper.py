@@ -20,7 +20,9 @@ When an object can't be rewritten safely, the wrapper prints nopfix's line, remo
 that make doesn't take it for finished, and exits with 1.
 
 Start-up is paid three thousand times, so this module imports nothing on its way to the compiler
-but what the interpreter has loaded anyway, and the rewriter while the compiler runs.
+but what the interpreter has loaded anyway, and the rewriter while the compiler runs.  A kernel's
+make starts by compiling /dev/null 160 times, to see which options the compiler knows; what comes of
+that has no code, and the rewriter isn't loaded for it.
 
 Source: GCC manual, 3.2 (``-wrapper``); GNU make manual, 5.6 (interrupted recipes); Linux
 Documentation/kbuild; kpatch-build and kpatch-cc.
@@ -99,7 +101,8 @@ def run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
         arguments = [*arguments, *_wrapped_passes()]
     if not objects:
         return _become([*compiler, *arguments])
-    return _compile_and_rewrite([*compiler, *arguments], objects)
+    probe = os.devnull in expanded
+    return _compile_and_rewrite([*compiler, *arguments], objects, is_probe=probe)
 
 
 def _wrapped_passes() -> Sequence[str]:
@@ -155,12 +158,16 @@ class _Interrupted(BaseException):
 
 
 def _compile_and_rewrite(
-    command: Sequence[str], objects: Sequence[str], only_compiled: bool = False
+    command: Sequence[str],
+    objects: Sequence[str],
+    only_compiled: bool = False,
+    is_probe: bool = False,
 ) -> int:
     """Run the compiler ``command``, rewrite ``objects``, return the exit status.
 
     Of several sources some may compile though others don't; make won't look at their objects
-    again, so they are rewritten as well.  With ``only_compiled`` hand-written assembly stays.
+    again, so they are rewritten as well.  With ``only_compiled`` hand-written assembly stays.  An
+    ``is_probe`` is expected to make objects without code, for which nothing is loaded.
     """
     import _signal
 
@@ -191,7 +198,7 @@ def _compile_and_rewrite(
         return _not_run(command, error)
     if received:  # before there was anyone to pass it on to
         _kill(child, received[0])
-    rewrite = _load()
+    rewrite = None if is_probe else _load()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status < 0:
         _die(-status)
@@ -207,7 +214,9 @@ def _compile_and_rewrite(
         if received:
             raise _Interrupted(received[0])
         while left:
-            if not rewrite(left[0], only_compiled):
+            if rewrite is None and _may_have_code(left[0]):
+                rewrite = _load()
+            if rewrite is not None and not rewrite(left[0], only_compiled):
                 _remove(left[:1])
                 status = status or 1
             del left[0]
@@ -215,6 +224,26 @@ def _compile_and_rewrite(
         _remove(left)
         _die(interrupted.number)
     return status
+
+
+def _may_have_code(path: str) -> bool:
+    """False for the null device and for an ELF object all of whose code sections are empty.
+
+    GCC's intermediate code is code: that it is refused is what a probe for -flto has to hear.
+    """
+    if not os.path.isfile(path):
+        return path != os.devnull
+    with open(path, "rb") as file:
+        data = file.read()
+    if not data.startswith(b"\x7fELF\x02\x01") or b"\0.gnu.lto_" in data:
+        return True
+
+    def field(offset: int, size: int) -> int:
+        return int.from_bytes(data[offset : offset + size], "little")
+
+    table, width, count = field(0x28, 8), field(0x3A, 2), field(0x3C, 2)
+    headers = range(table, table + width * count, width or 1)
+    return not headers or any(field(at + 8, 8) & 4 and field(at + 32, 8) for at in headers)
 
 
 def _kill(child: int, number: int) -> None:

@@ -202,6 +202,26 @@ def test_output_to_a_device_stays_there(tools: Path, folder: Path) -> None:
     assert not os.path.isfile("/dev/null")
 
 
+def test_the_null_device_compiles_without_the_rewriter(tools: Path, folder: Path) -> None:
+    script = (
+        f"import os, sys; sys.path[:0] = [{str(ROOT)!r}]\n"
+        "from rewriter import wrapper\n"
+        f"status = wrapper.run([{GCC!r}], sys.argv[1:])\n"
+        "print(status, 'rewriter.pipeline' in sys.modules)\n"
+    )
+
+    def compiled(*arguments: str) -> str:
+        command = [sys.executable, "-IS", "-c", script, "-c", "-x", "c", os.devnull, *arguments]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout.strip()
+
+    assert compiled("-o", "null.o") == "0 False"
+    assert compiled("-o", os.devnull) == "0 False"
+    # What an option puts in has its slots all the same.
+    assert compiled("-O2", "-include", "f.c", "-o", "null.o") == "0 True"
+    assert slots(folder / "null.o") == (CALLS, CALLS)
+    assert compiled("-O2", "-flto", "-o", "null.o") == "1 True"
+
+
 LINKED = SOURCE + "int main(int c, char **v) { return f(c) + g(c); }\n"
 
 
