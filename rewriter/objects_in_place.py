@@ -25,7 +25,7 @@ from rewriter.errors import Refusal, complain
 from rewriter.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 SKIPPED = (
     "arch/powerpc/boot/*",
@@ -39,29 +39,34 @@ _BITCODE = b"BC\xc0\xde"
 _ELF64_LITTLE = b"\x7fELF\x02\x01"
 
 
-def rewrite(path: str, only_compiled: bool = False) -> bool:
+def rewrite(
+    path: str,
+    only_compiled: bool = False,
+    environment: Mapping[str, str] = os.environ,
+    say: Callable[[str], None] = complain,
+) -> bool:
     """Give the object ``path`` its slots, atomically.
 
     Files that aren't ours or are on the skip list stay as they are, and with ``only_compiled``
-    hand-written assembly.  Returns False, having said why, when the object needs slots and can't
-    have them.
+    hand-written assembly.  ``environment`` holds the ``NOPFIX_*`` variables that apply.  Returns
+    False, having said why through ``say``, when the object needs slots and can't have them.
     """
-    if skips(path, os.environ.get("NOPFIX_SKIP")):
+    if skips(path, environment.get("NOPFIX_SKIP")):
         return True
     try:
         if _can_be_rewritten(path):
-            _rewrite(path, only_compiled)
+            _report_and_rewrite(path, only_compiled, environment, say)
     except Refusal as refusal:
         refusal.file = refusal.file or path
-        complain(str(refusal))
+        say(str(refusal))
     except OSError as error:
-        complain(f"{path}: {error.strerror or error}")
+        say(f"{path}: {error.strerror or error}")
     except MemoryError:
-        complain(f"{path}: out of memory")
+        say(f"{path}: out of memory")
     except Exception as error:
-        if os.environ.get("NOPFIX_DEBUG"):
+        if environment.get("NOPFIX_DEBUG"):
             sys.excepthook(type(error), error, error.__traceback__)
-        complain(
+        say(
             f"{path}: internal error, {type(error).__name__}: {error}; please report it with"
             " this object"
         )
@@ -81,7 +86,9 @@ def _can_be_rewritten(path: str) -> bool:
     return stat.S_ISREG(mode)
 
 
-def _rewrite(path: str, only_compiled: bool) -> None:
+def _report_and_rewrite(
+    path: str, only_compiled: bool, environment: Mapping[str, str], say: Callable[[str], None]
+) -> None:
     with open(path, "rb") as file:
         data = file.read()
     if data.startswith(_BITCODE):
@@ -91,7 +98,8 @@ def _rewrite(path: str, only_compiled: bool) -> None:
         )
     if not is_ours(data) or (only_compiled and not is_compiled(data)):
         return
-    _report_sibling_calls(path, data)
+    for line in _sibling_calls(data, environment.get("NOPFIX_SIBLING_CALLS", "ignore")):
+        say(f"{path}: warning: {line}")
     result = pipeline.rewrite(data, Options(dwo=split_dwarf.beside(path, data)))
     if result.data == data and not result.dwo:
         return
@@ -132,17 +140,16 @@ def is_compiled(data: bytes) -> bool:
     return ".debug_info" in names and b"GNU AS " not in data
 
 
-def _report_sibling_calls(path: str, data: bytes) -> None:
-    choice = os.environ.get("NOPFIX_SIBLING_CALLS", "ignore")
+def _sibling_calls(data: bytes, choice: str) -> Sequence[str]:
+    """A line for each sibling call to warn of.  Raises `Refusal` where they are to be errors."""
     if choice not in ("warn", "error"):
-        return
+        return ()
     from rewriter import sibling_calls
 
     lines = sibling_calls.describe(data)
     if lines and choice == "error":
         raise Refusal(lines[0], remedy="compile with -fno-optimize-sibling-calls")
-    for line in lines:
-        complain(f"{path}: warning: {line}")
+    return lines
 
 
 def skips(path: str, patterns: str | None) -> bool:

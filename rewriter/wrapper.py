@@ -201,7 +201,7 @@ def _compile_and_rewrite(
     rewrite = None if is_probe else _load()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status < 0:
-        _die(-status)
+        die(-status)
         return 128 - status
     if status and before:
         objects = [p for p, state in zip(objects, before, strict=True) if _state(p) != state]
@@ -222,7 +222,7 @@ def _compile_and_rewrite(
             del left[0]
     except _Interrupted as interrupted:
         _remove(left)
-        _die(interrupted.number)
+        die(interrupted.number)
     return status
 
 
@@ -262,7 +262,7 @@ def _state(path: str) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _die(number: int) -> None:
+def die(number: int) -> None:
     """End this process by signal ``number``, so that whoever waits sees what happened."""
     import _signal
 
@@ -281,7 +281,24 @@ def _remove(paths: Sequence[str]) -> None:
 
 
 def _load() -> Callable[[str, bool], bool]:
-    """Import the rewriter; called while the compiler runs, so its time doesn't count.
+    """What rewrites an object: `nopfix-serve` where there is one, else this process."""
+    server = os.environ.get("NOPFIX_SERVER")
+    if not server or os.environ.get("NOPFIX_DEBUG"):
+        return _load_rewriter()
+    try:
+        from rewriter import request
+    except ImportError:  # an interpreter without sockets
+        return _load_rewriter()
+
+    def rewrite(path: str, only_compiled: bool) -> bool:
+        answer = request.ask(server, path, only_compiled)
+        return _load_rewriter()(path, only_compiled) if answer is None else answer
+
+    return rewrite
+
+
+def _load_rewriter() -> Callable[[str, bool], bool]:
+    """Import the rewriter; called while the compiler runs, which often leaves a processor idle.
 
     An import that fails is told like any other failure, once the compiler is done.
     """

@@ -8,7 +8,8 @@ plain       Debian's linux-source, configured as below, built with the compiler 
 nopfix      the same through nopfix-toolchain's folder, in a folder of the same name
 objects     every C object: a call without slot fails; those that needed slots are compared with the
             plain ones by nopfix-verify, all others have to equal them byte for byte
-overhead    build some folders of both trees again, in turns; wall and CPU time of both
+overhead    build some folders again, untouched, with the wrapper, and with the wrapper under
+            nopfix-serve, in turns; wall and CPU time of each; the last two make the same objects
 boot        vmlinux of both builds: init loads the livepatch sample, which patches /proc/cmdline
 mission     a livepatch that calls a function which was static: the module loader has to refuse it
             as the compiler made it, and to load it with slots; r2 has to be intact after the call
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import os
 import random
 import re
@@ -33,6 +35,10 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -64,7 +70,7 @@ COMMAND_LINE = "console=hvc0 panic=-1"
 ENVIRONMENT = {"KBUILD_BUILD_TIMESTAMP": "2024-01-01", "KBUILD_BUILD_USER": "nopfix"}
 
 # What is built again and again to see what the wrapper costs.
-SUBSET = ("kernel/time/", "kernel/irq/", "fs/proc/")
+SUBSET = ("kernel/", "mm/", "fs/")
 
 PATCHED = "this has been live patched"
 
@@ -109,10 +115,13 @@ def prepare(work: Path) -> Path:
     return sources
 
 
-def make(sources: Path, build: Path, prefix: str, *targets: str, log: Path) -> None:
-    """Run the kernel's make."""
+def make(
+    sources: Path, build: Path, prefix: str, *targets: str, log: Path, before: Sequence[str] = ()
+) -> None:
+    """Run the kernel's make, behind the command ``before``."""
     flags = ["ARCH=powerpc", f"CROSS_COMPILE={prefix}", f"O={build}"]
-    run("make", *flags, *targets, log=log, cwd=sources, env=os.environ | ENVIRONMENT)
+    environment = os.environ | ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+    run(*before, "make", *flags, *targets, log=log, cwd=sources, env=environment)
 
 
 def build(work: Path, name: str, prefix: str, jobs: int) -> None:
@@ -239,45 +248,74 @@ def verified(before: Path, after: Path) -> bool:
     return not found
 
 
+class Side(NamedTuple):
+    """One way to build: its name, the tree, the tools' prefix, what stands in front of make."""
+
+    name: str
+    tree: str
+    prefix: str
+    before: tuple[str, ...]
+
+
 def overhead(work: Path, rounds: int, jobs: int) -> None:
     """Wall and CPU time of building ``SUBSET`` without and with the wrapper, ``rounds`` times.
 
-    Each tree is built as it was built before, from clean folders, the two in turns, so that what
-    else the machine does falls on both; the ratios are those of two builds next to each other.
+    Each tree is built as it was built before, from clean folders, all ways in turns, so that what
+    else the machine does falls on each; the ratios are those of builds next to each other.
     """
     sources = prepare(work)
-    sides = (("plain", PREFIX), ("nopfix", toolchain(work)))
+    tools = toolchain(work)
+    serve = (sys.executable, "-c", "import sys, rewriter.server as s; sys.exit(s.main())")
+    sides = (
+        Side("untouched", "plain", PREFIX, ()),
+        Side("with the wrapper", "nopfix", tools, ()),
+        Side("with the wrapper and nopfix-serve", "nopfix", tools, serve),
+    )
     log = work / "overhead.log"
     log.unlink(missing_ok=True)
-    times: list[list[tuple[float, float]]] = [[], []]
+    times: dict[Side, list[tuple[float, float]]] = {side: [] for side in sides}
+    made: dict[str, str] = {}
     count = 0
     for number in range(-1, rounds):  # the first for what make has to bring up to date
-        for which in (0, 1) if number % 2 else (1, 0):
-            name, prefix = sides[which]
-            count = clean(work / name)
+        for side in sides if number % 2 else sides[::-1]:
+            count = clean(work / side.tree)
             (work / "build").unlink(missing_ok=True)
-            (work / "build").symlink_to(name)
+            (work / "build").symlink_to(side.tree)
+            target = (f"-j{jobs}", *SUBSET)
             try:
                 begun, before = time.monotonic(), cpu_time()
-                make(sources, work / "build", prefix, f"-j{jobs}", *SUBSET, log=log)
+                make(sources, work / "build", side.prefix, *target, log=log, before=side.before)
                 spent = (time.monotonic() - begun, cpu_time() - before)
             finally:
                 (work / "build").unlink()
             if number >= 0:
-                times[which].append(spent)
+                times[side].append(spent)
+            found = digest(work / side.tree)
+            if made.setdefault(side.tree, found) != found:
+                raise Failure(f"{side.name} the objects differ from those before")
     say(
         f"overhead: {' '.join(SUBSET)}: {count} objects from C, {rounds} builds each, make -j{jobs}"
     )
-    for index, kind in enumerate(("wall", "CPU")):
-        plain, wrapped = ([spent[index] for spent in side] for side in times)
-        ratios = [b / a for a, b in zip(plain, wrapped, strict=True)]
-        say(
-            f"overhead: {kind} time: median {median(plain):.2f} s, with the wrapper "
-            f"{median(wrapped):.2f} s; median ratio {median(ratios):.3f} "
-            f"({min(ratios):.3f} to {max(ratios):.3f})"
-        )
-    for name, _ in sides:
-        say(f"overhead: the whole build, {times_and_sizes(work / name)}")
+    plain = times[sides[0]]
+    for side in sides[1:]:
+        for index, kind in enumerate(("wall", "CPU")):
+            ratios = [b[index] / a[index] for a, b in zip(plain, times[side], strict=True)]
+            say(
+                f"overhead: {kind} time: median {median(a[index] for a in plain):.2f} s, "
+                f"{side.name} {median(b[index] for b in times[side]):.2f} s; "
+                f"median ratio {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+            )
+    for tree in ("plain", "nopfix"):
+        say(f"overhead: the whole build, {times_and_sizes(work / tree)}")
+
+
+def digest(folder: Path) -> str:
+    """One digest of all objects from C in `SUBSET`."""
+    total = hashlib.sha256()
+    for path in sorted(commands(folder)):
+        if any(path.is_relative_to(part) for part in SUBSET):
+            total.update((folder / path).read_bytes())
+    return total.hexdigest()
 
 
 def clean(folder: Path) -> int:

@@ -1,0 +1,185 @@
+"""``nopfix-serve COMMAND ARGS...``: run a build, with the rewriter loaded beside it.
+
+The problem: the compiler wrapper is a process of its own for each object, and for most objects of a
+kernel loading the rewriter takes longer than rewriting.  The rule: processes that have it loaded
+wait for requests (`rewriter.request`) while COMMAND runs, one for each processor, and end with it.
+The wrapper finds them by $NOPFIX_SERVER, which COMMAND and its children inherit, and does without
+where they don't answer; so a build comes out the same with and without.
+
+What a request names is looked at from here: a build that has gone into a root folder of its own, or
+runs another nopfix, may mean something else by the same path.  A request says which file it means,
+and one that isn't the same here is sent back.
+
+COMMAND gets the signals that this process gets; its exit status is passed on.  As a shell does,
+this process outlives an interrupt from the terminal, which the command gets as well.
+
+Source: unix(7), credentials(7); distcc's pump(1), which stands in front of make in the same way.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from typing import TYPE_CHECKING
+
+from rewriter import request
+from rewriter.errors import complain
+from rewriter.wrapper import COMMAND_NOT_FOUND, die
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_USAGE = """\
+usage: nopfix-serve COMMAND ARGUMENTS...
+
+Runs COMMAND, usually make or kpatch-build, with the rewriter loaded beside it, so that the compiler
+wrapper needn't load it for every object.  The objects are the same as without.
+
+example:
+  nopfix-serve make ARCH=powerpc CROSS_COMPILE=/opt/nopfix/nopfix- -j8 vmlinux modules
+
+exit status: that of COMMAND
+"""
+
+_PASSED_ON = (signal.SIGHUP, signal.SIGTERM)
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+_BACKLOG = 1024
+_IDLE = 1.0  # seconds between looks at whether the build still runs
+_REQUESTS_BETWEEN_COLLECTIONS = 64
+
+
+def main() -> int:
+    """Run the command; returns its exit status."""
+    command = sys.argv[1:]
+    if not command or command[0] in ("-h", "--help"):
+        print(_USAGE, end="", file=sys.stdout if command else sys.stderr)
+        return 0 if command else 2
+    folder = tempfile.mkdtemp(prefix="nopfix-serve-")  # for this user alone
+    workers: list[int] = []
+    try:
+        path = os.path.join(folder, "socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+            listening.bind(path)
+            listening.listen(_BACKLOG)
+            workers = _start_workers(listening)
+        status = _run(command, {**os.environ, request.SERVER: path})
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+            os.waitpid(worker, 0)
+        shutil.rmtree(folder, ignore_errors=True)
+    if status < 0:
+        die(-status)
+        return 128 - status
+    return status
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Run ``command`` to its end; returns its status, or minus the signal that it died by."""
+    child = 0
+    received: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        received.append(number)
+        if child:
+            os.kill(child, number)
+
+    # Who ignores it, as the caller may have, can't ask for a child's status.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for number in _PASSED_ON:
+        signal.signal(number, pass_on)
+    ignored = [n for n in _FROM_TERMINAL if signal.getsignal(n) == signal.SIG_IGN]
+    for number in _FROM_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+    own = {signal.SIGPIPE, signal.SIGXFSZ, *_FROM_TERMINAL}.difference(ignored)
+    try:
+        child = os.posix_spawnp(command[0], list(command), environment, setsigdef=own)
+    except OSError as error:
+        complain(f"{command[0]}: {error.strerror}")
+        return COMMAND_NOT_FOUND
+    if received:  # before there was anyone to pass it on to
+        os.kill(child, received[0])
+    # Not reaped before its number is forgotten: another process may get the number next.
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    ended, child = child, 0
+    return os.waitstatus_to_exitcode(os.waitpid(ended, 0)[1])
+
+
+def _start_workers(listening: socket.socket) -> list[int]:
+    """Fork a worker for each processor, everything loaded; returns their process numbers."""
+    _load_everything()
+    gc.collect()
+    gc.freeze()
+    parent = os.getpid()
+    workers = []
+    for _ in os.sched_getaffinity(0):
+        worker = os.fork()
+        if not worker:
+            try:
+                _work(listening, parent)
+            finally:
+                os._exit(0)
+        workers.append(worker)
+    return workers
+
+
+def _load_everything() -> None:
+    """Import what an object may need, which the packages import only where one does."""
+    from importlib import import_module
+
+    import dwarf
+
+    folders = {"rewriter": os.path.dirname(__file__), "dwarf": os.path.dirname(dwarf.__file__)}
+    for package, folder in folders.items():
+        for file in sorted(os.listdir(folder)):
+            name, suffix = os.path.splitext(file)
+            if suffix == ".py" and not name.startswith("__"):
+                import_module(f"{package}.{name}")
+
+
+def _work(listening: socket.socket, parent: int) -> None:
+    """Answer requests for as long as the process ``parent`` lives."""
+    for number in (*_FROM_TERMINAL, *_PASSED_ON):
+        signal.signal(number, signal.SIG_IGN)
+    gc.disable()  # a rewrite makes hardly any cycles, and the collector slows it down
+    listening.settimeout(_IDLE)
+    answered = 0
+    while os.getppid() == parent:
+        try:
+            connection, _ = listening.accept()
+        except TimeoutError:
+            continue
+        with connection:
+            connection.settimeout(None)
+            _answer(connection)
+        answered += 1
+        if not answered % _REQUESTS_BETWEEN_COLLECTIONS:
+            gc.collect()
+
+
+def _answer(connection: socket.socket) -> None:
+    """Do what one request asks."""
+    from rewriter import objects_in_place
+
+    asked = request.read(request.receive(connection))
+    lines: list[str] = []
+    answer = request.NOT_MINE
+    if asked is not None:
+        folder, path, known_by, only_compiled, settings = asked
+        try:
+            os.chdir(folder)
+            same = request.identity(path) == known_by
+        except OSError:
+            same = False
+        if same:
+            good = objects_in_place.rewrite(path, only_compiled, settings, lines.append)
+            answer = request.DONE if good else request.REFUSED
+    try:
+        connection.sendall(answer + os.fsencode("\n".join(lines)))
+    except OSError:
+        return  # whoever asked has gone

@@ -1,0 +1,252 @@
+"""`nopfix-serve`: a build with the rewriter loaded beside it comes out as it does without."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rewriter import request, rewrite
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "samples" / "recursion.o"
+SERVE = "import sys; from rewriter.server import main; sys.exit(main())"
+
+# Runs the wrapper with `cp $OBJECT` for a compiler; says whether the rewriter was loaded for it.
+WRAPPER = """\
+import os, sys
+sys.path[:0] = [{root!r}]
+from rewriter import wrapper
+status = wrapper.run([{compiler!r}], sys.argv[1:])
+print("loaded" if "rewriter.pipeline" in sys.modules else "served", flush=True)
+os._exit(status)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    compiler = tmp_path / "cc"
+    compiler.write_text('#!/bin/sh\nshift $(($# - 1))\ncp "$OBJECT" "$1"\n')
+    compiler.chmod(0o755)
+    wrapper = tmp_path / "wrapper.py"
+    wrapper.write_text(WRAPPER.format(root=str(ROOT), compiler=str(compiler)))
+    (tmp_path / "bitcode.o").write_bytes(b"BC\xc0\xde" + bytes(60))
+    return tmp_path
+
+
+def compile_command(name: str) -> list[str]:
+    return [sys.executable, "-IS", "wrapper.py", "-c", f"{name}.c", "-o", f"{name}.o"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OBJECT": str(SAMPLE)} | more
+
+
+def served(folder: Path, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SERVE, *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(TMPDIR=str(folder), **more),
+        timeout=60,
+    )
+
+
+def test_a_served_object_is_the_one_that_the_wrapper_makes(folder: Path) -> None:
+    done = served(folder, *compile_command("f"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "served\n", "")
+    expected = rewrite(SAMPLE.read_bytes())
+    assert expected.report.insertions
+    assert (folder / "f.o").read_bytes() == expected.data
+
+
+def test_many_at_once_are_all_served(folder: Path) -> None:
+    wrapper = " ".join(compile_command("f")).replace("f.", "$i.")
+    script = f"for i in $(seq 24); do {wrapper} & done; wait"
+    done = served(folder, "sh", "-c", script)
+    assert (done.stdout, done.stderr) == ("served\n" * 24, "")
+    expected = rewrite(SAMPLE.read_bytes()).data
+    assert all((folder / f"{i}.o").read_bytes() == expected for i in range(1, 25))
+
+
+def test_a_refusal_reads_the_same_and_removes_the_object(folder: Path) -> None:
+    done = served(folder, *compile_command("f"), OBJECT="bitcode.o")
+    assert (done.returncode, done.stdout, (folder / "f.o").exists()) == (1, "served\n", False)
+    assert done.stderr.startswith("nopfix: f.o: LLVM bitcode")
+    alone = subprocess.run(
+        compile_command("f"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(OBJECT="bitcode.o"),
+    )
+    assert (alone.returncode, alone.stdout, alone.stderr) == (1, "loaded\n", done.stderr)
+
+
+def test_the_settings_are_those_of_the_wrapper(folder: Path) -> None:
+    script = f"NOPFIX_SKIP=f.o {' '.join(compile_command('f'))}"
+    done = served(folder, "sh", "-c", script)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "served\n", "")
+    assert (folder / "f.o").read_bytes() == SAMPLE.read_bytes()
+
+
+def test_paths_are_relative_to_the_wrapper(folder: Path) -> None:
+    inner = folder / "inner"
+    inner.mkdir()
+    script = f"cd inner && {' '.join(compile_command('f'))}".replace("wrapper.py", "../wrapper.py")
+    done = served(folder, "sh", "-c", script)
+    assert (done.stdout, done.stderr) == ("served\n", "")
+    assert (inner / "f.o").read_bytes() == rewrite(SAMPLE.read_bytes()).data
+
+
+def answering(folder: Path, answer: bytes) -> str:
+    """A server that answers one request with ``answer``; returns its socket."""
+    path = str(folder / "other")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+
+    def serve() -> None:
+        with listening, listening.accept()[0] as connection:
+            while connection.recv(1 << 16):
+                pass
+            connection.sendall(answer)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return path
+
+
+@pytest.mark.parametrize("answer", [None, b"", request.NOT_MINE])
+def test_where_nobody_serves_the_wrapper_does_it_itself(folder: Path, answer: bytes | None) -> None:
+    server = str(folder / "gone") if answer is None else answering(folder, answer)
+    done = subprocess.run(
+        compile_command("f"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(NOPFIX_SERVER=server),
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "loaded\n", "")
+    assert (folder / "f.o").read_bytes() == rewrite(SAMPLE.read_bytes()).data
+
+
+# Sends the server two requests that it must not follow, and prints what it says to them.
+ASK = """\
+import os, sys
+from rewriter import request
+from socket import socket, AF_UNIX, SHUT_WR
+for field, value in ((0, "/another/nopfix"), (3, "0 0 0")):
+    fields = os.fsdecode(request._request("f.o", False)).split("\\0")
+    fields[field] = value
+    with socket(AF_UNIX) as connection:
+        connection.connect(os.environ["NOPFIX_SERVER"])
+        connection.sendall(os.fsencode("\\0".join(fields)))
+        connection.shutdown(SHUT_WR)
+        print(request.receive(connection))
+"""
+
+
+def test_another_nopfix_and_another_file_by_the_same_path_are_sent_back(folder: Path) -> None:
+    shutil.copy(SAMPLE, folder / "f.o")
+    done = served(folder, sys.executable, "-c", ASK)
+    assert (done.stdout, done.stderr) == (f"{request.NOT_MINE!r}\n" * 2, "")
+    assert (folder / "f.o").read_bytes() == SAMPLE.read_bytes()
+
+
+def test_the_status_is_the_commands(folder: Path) -> None:
+    assert served(folder, "sh", "-c", "exit 7").returncode == 7
+    assert served(folder, "sh", "-c", "kill -KILL $$").returncode == -signal.SIGKILL
+    assert served(folder, "sh", "-c", "kill -TERM $$").returncode == -signal.SIGTERM
+    missing = served(folder, "./no such command")
+    assert missing.returncode == 127
+    assert missing.stderr == "nopfix: ./no such command: No such file or directory\n"
+    assert served(folder).returncode == 2
+
+
+def processes_with(marker: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if marker.encode() in words:
+                found.append(int(entry.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_nothing_is_left_when_it_ends(folder: Path, number: signal.Signals) -> None:
+    marker = f"NOPFIX_TEST={folder}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, "sh", "-c", "touch up; exec sleep 20"],
+        cwd=folder,
+        env=environment(TMPDIR=str(folder), NOPFIX_TEST=str(folder)),
+    )
+    wait_until(lambda: (folder / "up").exists())
+    assert len(processes_with(marker)) >= 3  # itself, a worker, the command
+    process.send_signal(number)
+    assert process.wait(10) == -number
+    if number == signal.SIGKILL:  # nobody tells the command, or removes the folder
+        wait_until(lambda: len(processes_with(marker)) == 1)
+        os.kill(processes_with(marker)[0], signal.SIGKILL)
+    else:
+        assert not processes_with(marker)
+        assert not list(folder.glob("nopfix-serve-*"))
+
+
+def test_an_interrupt_from_the_terminal_ends_the_command_first(folder: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, "sh", "-c",
+         "trap 'sleep 0.5; touch tidied; exit 3' INT; touch up; while :; do sleep 0.05; done"],
+        cwd=folder,
+        env=environment(TMPDIR=str(folder)),
+        start_new_session=True,
+    )  # fmt: skip
+    wait_until(lambda: (folder / "up").exists())
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(10) == 3
+    assert (folder / "tidied").exists()
+
+
+def test_an_interrupted_wrapper_waits_for_the_answer_and_removes_the_object(folder: Path) -> None:
+    path = str(folder / "slow")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+    process = subprocess.Popen(
+        compile_command("f"), cwd=folder, env=environment(NOPFIX_SERVER=path),
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    with listening, listening.accept()[0] as connection:
+        while connection.recv(1 << 16):
+            pass
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert process.poll() is None
+        shutil.copy(SAMPLE, folder / "f.o")
+        connection.sendall(request.DONE)
+    assert process.wait(10) == -signal.SIGINT
+    assert not (folder / "f.o").exists()
