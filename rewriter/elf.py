@@ -167,6 +167,14 @@ def column(
     return result
 
 
+def little_endian(numbers: array[int]) -> bytes:
+    """The bytes that `column` reads ``numbers`` from."""
+    if sys.byteorder == "big":
+        numbers = numbers[:]
+        numbers.byteswap()
+    return numbers.tobytes()
+
+
 def read(data: bytes | memoryview) -> Object:
     """Read the relocatable object ``data``.
 

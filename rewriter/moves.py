@@ -12,7 +12,9 @@ Source: gABI 4 (symbol table, relocation); 64-bit ELFv2 ABI, 3.5.
 from __future__ import annotations
 
 import struct
+from array import array
 from bisect import bisect_right
+from itertools import compress
 from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf.offset_map import IDENTITY, OffsetMap, Side
@@ -97,9 +99,12 @@ def relocation_table(
         return None
     table = bytearray(obj.contents(relocations.table))
     if own is not None:
-        new_place = own.place
-        for index, place in enumerate(relocations.places):
-            _VALUE.pack_into(table, index * elf.RELA_SIZE, new_place(place))
+        # `OffsetMap.place`, written out, and all places put in at once.
+        edits, shifts = own.places, own.shifts
+        moved = [place + shifts[bisect_right(edits, place + 1)] for place in relocations.places]
+        fields = elf.column(bytes(table), "Q")
+        fields[:: elf.RELA_SIZE // 8] = array("Q", moved)
+        table = bytearray(elf.little_endian(fields))
     for index, addend in addends.items():
         if not _LOWEST_ADDEND <= addend <= _HIGHEST_ADDEND:
             raise Refusal(
@@ -152,48 +157,58 @@ def _moved_addends(
     by_symbol: Mapping[int, MovedSymbol],
 ) -> dict[int, int]:
     """New addends by index, for the relocations whose addend changes."""
-    own = moves.maps.get(relocations.section)
     sides = moves.sides.get(relocations.section, _NO_SIDES)
     bases = moves.bases.get(relocations.section, _NO_BASES)
-    addends = {}
     # Of an object's tens of thousands of relocations most are in debug sections and point into
     # sections that didn't move: they must not cost more than this look-up.
-    if own is None:
-        hits = [i for i, symbol in enumerate(relocations.symbols) if symbol in by_symbol]
-        if hits and not bases and all(map(_is_target, set(relocations.types))):
-            return _moved_targets(relocations, hits, sides, by_symbol)
-    else:
-        hits = list(range(len(relocations.symbols)))
-    for index in hits:
-        symbol = relocations.symbols[index]
-        addend = relocations.addends[index]
-        place = relocations.places[index]
-        known = TYPES.get(relocations.types[index])
-        moved = by_symbol.get(symbol)
-        if known is None:
-            raise _unknown_type(obj, relocations, index)
-        if known.kind == "marker":
-            continue
-        if known.kind == "distance":
-            here = own or IDENTITY
-            new = here.place(place + addend) - here.place(place)
-        elif known.kind == "base":
-            new = _moved_base_addend(obj, relocations, index, own, moved)
+    symbols = relocations.symbols
+    hits = list(compress(range(len(symbols)), map(by_symbol.__contains__, symbols)))
+    rare = {number for number in set(relocations.types) if not _is_target(number)}
+    if not rare and not bases:
+        return _moved_targets(relocations, hits, sides, by_symbol)
+    types, places = relocations.types, relocations.places
+    own = moves.maps.get(relocations.section)
+    plain = [i for i in hits if types[i] not in rare and places[i] not in bases]
+    others = range(len(types)) if own else hits
+    addends = _moved_targets(relocations, plain, sides, by_symbol)
+    for index in others:
+        place = places[index]
+        if types[index] in rare:
+            new = _moved_rare_addend(obj, relocations, index, own, by_symbol)
         elif place in bases:
             # addend = target + (place - base): take the target out, move it, put it back.
             here = own or IDENTITY
             base = bases[place]
-            target = addend - (place - base)
+            target = relocations.addends[index] - (place - base)
+            moved = by_symbol.get(relocations.symbols[index])
             new = here.start(place) - here.start(base)
             new += moved.addend(target, "start") if moved else target
-        elif moved is None:
-            continue
         else:
-            side = sides.get(place, "start") if sides else "start"
-            new = moved.addend(addend, side)
-        if new != addend:
+            continue
+        if new != relocations.addends[index]:
             addends[index] = new
     return addends
+
+
+def _moved_rare_addend(
+    obj: elf.Object,
+    relocations: elf.Relocations,
+    index: int,
+    own: OffsetMap | None,
+    by_symbol: Mapping[int, MovedSymbol],
+) -> int:
+    """The new addend of a relocation that isn't of the kind ``target``."""
+    known = TYPES.get(relocations.types[index])
+    if known is None:
+        raise _unknown_type(obj, relocations, index)
+    place, addend = relocations.places[index], relocations.addends[index]
+    if known.kind == "marker":
+        return addend
+    if known.kind == "distance":
+        here = own or IDENTITY
+        return here.place(place + addend) - here.place(place)
+    moved = by_symbol.get(relocations.symbols[index])
+    return _moved_base_addend(obj, relocations, index, own, moved)
 
 
 def _is_target(number: int) -> bool:
@@ -208,10 +223,10 @@ def _moved_targets(
     sides: Mapping[int, Side],
     by_symbol: Mapping[int, MovedSymbol],
 ) -> dict[int, int]:
-    """`_moved_addends` for a section that doesn't move itself, with plain targets only.
+    """`_moved_addends` for a section with plain targets only, which is what most are.
 
-    Debug sections are of this kind; in a kernel's objects a thousand addends change in them, and
-    `MovedSymbol.addend`, written out here, took half of the time.
+    Those at ``hits`` are against symbols of sections that moved.  In a kernel's objects a thousand
+    addends change, and `MovedSymbol.addend`, written out here, took half of the time.
     """
     symbols, old_addends, places = relocations.symbols, relocations.addends, relocations.places
     addends = {}
