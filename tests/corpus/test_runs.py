@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import rewriter
 from corpus import case, command, plan, pool, reduce, store, toolchain
 from corpus import sources as corpus_sources
 from corpus.case import Case
@@ -80,6 +81,26 @@ def test_a_changed_source_is_run_again(sources: Path, tmp_path: Path) -> None:
         if case.key(one) not in known
     ]
     assert [Path(one.source).name for one in todo] == ["03.c"]
+
+
+def test_what_stands_around_the_rewriter_is_no_part_of_it() -> None:
+    script = (
+        "import sys, rewriter\n"
+        "from pathlib import Path\n"
+        "result = rewriter.rewrite(Path(sys.argv[1]).read_bytes())\n"
+        "print(len(result.report.insertions), *sys.modules)"
+    )
+    sample = Path(__file__).parents[2] / "samples" / "dispatch.o"
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(sample)], capture_output=True, text=True, check=True
+    )
+    inserted, *loaded = done.stdout.split()
+    assert int(inserted)
+    assert "rewriter.pipeline" in loaded
+    files = {f"{name[9:]}.py" for name in loaded if name.startswith("rewriter.")}
+    assert not files & case.AROUND
+    # Nor does one of them go by another name now.
+    assert all((Path(rewriter.__file__).parent / name).exists() for name in case.AROUND)
 
 
 def test_a_changed_header_makes_its_folder_run_again(sources: Path) -> None:
