@@ -745,7 +745,9 @@ class _PairWalk(Walk):
     def move_unreferenced(self, position: int, unit: Unit, stop: int) -> int:
         """Move a list that nobody refers to, or what an empty entry has cut off from its list.
 
-        That begins with the empty entry's expression.  Refused where it reads in both ways.
+        That begins with the empty entry's expression.  Refused where it reads in both ways.  What
+        reads in neither, because it would run into the next list, may be that list's view numbers,
+        where GCC dropped the attribute that named both.
         """
         before = self.changes, self.sides
         readings: list[tuple[int, list[Change], dict[int, Side]]] = []
@@ -753,11 +755,21 @@ class _PairWalk(Walk):
         for read in (self.move_list, self._move_cut_off) if self.located else (self.move_list,):
             self.changes, self.sides = [], {}
             try:
-                readings.append((read(position, unit, stop), self.changes, self.sides))
+                end = read(position, unit, stop)
             except Unsupported as error:
                 errors.append(error)
+                continue
+            field = self._next_address(end - _ADDRESS_SIZE + 1)
+            if end > stop >= 0 or field < end:
+                errors.append(self.malformed(end, "a list that ends inside another one"))
+            else:
+                readings.append((end, self.changes, self.sides))
         self.changes, self.sides = before
         if not readings:
+            following = self._next_address(position)
+            following = min(following, stop) if stop >= 0 else following
+            if self.located and self._are_views(position, following):
+                return following
             raise errors[0]
         if any(reading != readings[0] for reading in readings[1:]):
             raise self.unknown(position, "bytes that no unit refers to, and that read in two ways")
@@ -765,6 +777,35 @@ class _PairWalk(Walk):
         self.changes += changes
         self.sides |= sides
         return end
+
+    def _next_address(self, position: int) -> int:
+        """Where the first relocated address at or behind ``position`` is; the end without one."""
+        places = self.relocations.places
+        index = bisect_left(places, position)
+        return places[index] if index < len(places) else len(self.data)
+
+    def _are_views(self, position: int, following: int) -> bool:
+        """Whether from ``position`` there is a pair of ULEB128 for each entry of the list behind.
+
+        They don't move.  That list begins at ``following``.
+        """
+        numbers = sum(byte < 128 for byte in self.data[position:following])
+        entries = self._entries(following)
+        return 0 < numbers == 2 * entries and self.data[following - 1] < 128
+
+    def _entries(self, position: int) -> int:
+        """The number of entries with an expression in the list at ``position``."""
+        count = 0
+        while position + 2 * _ADDRESS_SIZE + 2 <= len(self.data):
+            start, end = _PAIR.unpack_from(self.data, position)
+            relocated = position in self.relocated or position + _ADDRESS_SIZE in self.relocated
+            position += 2 * _ADDRESS_SIZE
+            if not start | end and not relocated:
+                break
+            if start != _NO_LIMIT - 1 or relocated:
+                count += 1
+                position += 2 + int.from_bytes(self.data[position : position + 2], "little")
+        return count
 
     def _move_cut_off(self, position: int, unit: Unit, stop: int) -> int:
         """Move the rest of a list whose entry in front of ``position`` was empty."""

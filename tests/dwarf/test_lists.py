@@ -256,6 +256,31 @@ def test_an_unreferenced_list_with_an_empty_expression_is_no_rest_of_another() -
     check_pairs(".debug_loc", f"L1:\n{NO_MORE}{odd}{NO_MORE}L2:\n{last}", "L1", "L2")
 
 
+def addressed(*entries: tuple[str, str]) -> str:
+    """Entries of .debug_loc with addresses that the assembler leaves to relocations."""
+    return "".join(f".8byte {start}, {end}\n.2byte 1\n.byte 0x53\n" for start, end in entries)
+
+
+@needs_assembler
+def test_view_numbers_of_a_list_that_nobody_refers_to_stay() -> None:
+    # GCC 12 at -O2 -gdwarf-4: gcc.c-torture/execute/pr82210.c.
+    views = ".uleb128 0, 0, 0, 0, 0, 0, 0, 0\n"
+    lost = addressed(("S1", "S2"), ("S2", "E3"), ("S4", "S5"), ("S5", "E6"))
+    first, last = addressed(("S0", "E4")), addressed(("S2", "E7"))
+    body = f"L1:\n{first}{NO_MORE}{views}{lost}{NO_MORE}L2:\n{last}{NO_MORE}"
+    check_pairs(".debug_loc", body, "L1", "L2")
+
+
+@needs_assembler
+def test_bytes_that_are_neither_a_list_nor_its_view_numbers_are_refused() -> None:
+    lost = addressed(("S1", "S2"), ("S2", "E3"))
+    body = f"L1:\n{addressed(('S0', 'E4'))}{NO_MORE}.fill 10, 1, 0\n{lost}{NO_MORE}"
+    both = pair({CODE: SHORT}, f'.section .debug_loc,"",@progbits\n{body}')
+    found = uses(both, ["L1"], unit(both)._replace(version=4), {})
+    with pytest.raises(Unsupported, match="a list that ends inside another one"):
+        loclists.rewrite(both.plain.section(".debug_loc"), found, both.maps)
+
+
 @needs_assembler
 def test_bytes_that_read_as_a_list_and_as_the_rest_of_one_are_refused() -> None:
     # As a list: an entry with very high addresses and an expression of 0x606 bytes.  As the rest of
