@@ -320,6 +320,25 @@ class Graph:
         """Whether ``block`` may be entered from any instruction."""
         return (block.section, block.start) in self.roots.anywhere
 
+    def uses_of_lr(self) -> Iterator[Place]:
+        """Where LR's value may become the next instruction's address, here or in who is called.
+
+        That is every return or call through LR, and every other way out of the function; an
+        indirect branch counts as one, and so does the end of a fragment.
+        """
+        for place in self.sources:
+            fragment = self.fragment_at(place)
+            word = fragment.words[place[1] >> 2] if fragment else 0
+            if word >> 26 == 19 and word >> 1 & 0x3FF == 16:  # bclrl
+                yield place
+        for place, (target, _) in self._ends.items():
+            if target is None or self.fragment_at(target) is None:
+                yield place
+        for fragment in self.fragments:
+            last = (fragment.section, fragment.end - 4)
+            if last[1] >= fragment.start and self._ends.get(last, (None, True))[1]:
+                yield last
+
     def live_blocks(self) -> Iterator[Block]:
         """All blocks that something leads to."""
         for fragment in self.fragments:

@@ -20,9 +20,19 @@ from rewriter import control_flow, elf, indirect, instruction, switch_table
 from rewriter.analysis import SWITCH_TABLE, Difference, IndirectBranch, Region
 from rewriter.control_flow import Fragment, Jumps, Place, Roots
 from rewriter.errors import Refusal
-from rewriter.indirect import Address, Distance, Entry, External, Number, Pointer, Slice, Unresolved
+from rewriter.indirect import (
+    Address,
+    Definition,
+    Distance,
+    Entry,
+    External,
+    Number,
+    Pointer,
+    Slice,
+    Unresolved,
+)
 from rewriter.instruction import NO_OPERATIONS
-from rewriter.semantics import CTR, is_call
+from rewriter.semantics import CTR, LR, is_call
 from rewriter.switch_table import Surroundings, Table
 
 if TYPE_CHECKING:
@@ -745,11 +755,35 @@ def _may_be_code(program: _Program, place: Place, fragment: Fragment) -> bool:
 def _prove_jump(program: _Program, slices: Slice, place: Place) -> Proof:
     word = slices.words[place[0]][place[1] >> 2]
     slices.restart()
-    register = CTR
     if word >> 26 == 31:  # mtlr
-        register = word >> 21 & 31
-    elif word >> 1 & 0x3FF != 528:
+        try:
+            return _prove_target(program, slices, place, word >> 21 & 31)
+        except Lost:
+            raise
+        except Unresolved:
+            slices.restart()
+            if not _is_only_kept(slices, place):
+                raise
+        reason = "the value is only kept in LR: no return and no way out of the function sees it"
+        return Proof("spill", (), frozenset(), (reason,), False)
+    if word >> 1 & 0x3FF != 528:
         raise Unresolved("it goes through TAR")
+    return _prove_target(program, slices, place, CTR)
+
+
+def _is_only_kept(slices: Slice, place: Place) -> bool:
+    """Whether what the ``mtlr`` at ``place`` writes is gone before anything goes where LR says.
+
+    Under register pressure GCC keeps a value of any kind in LR.
+    """
+    return not any(
+        user == place or Definition(place, LR) in slices.definitions(LR, user)
+        for user in slices.graph.uses_of_lr()
+        if not slices.graph.is_dead(slices.graph.block_at(user))
+    )
+
+
+def _prove_target(program: _Program, slices: Slice, place: Place, register: int) -> Proof:
     values = slices.values(register, place)
     if not values:
         raise Lost("nothing is seen to lead to it")

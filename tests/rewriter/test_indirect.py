@@ -287,6 +287,35 @@ def test_a_jump_through_the_link_register_is_not_a_return(assemble: Assemble) ->
     assert "2 entries" in explain(assemble(text + jump + TABLE))
 
 
+# GCC under register pressure: gcc.dg/torture/pr19683-1.c, pr78997.c for power10.
+KEEP = HEAD + " mflr 0\n std 0,16(1)\n addi 9,4,-1\n mtlr 9\n"
+RETURN = " mflr 9\n ld 0,16(1)\n mtlr 0\n blr\n"
+END = " .size f,.-f\n"
+
+
+@pytest.mark.parametrize("between", ["", " cmpwi 3,1\n beq 0f\n mtlr 9\n0:\n", "0: bdnz 0b\n"])
+def test_a_value_that_is_only_kept_in_lr_is_no_target(assemble: Assemble, between: str) -> None:
+    branches = analyse(assemble(KEEP + between + RETURN + END)).branches
+    assert {branch.kind for branch in branches} == {"spill"}
+
+
+WAYS_OUT = {
+    "a return on one path": " cmpwi 3,1\n beqlr\n",
+    "a return behind a branch": " cmpwi 3,1\n bne 0f\n blr\n0:\n",
+    "a call through LR": " blrl\n nop\n",
+    "a tail call": " cmpwi 3,1\n bne 0f\n b g\n0:\n",
+    "a jump through CTR": " mr 12,5\n mtctr 12\n beqctr\n",
+    "the end of the function": " cmpwi 3,1\n beq 9f\n",
+}
+
+
+@pytest.mark.parametrize("way", WAYS_OUT.values(), ids=WAYS_OUT.keys())
+def test_a_value_in_lr_that_a_way_out_sees_may_be_a_target(assemble: Assemble, way: str) -> None:
+    last = "9: nop\n" if "9f" in way else ""
+    text = assemble(KEEP + way + RETURN + last + END)
+    assert "can't be followed" in refused(text)
+
+
 def test_a_landing_pad_is_entered_from_the_calls_of_its_call_sites_only(
     assemble: Assemble,
 ) -> None:
