@@ -640,6 +640,10 @@ def test_a_distcc_build_has_slots(folder: Path, shared: Path, cache: bool) -> No
                 break
             time.sleep(0.1)
         assert done.returncode == 0, done.stderr + log.read_text()
+        for _ in range(50):  # the server says so after it has answered
+            if "COMPILE_OK" in log.read_text():
+                break
+            time.sleep(0.1)
         assert "COMPILE_OK" in log.read_text()
         assert slots(folder / "f.o") == (CALLS, CALLS)
     finally:
