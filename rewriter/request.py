@@ -2,11 +2,12 @@
 
 The problem: of the wrapper's own time two thirds go into starting to rewrite, not into rewriting
 (`rewriter.server`).  The rule: where $NOPFIX_SERVER names a socket, the wrapper sends the object's
-path there and prints what comes back.  Where nobody answers, or the other side isn't sure that it
-sees the same object with the same nopfix, the wrapper does the work itself.
+path there and prints what comes back.  Where nobody of this user answers, where the other side
+isn't sure that it sees the same object with the same nopfix, or where it couldn't do it, the
+wrapper does the work itself, and says itself why it can't be done.
 
-The request is a list of fields that no NUL byte can be in; the answer is one byte and the lines to
-print.  Each ends where the sender closes its side.
+The request is a list of fields that no NUL byte can be in; the answer is one byte and the warnings
+to print.  Each ends where the sender closes its side.
 
 Source: unix(7).
 """
@@ -14,7 +15,15 @@ Source: unix(7).
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SHUT_WR, SOCK_STREAM, socket  # the wrapper can't afford `socket`
+import sys
+from _socket import (  # the wrapper can't afford `socket`
+    AF_UNIX,
+    SHUT_WR,
+    SO_PEERCRED,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,38 +35,45 @@ SERVER = "NOPFIX_SERVER"
 SETTINGS = ("NOPFIX_SKIP", "NOPFIX_SIBLING_CALLS")
 """The environment variables that change what is done to an object."""
 
-DONE, REFUSED, NOT_MINE = b"+", b"-", b"?"
+DONE, NOT_DONE = b"+", b"-"
+_CREDENTIALS = 12  # bytes of a struct ucred: process, user and group
 
 
-def ask(server: str, path: str, only_compiled: bool) -> bool | None:
+def ask(server: str, path: str, only_compiled: bool) -> bool:
     """Have the server at socket ``server`` rewrite the object ``path``.
 
-    Arguments and value are those of `objects_in_place.rewrite`; None when the object is as it was
-    and the caller has to do it.  An exception that a signal raises while the server works is raised
-    when it has answered, so that the object is the caller's again.
+    The first two arguments of `objects_in_place.rewrite`.  Returns False when the object still has
+    to be rewritten.  An exception that a signal raises while the server works is raised when it has
+    answered, so that the object is the caller's again.
     """
     connection = socket(AF_UNIX, SOCK_STREAM)
     try:
         request = _request(path, only_compiled)
         connection.connect(server)
+        if not _is_own(connection):
+            return False
         connection.sendall(request)
         connection.shutdown(SHUT_WR)
         answer = receive(connection)
     except OSError:
-        return None
+        return False
     except BaseException:
         _wait_for_end(connection)
         raise
     finally:
         connection.close()
-    if answer[:1] not in (DONE, REFUSED):
-        return None
     if len(answer) > 1:
         from rewriter.errors import complain
 
         for line in os.fsdecode(answer[1:]).split("\n"):
             complain(line)
     return answer[:1] == DONE
+
+
+def _is_own(connection: socket) -> bool:
+    """Whether it is this user who listens: the folder may have been another's since."""
+    credentials = connection.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS)
+    return int.from_bytes(credentials[4:8], sys.byteorder) == os.geteuid()
 
 
 def _wait_for_end(connection: socket) -> None:
@@ -83,18 +99,18 @@ def receive(connection: socket) -> bytes:
 def _request(path: str, only_compiled: bool) -> bytes:
     settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
     kind = "compiled" if only_compiled else "any"
-    fields = [_package(), os.getcwd(), path, identity(path), kind, *settings]
+    fields = [_nopfix(), os.getcwd(), path, identity(path), kind, *settings]
     return os.fsencode("\0".join(fields))
 
 
 def read(request: bytes) -> tuple[str, str, str, bool, Mapping[str, str]] | None:
     """What a request says: folder, path, identity, ``only_compiled`` and settings.
 
-    None for a request by another nopfix.  Whether the path names the same object here, seen from
-    that folder, is for the caller to find out.
+    None for a request by another nopfix or interpreter, or for half of one.  Whether the path names
+    the same object here, seen from that folder, is for the caller to find out.
     """
-    package, *fields = os.fsdecode(request).split("\0")
-    if package != _package() or len(fields) < 4:
+    nopfix, *fields = os.fsdecode(request).split("\0")
+    if nopfix != _nopfix() or len(fields) < 4:
         return None
     folder, path, known_by, kind, *settings = fields
     pairs = (setting.partition("=") for setting in settings)
@@ -107,5 +123,6 @@ def identity(path: str) -> str:
     return f"{status.st_dev} {status.st_ino} {status.st_mtime_ns}"
 
 
-def _package() -> str:
-    return os.path.dirname(os.path.abspath(__file__))
+def _nopfix() -> str:
+    """What both sides have to have in common: this very file, and the interpreter's version."""
+    return f"{identity(__file__)} {sys.version}"

@@ -6,9 +6,9 @@ wait for requests (`rewriter.request`) while COMMAND runs, one for each processo
 The wrapper finds them by $NOPFIX_SERVER, which COMMAND and its children inherit, and does without
 where they don't answer; so a build comes out the same with and without.
 
-What a request names is looked at from here: a build that has gone into a root folder of its own, or
-runs another nopfix, may mean something else by the same path.  A request says which file it means,
-and one that isn't the same here is sent back.
+What a request names is looked at from here: a build that has gone into a root folder of its own may
+mean something else by the same path, and it may run another nopfix.  A request says which file it
+means and who asks; where that isn't the same here, it is sent back.
 
 COMMAND gets the signals that this process gets; its exit status is passed on.  As a shell does,
 this process outlives an interrupt from the terminal, which the command gets as well.
@@ -48,8 +48,10 @@ exit status: that of COMMAND
 
 _PASSED_ON = (signal.SIGHUP, signal.SIGTERM)
 _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+_ENDING = frozenset((*_PASSED_ON, *_FROM_TERMINAL))
 _BACKLOG = 1024
 _IDLE = 1.0  # seconds between looks at whether the build still runs
+_PATIENCE = 10.0  # seconds that a request may take to arrive
 _REQUESTS_BETWEEN_COLLECTIONS = 64
 
 
@@ -59,64 +61,75 @@ def main() -> int:
     if not command or command[0] in ("-h", "--help"):
         print(_USAGE, end="", file=sys.stdout if command else sys.stderr)
         return 0 if command else 2
-    folder = tempfile.mkdtemp(prefix="nopfix-serve-")  # for this user alone
+    # What comes before there is a command to pass it on to ends this process, tidied up.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    folder = ""
     workers: list[int] = []
+    environment = dict(os.environ)
     try:
-        path = os.path.join(folder, "socket")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
-            listening.bind(path)
-            listening.listen(_BACKLOG)
-            workers = _start_workers(listening)
-        status = _run(command, {**os.environ, request.SERVER: path})
+        try:
+            folder = tempfile.mkdtemp(prefix="nopfix-serve-")  # for this user alone
+            path = os.path.join(folder, "socket")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+                listening.bind(path)
+                listening.listen(_BACKLOG)
+                _start_workers(listening, workers)
+            environment[request.SERVER] = path
+        except OSError as error:
+            complain(f"the build runs without a server: {error.strerror or error}")
+        heard = {n for n in _ENDING if signal.getsignal(n) != signal.SIG_IGN}
+        early = sorted(signal.sigpending() & heard)
+        status = -early[0] if early else _run(command, environment, mask)
     finally:
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
             os.waitpid(worker, 0)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
     if status < 0:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         die(-status)
         return 128 - status
     return status
 
 
-def _run(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run ``command`` to its end; returns its status, or minus the signal that it died by."""
+def _run(command: Sequence[str], environment: dict[str, str], mask: set[int]) -> int:
+    """Run ``command`` to its end; returns its status, or minus the signal that it died by.
+
+    ``mask`` are the signals that the command is to have blocked; here those that end are, too.
+    """
     child = 0
-    received: list[int] = []
 
     def pass_on(number: int, _: object) -> None:
-        received.append(number)
         if child:
             os.kill(child, number)
 
     # Who ignores it, as the caller may have, can't ask for a child's status.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for number in _PASSED_ON:
-        signal.signal(number, pass_on)
-    ignored = [n for n in _FROM_TERMINAL if signal.getsignal(n) == signal.SIG_IGN]
-    for number in _FROM_TERMINAL:
-        signal.signal(number, signal.SIG_IGN)
-    own = {signal.SIGPIPE, signal.SIGXFSZ, *_FROM_TERMINAL}.difference(ignored)
+    heard = [n for n in _ENDING if signal.getsignal(n) != signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, pass_on if number in _PASSED_ON else signal.SIG_IGN)
+    own = {signal.SIGPIPE, signal.SIGXFSZ, *heard}
     try:
-        child = os.posix_spawnp(command[0], list(command), environment, setsigdef=own)
+        child = os.posix_spawnp(
+            command[0], list(command), environment, setsigdef=own, setsigmask=mask
+        )
     except OSError as error:
         complain(f"{command[0]}: {error.strerror}")
         return COMMAND_NOT_FOUND
-    if received:  # before there was anyone to pass it on to
-        os.kill(child, received[0])
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # Not reaped before its number is forgotten: another process may get the number next.
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
     ended, child = child, 0
     return os.waitstatus_to_exitcode(os.waitpid(ended, 0)[1])
 
 
-def _start_workers(listening: socket.socket) -> list[int]:
-    """Fork a worker for each processor, everything loaded; returns their process numbers."""
+def _start_workers(listening: socket.socket, workers: list[int]) -> None:
+    """Fork a worker for each processor, everything loaded; adds their numbers to ``workers``."""
     _load_everything()
     gc.collect()
     gc.freeze()
     parent = os.getpid()
-    workers = []
     for _ in os.sched_getaffinity(0):
         worker = os.fork()
         if not worker:
@@ -125,7 +138,6 @@ def _start_workers(listening: socket.socket) -> list[int]:
             finally:
                 os._exit(0)
         workers.append(worker)
-    return workers
 
 
 def _load_everything() -> None:
@@ -143,9 +155,10 @@ def _load_everything() -> None:
 
 
 def _work(listening: socket.socket, parent: int) -> None:
-    """Answer requests for as long as the process ``parent`` lives."""
-    for number in (*_FROM_TERMINAL, *_PASSED_ON):
-        signal.signal(number, signal.SIG_IGN)
+    """Answer requests for as long as the process ``parent`` lives.
+
+    The signals that end the build are blocked here; ``parent`` ends its workers.
+    """
     gc.disable()  # a rewrite makes hardly any cycles, and the collector slows it down
     listening.settimeout(_IDLE)
     answered = 0
@@ -155,7 +168,7 @@ def _work(listening: socket.socket, parent: int) -> None:
         except TimeoutError:
             continue
         with connection:
-            connection.settimeout(None)
+            connection.settimeout(_PATIENCE)
             _answer(connection)
         answered += 1
         if not answered % _REQUESTS_BETWEEN_COLLECTIONS:
@@ -163,23 +176,28 @@ def _work(listening: socket.socket, parent: int) -> None:
 
 
 def _answer(connection: socket.socket) -> None:
-    """Do what one request asks."""
+    """Do what one request asks.
+
+    What can't be done here, the wrapper tries itself: it may be nothing but this process that
+    lacks what it takes.
+    """
     from rewriter import objects_in_place
 
     asked = request.read(request.receive(connection))
     lines: list[str] = []
-    answer = request.NOT_MINE
+    done = False
     if asked is not None:
         folder, path, known_by, only_compiled, settings = asked
         try:
             os.chdir(folder)
-            same = request.identity(path) == known_by
+            done = request.identity(path) == known_by and objects_in_place.rewrite(
+                path, only_compiled, settings, lines.append
+            )
         except OSError:
-            same = False
-        if same:
-            good = objects_in_place.rewrite(path, only_compiled, settings, lines.append)
-            answer = request.DONE if good else request.REFUSED
+            done = False
+        os.chdir("/")  # nobody can unmount where a process stays
+    answer = request.DONE + os.fsencode("\n".join(lines)) if done else request.NOT_DONE
     try:
-        connection.sendall(answer + os.fsencode("\n".join(lines)))
+        connection.sendall(answer)
     except OSError:
         return  # whoever asked has gone

@@ -291,8 +291,7 @@ def _load() -> Callable[[str, bool], bool]:
         return _load_rewriter()
 
     def rewrite(path: str, only_compiled: bool) -> bool:
-        answer = request.ask(server, path, only_compiled)
-        return _load_rewriter()(path, only_compiled) if answer is None else answer
+        return request.ask(server, path, only_compiled) or _load_rewriter()(path, only_compiled)
 
     return rewrite
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -18,10 +19,11 @@ import pytest
 from rewriter import request, rewrite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "recursion.o"
+SOCKETS = tempfile.gettempdir()  # that of a test is too long for a socket
 SERVE = "import sys; from rewriter.server import main; sys.exit(main())"
 
 # Runs the wrapper with `cp $OBJECT` for a compiler; says whether the rewriter was loaded for it.
@@ -46,6 +48,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket."""
+    with tempfile.TemporaryDirectory(prefix="s-") as folder:
+        yield Path(folder)
+
+
 def compile_command(name: str) -> list[str]:
     return [sys.executable, "-IS", "wrapper.py", "-c", f"{name}.c", "-o", f"{name}.o"]
 
@@ -60,7 +69,7 @@ def served(folder: Path, *command: str, **more: str) -> subprocess.CompletedProc
         cwd=folder,
         capture_output=True,
         text=True,
-        env=environment(TMPDIR=str(folder), **more),
+        env=environment(**{"TMPDIR": SOCKETS} | more),
         timeout=60,
     )
 
@@ -82,18 +91,31 @@ def test_many_at_once_are_all_served(folder: Path) -> None:
     assert all((folder / f"{i}.o").read_bytes() == expected for i in range(1, 25))
 
 
-def test_a_refusal_reads_the_same_and_removes_the_object(folder: Path) -> None:
+def test_a_refusal_comes_from_the_wrapper_itself(folder: Path) -> None:
+    # It may be the server alone that lacks what it takes: rights, memory, a decompressor.
     done = served(folder, *compile_command("f"), OBJECT="bitcode.o")
-    assert (done.returncode, done.stdout, (folder / "f.o").exists()) == (1, "served\n", False)
+    assert (done.returncode, done.stdout, (folder / "f.o").exists()) == (1, "loaded\n", False)
     assert done.stderr.startswith("nopfix: f.o: LLVM bitcode")
+    assert done.stderr.count("\n") == 1
+
+
+def test_warnings_are_the_wrappers(folder: Path) -> None:
+    settings = {"OBJECT": str(ROOT / "samples" / "cleanup.o"), "NOPFIX_SIBLING_CALLS": "warn"}
+    done = served(folder, *compile_command("f"), **settings)
     alone = subprocess.run(
         compile_command("f"),
         cwd=folder,
         capture_output=True,
         text=True,
-        env=environment(OBJECT="bitcode.o"),
+        env=environment(**settings),
     )
-    assert (alone.returncode, alone.stdout, alone.stderr) == (1, "loaded\n", done.stderr)
+    assert (done.stdout, alone.stdout) == ("served\n", "loaded\n")
+    assert done.stderr == alone.stderr
+
+
+def test_an_internal_error_shows_in_the_wrapper(folder: Path) -> None:
+    done = served(folder, *compile_command("f"), NOPFIX_DEBUG="1")
+    assert done.stdout == "loaded\n"
 
 
 def test_the_settings_are_those_of_the_wrapper(folder: Path) -> None:
@@ -129,7 +151,7 @@ def answering(folder: Path, answer: bytes) -> str:
     return path
 
 
-@pytest.mark.parametrize("answer", [None, b"", request.NOT_MINE])
+@pytest.mark.parametrize("answer", [None, b"", request.NOT_DONE])
 def test_where_nobody_serves_the_wrapper_does_it_itself(folder: Path, answer: bytes | None) -> None:
     server = str(folder / "gone") if answer is None else answering(folder, answer)
     done = subprocess.run(
@@ -163,7 +185,7 @@ for field, value in ((0, "/another/nopfix"), (3, "0 0 0")):
 def test_another_nopfix_and_another_file_by_the_same_path_are_sent_back(folder: Path) -> None:
     shutil.copy(SAMPLE, folder / "f.o")
     done = served(folder, sys.executable, "-c", ASK)
-    assert (done.stdout, done.stderr) == (f"{request.NOT_MINE!r}\n" * 2, "")
+    assert (done.stdout, done.stderr) == (f"{request.NOT_DONE!r}\n" * 2, "")
     assert (folder / "f.o").read_bytes() == SAMPLE.read_bytes()
 
 
@@ -175,6 +197,91 @@ def test_the_status_is_the_commands(folder: Path) -> None:
     assert missing.returncode == 127
     assert missing.stderr == "nopfix: ./no such command: No such file or directory\n"
     assert served(folder).returncode == 2
+
+
+def test_without_room_for_a_socket_the_build_runs_all_the_same(folder: Path) -> None:
+    deep = folder / ("x" * 120)
+    deep.mkdir()
+    done = served(folder, *compile_command("f"), TMPDIR=str(deep))
+    assert (done.returncode, done.stdout) == (0, "loaded\n")
+    assert done.stderr == "nopfix: the build runs without a server: AF_UNIX path too long\n"
+    assert not list(deep.iterdir())
+
+
+LISTEN = """\
+import socket, sys
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+listening.listen()
+print(flush=True)
+with listening.accept()[0] as connection:
+    connection.sendall(b"+")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_another_users_server_is_not_believed(folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as shared:
+        Path(shared).chmod(0o777)
+        path = f"{shared}/socket"
+        other = subprocess.Popen(
+            ["/usr/bin/env", "python3", "-c", LISTEN, path],
+            cwd="/", user=65534, stdout=subprocess.PIPE, env={"PATH": os.defpath},
+        )  # fmt: skip
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"\n"
+        done = subprocess.run(
+            compile_command("f"),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            env=environment(NOPFIX_SERVER=path),
+            timeout=60,
+        )
+        other.stdout.close()
+        other.kill()
+        other.wait()
+    assert done.stdout == "loaded\n"
+    assert (folder / "f.o").read_bytes() == rewrite(SAMPLE.read_bytes()).data
+
+
+# Holds as many connections as there are workers, then has an object made.
+HOLD = """\
+import os, subprocess, sys
+from socket import socket, AF_UNIX
+held = [socket(AF_UNIX) for _ in os.sched_getaffinity(0)]
+for connection in held:
+    connection.connect(os.environ["NOPFIX_SERVER"])
+subprocess.run(sys.argv[1:])
+"""
+
+
+def test_a_request_that_never_ends_holds_up_nobody_for_long(folder: Path) -> None:
+    impatient = "import sys; from rewriter import server; server._PATIENCE = 0.2; sys.exit({})"
+    done = subprocess.run(
+        [sys.executable, "-c", impatient.format("server.main()"),
+         sys.executable, "-c", HOLD, *compile_command("f")],
+        cwd=folder, capture_output=True, text=True, env=environment(TMPDIR=SOCKETS), timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "served\n", "")
+
+
+def test_workers_stay_in_no_folder_of_the_build(folder: Path) -> None:
+    script = f"{' '.join(compile_command('f'))}; readlink /proc/[0-9]*/cwd"
+    done = served(folder, "sh", "-c", script, NOPFIX_TEST=str(folder))
+    assert done.stdout.startswith("served\n")
+    assert done.stdout.count(f"{folder}\n") <= 3  # sh, readlink, nopfix-serve itself
+
+
+def test_a_hangup_that_the_caller_ignores_ends_nothing(folder: Path) -> None:
+    process = subprocess.Popen(
+        ["sh", "-c", f"trap '' HUP; exec {sys.executable} -c '{SERVE}' sh -c "
+         "'touch up; sleep 0.5; kill -HUP $$; exit 4'"],
+        cwd=folder, env=environment(TMPDIR=SOCKETS),
+    )  # fmt: skip
+    wait_until(lambda: (folder / "up").exists())
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(10) == 4
 
 
 def processes_with(marker: str) -> list[int]:
@@ -198,12 +305,12 @@ def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_nothing_is_left_when_it_ends(folder: Path, number: signal.Signals) -> None:
+def test_nothing_is_left_when_it_ends(folder: Path, sockets: Path, number: signal.Signals) -> None:
     marker = f"NOPFIX_TEST={folder}"
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, "sh", "-c", "touch up; exec sleep 20"],
         cwd=folder,
-        env=environment(TMPDIR=str(folder), NOPFIX_TEST=str(folder)),
+        env=environment(TMPDIR=str(sockets), NOPFIX_TEST=str(folder)),
     )
     wait_until(lambda: (folder / "up").exists())
     assert len(processes_with(marker)) >= 3  # itself, a worker, the command
@@ -214,7 +321,7 @@ def test_nothing_is_left_when_it_ends(folder: Path, number: signal.Signals) -> N
         os.kill(processes_with(marker)[0], signal.SIGKILL)
     else:
         assert not processes_with(marker)
-        assert not list(folder.glob("nopfix-serve-*"))
+        assert not list(sockets.glob("nopfix-serve-*"))
 
 
 def test_an_interrupt_from_the_terminal_ends_the_command_first(folder: Path) -> None:
@@ -222,7 +329,7 @@ def test_an_interrupt_from_the_terminal_ends_the_command_first(folder: Path) -> 
         [sys.executable, "-c", SERVE, "sh", "-c",
          "trap 'sleep 0.5; touch tidied; exit 3' INT; touch up; while :; do sleep 0.05; done"],
         cwd=folder,
-        env=environment(TMPDIR=str(folder)),
+        env=environment(TMPDIR=SOCKETS),
         start_new_session=True,
     )  # fmt: skip
     wait_until(lambda: (folder / "up").exists())
