@@ -74,6 +74,18 @@ def served(folder: Path, *command: str, **more: str) -> subprocess.CompletedProc
     )
 
 
+def alone(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """The wrapper without `nopfix-serve`."""
+    return subprocess.run(
+        compile_command("f"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(**more),
+        timeout=60,
+    )
+
+
 def test_a_served_object_is_the_one_that_the_wrapper_makes(folder: Path) -> None:
     done = served(folder, *compile_command("f"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "served\n", "")
@@ -102,15 +114,9 @@ def test_a_refusal_comes_from_the_wrapper_itself(folder: Path) -> None:
 def test_warnings_are_the_wrappers(folder: Path) -> None:
     settings = {"OBJECT": str(ROOT / "samples" / "cleanup.o"), "NOPFIX_SIBLING_CALLS": "warn"}
     done = served(folder, *compile_command("f"), **settings)
-    alone = subprocess.run(
-        compile_command("f"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=environment(**settings),
-    )
-    assert (done.stdout, alone.stdout) == ("served\n", "loaded\n")
-    assert done.stderr == alone.stderr
+    without = alone(folder, **settings)
+    assert (done.stdout, without.stdout) == ("served\n", "loaded\n")
+    assert done.stderr == without.stderr
 
 
 def test_an_internal_error_shows_in_the_wrapper(folder: Path) -> None:
@@ -154,14 +160,7 @@ def answering(folder: Path, answer: bytes) -> str:
 @pytest.mark.parametrize("answer", [None, b"", request.NOT_DONE])
 def test_where_nobody_serves_the_wrapper_does_it_itself(folder: Path, answer: bytes | None) -> None:
     server = str(folder / "gone") if answer is None else answering(folder, answer)
-    done = subprocess.run(
-        compile_command("f"),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env=environment(NOPFIX_SERVER=server),
-        timeout=60,
-    )
+    done = alone(folder, NOPFIX_SERVER=server)
     assert (done.returncode, done.stdout, done.stderr) == (0, "loaded\n", "")
     assert (folder / "f.o").read_bytes() == rewrite(SAMPLE.read_bytes()).data
 
@@ -230,14 +229,7 @@ def test_another_users_server_is_not_believed(folder: Path) -> None:
         )  # fmt: skip
         assert other.stdout is not None
         assert other.stdout.readline() == b"\n"
-        done = subprocess.run(
-            compile_command("f"),
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            env=environment(NOPFIX_SERVER=path),
-            timeout=60,
-        )
+        done = alone(folder, NOPFIX_SERVER=path)
         other.stdout.close()
         other.kill()
         other.wait()
