@@ -140,15 +140,17 @@ def _with_bar(coming: Iterable[Result], total: int, counts: Counter[str]) -> Ite
     )  # fmt: skip
 
     columns = (
-        BarColumn(), MofNCompleteColumn(), TextColumn("{task.speed:.1f}/s"),
+        BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"),
         TimeRemainingColumn(), TextColumn("{task.description}"),
     )  # fmt: skip
     with Progress(*columns) as progress:
-        task = progress.add_task("", total=total)
-        for result in coming:
+        task = progress.add_task("", total=total, rate=0.0)
+        begun = time.monotonic()
+        for done, result in enumerate(coming, 1):
             yield result
             text = " ".join(f"{name} {count}" for name, count in counts.most_common())
-            progress.update(task, advance=1, description=text)
+            rate = done / (time.monotonic() - begun)
+            progress.update(task, completed=done, description=text, rate=rate)
 
 
 # -- the other subcommands ------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import re
 import shutil
 import signal
@@ -68,6 +69,24 @@ def test_a_run_goes_on_where_it_was_stopped(
     assert {one.verdict for one in found} == {"equal"}
     assert run(sources, database) == 0
     assert "24 cases, 24 of them known" in capsys.readouterr().out
+
+
+def test_on_a_terminal_a_bar_shows_rate_and_verdicts(sources: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    words = ["run", "--corpus", str(sources), "--db", str(tmp_path / "r.db"), "-j2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "corpus.command", *words],
+        cwd=TOP, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the terminal has gone with the process
+        while part := os.read(ours, 1 << 16):
+            shown += part
+    os.close(ours)
+    text = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", shown).decode()
+    assert process.wait() == 0, text
+    assert re.search(r"24/24 [0-9.]+/s .*equal 24", text), text
 
 
 def test_a_changed_source_is_run_again(sources: Path, tmp_path: Path) -> None:
