@@ -20,7 +20,7 @@ the function grows,
   which depends on its own size through the padding in front of the types (`_base_offset`).
 
 Padding: GCC aligns an LSDA with types, and the types, to the size of a type entry, and no others;
-LLVM aligns all LSDAs and types to 4.
+LLVM aligns all LSDAs and types to 4, and what follows the last one.
 
 Sources: the C++ ABI for Itanium, exception handling, 7.3 and 7.4 (the tables have no standard of
 their own), GCC's except.cc (`output_one_function_exception_table`), LLVM's EHStreamer.cpp; seen
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 DW_EH_PE_uleb128 = 0x01
 
+_LLVM_ALIGNMENT = 4
 _ADDRESS_SIZE = 8
 _DAMAGED = "the exception table is damaged; compile the file again"
 _UNKNOWN = "nopfix can't move it; compile the file with another compiler"
@@ -169,7 +170,7 @@ def rewrite(
             raise Unsupported(
                 section.name, start, "an LSDA of functions that move differently", _UNKNOWN
             )
-    return _emit(data, lsdas)
+    return _emit(data, lsdas, alignment)
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -320,7 +321,7 @@ def _read_rest(
     entry_size = header.type_size
     if not entry_size:
         type_alignment = 1
-        if alignment == 4:
+        if alignment == _LLVM_ALIGNMENT:
             start_alignment = 4
         else:
             start_alignment = min(start & -start, alignment) if start > previous_end else 1
@@ -412,8 +413,8 @@ def _base_offset(lsda: _Lsda, start: int) -> tuple[int, int, int]:
             return distance, size, padding_size
 
 
-def _emit(data: memoryview, lsdas: list[_Lsda]) -> Rewritten:
-    """Put the section together."""
+def _emit(data: memoryview, lsdas: list[_Lsda], alignment: int) -> Rewritten:
+    """Put the section together, whose own alignment is ``alignment``."""
     end = lsdas[0].header.start
     result = bytearray(data[:end])
     edits = []
@@ -440,5 +441,9 @@ def _emit(data: memoryview, lsdas: list[_Lsda]) -> Rewritten:
         edits.append(resize(lsda.types, types_padding - (lsda.types - lsda.actions_end)))
         result += data[lsda.types : lsda.end]
         end = lsda.end
-    result += data[end:]
+    rest = data[end:]
+    if alignment == _LLVM_ALIGNMENT and not any(rest) and len(rest) == -end % alignment:
+        rest = memoryview(bytes(-len(result) % alignment))
+        edits.append(resize(len(data), len(rest) - (len(data) - end)))
+    result += rest
     return Rewritten(result, OffsetMap(edit for edit in edits if edit.start), {})

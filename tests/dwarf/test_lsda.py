@@ -40,12 +40,15 @@ class Table(NamedTuple):
     sites: int
 
 
-def written(table: Table, number: int, first: int, last: int, choice: random.Random) -> str:
-    """The assembly of LSDA ``number`` as GCC writes it, for the boundaries first..last."""
+def written(
+    table: Table, number: int, first: int, last: int, choice: random.Random, llvm: bool
+) -> str:
+    """The assembly of LSDA ``number`` as GCC or LLVM writes it, for the boundaries first..last."""
     field = {1: ".uleb128", 2: ".2byte", 3: ".4byte", 4: ".8byte"}[table.encoding]
     lines = []
-    if table.types:
-        lines.append(f".balign {table.type_size}")
+    aligned = ".balign 4" if llvm else f".balign {table.type_size}"
+    if table.types or llvm:
+        lines.append(aligned)
     lines += [f"L{number}:", ".byte 0xff"]
     if table.types:
         lines.append(f".byte {0x94 if table.type_size == 8 else 0x9B}")
@@ -70,15 +73,19 @@ def written(table: Table, number: int, first: int, last: int, choice: random.Ran
             kind = -(2 * choice.randrange(table.specifications) + 1)
         lines.append(f".sleb128 {kind}, {0 if not action or choice.randrange(2) else -3}")
     if table.types:
-        lines.append(f".balign {table.type_size}")
+        lines.append(aligned)
         field = ".8byte" if table.type_size == 8 else ".4byte"
         lines += [f"{field} type{index}-." for index in range(table.types)]
         lines.append(f"T{number}:")
         lines += [".uleb128 1, 0"] * table.specifications
+    if llvm:
+        lines.append(aligned)
     return "\n".join(lines) + "\n"
 
 
-def both(codes: Sequence[Sequence[Step]], tables: Sequence[Table], seed: int) -> Pair:
+def both(
+    codes: Sequence[Sequence[Step]], tables: Sequence[Table], seed: int, llvm: bool = False
+) -> Pair:
     """Functions with an LSDA each, without and with the slots, and the map of the code."""
     objects = []
     firsts = [sum(len(code) + 1 for code in codes[:number]) for number in range(len(codes))]
@@ -88,7 +95,7 @@ def both(codes: Sequence[Sequence[Step]], tables: Sequence[Table], seed: int) ->
         for number, (first, code, table) in enumerate(zip(firsts, codes, tables, strict=True)):
             parts.append(f'.section .text.f{number},"ax",@progbits\n{text(code, slots, first)}')
             parts.append(f'.section {NAME},"a",@progbits\n')
-            parts.append(written(table, number, first, first + len(code), choice))
+            parts.append(written(table, number, first, first + len(code), choice, llvm))
         objects.append(assemble("".join(parts)))
     plain, want = objects
     maps = {
@@ -147,6 +154,18 @@ def test_the_tables_come_out_as_the_assembler_writes_them(
     # Section alignment 4 is LLVM's, and 1 what GCC leaves when there are no types.
     alignment = 8 if type_size == 8 else 16
     check_tables(both(found, shapes, seed), found, alignment)
+
+
+@needs_assembler
+@ASSEMBLED
+@given(st.lists(st.tuples(codes, tables), min_size=1, max_size=8), st.integers(0, 1 << 32))
+def test_llvm_aligns_what_follows_the_last_table_too(
+    functions: list[tuple[list[Step], Table]], seed: int
+) -> None:
+    # clang 19 -O0: g++.dg/torture/pr40389.C.
+    found = [code for code, _ in functions]
+    tables = [table for _, table in functions]
+    check_tables(both(found, tables, seed, llvm=True), found, 4)
 
 
 @needs_assembler
