@@ -79,7 +79,7 @@ def main() -> int:
             complain(f"the build runs without a server: {error.strerror or error}")
         heard = {n for n in _ENDING if signal.getsignal(n) != signal.SIG_IGN}
         early = sorted(signal.sigpending() & heard)
-        status = -early[0] if early else _run(command, environment, mask)
+        status = -early[0] if early else _run(command, environment, heard, mask)
     finally:
         for worker in workers:
             os.kill(worker, signal.SIGKILL)
@@ -93,10 +93,13 @@ def main() -> int:
     return status
 
 
-def _run(command: Sequence[str], environment: dict[str, str], mask: set[int]) -> int:
+def _run(
+    command: Sequence[str], environment: dict[str, str], heard: set[signal.Signals], mask: set[int]
+) -> int:
     """Run ``command`` to its end; returns its status, or minus the signal that it died by.
 
-    ``mask`` are the signals that the command is to have blocked; here those that end are, too.
+    ``heard`` are the ending signals that the caller doesn't ignore.  ``mask`` are the signals that
+    the command is to have blocked; here those that end are, too.
     """
     child = 0
 
@@ -106,7 +109,6 @@ def _run(command: Sequence[str], environment: dict[str, str], mask: set[int]) ->
 
     # Who ignores it, as the caller may have, can't ask for a child's status.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    heard = [n for n in _ENDING if signal.getsignal(n) != signal.SIG_IGN]
     for number in heard:
         signal.signal(number, pass_on if number in _PASSED_ON else signal.SIG_IGN)
     own = {signal.SIGPIPE, signal.SIGXFSZ, *heard}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from assembled import Step, check, needs_assembler, pair
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dwarf import loclists, rnglists
@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from assembled import Pair
 
 CODE, OTHER = ".text", ".text.other"
-
-LIMITS = settings(
-    max_examples=8,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    database=None,
-    derandomize=True,
-    phases=(Phase.explicit, Phase.generate),  # each example runs the assembler: no shrinking
-)
 
 # -- random code and random lists -----------------------------------------------------------------
 
