@@ -13,6 +13,7 @@ from rewriter import objects_in_place, pipeline
 
 AS = shutil.which("powerpc64le-linux-gnu-as")
 SAMPLE = Path(__file__).parents[2] / "samples" / "recursion.o"
+SEEDS = Path(__file__).parents[1] / "fuzz" / "seeds"
 
 
 @pytest.fixture
@@ -128,3 +129,33 @@ def test_a_full_disk_leaves_the_object_and_no_temporary(
     assert "No space left on device" in capsys.readouterr().err
     assert path.read_bytes() == SAMPLE.read_bytes()
     assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_split_dwarf_and_its_object_are_replaced_together_or_not_at_all(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    written: int,
+) -> None:
+    names = ["split.dwo", "split.o"]
+    for name in names:
+        shutil.copy(SEEDS / name, tmp_path)
+    write, left = os.write, iter(range(written))
+
+    def fills_up(descriptor: int, data: bytes) -> int:
+        if next(left, None) is None:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data)
+
+    def unchanged() -> list[bool]:
+        return [(tmp_path / n).read_bytes() == (SEEDS / n).read_bytes() for n in names]
+
+    monkeypatch.setattr(os, "write", fills_up)
+    done = objects_in_place.rewrite(str(tmp_path / "split.o"))
+    monkeypatch.undo()
+    said = capsys.readouterr().err
+    assert done is (written == len(names))
+    assert ("No space left on device" in said) is not done
+    assert unchanged() == [not done] * len(names)
+    assert sorted(os.listdir(tmp_path)) == names

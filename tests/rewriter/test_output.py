@@ -48,6 +48,16 @@ def test_an_interrupt_leaves_nothing_behind(
     assert os.listdir(tmp_path) == []
 
 
+def test_no_file_is_replaced_when_another_cant_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "out.o"
+    path.write_bytes(b"old")
+    other = output.File(str(tmp_path / "nowhere" / "report"), b"new", 0o644)
+    with pytest.raises(FileNotFoundError):
+        output.replace_all([output.File(str(path), b"new", 0o644), other])
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["out.o"]
+
+
 def test_what_a_symbolic_link_points_to_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "real.o").write_bytes(b"old")
     link = tmp_path / "link.o"
