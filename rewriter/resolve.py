@@ -47,6 +47,9 @@ _ADDR64 = 38
 _BRANCHES = frozenset((10, 11, 12, 13, 116, 124))
 """REL24, REL14*, REL24_NOTOC, REL24_P9NOTOC."""
 
+_RESTORE_LR = ("_restgpr0_", "_restfpr_")
+"""How routines that load LR from the stack and return are called; the _restgpr1_ ones leave LR."""
+
 # What a relocated instruction works with: TOC16*, GOT16*, PLT16*, PCREL34 and their kin.
 _MEANING = {
     **dict.fromkeys((47, 48, 63, 64, 132), "address"),
@@ -289,6 +292,18 @@ class _Program:
             return None
         target = self.target(relocations, index)
         return (target.section, target.offset) if isinstance(target, Address) else None
+
+    def restores_lr(self, place: Place) -> bool:
+        """Whether ``place`` branches to a routine that loads LR from the stack and returns.
+
+        Source: ELFv2 ABI, 2.3.3 (register save and restore functions).
+        """
+        index = self.places(place[0]).get(place[1])
+        if index is None:
+            return False
+        relocations = self.obj.relocations[place[0]]
+        name = self.obj.symbols.name(relocations.symbols[index])
+        return relocations.types[index] in _BRANCHES and name.startswith(_RESTORE_LR)
 
     def stored(self, section: int, kind: int) -> dict[int, Place | None]:
         """Where the relocations of type ``kind`` in ``section`` point, by place."""
@@ -762,7 +777,7 @@ def _prove_jump(program: _Program, slices: Slice, place: Place) -> Proof:
             raise
         except Unresolved:
             slices.restart()
-            if not _is_only_kept(slices, place):
+            if not _is_only_kept(program, slices, place):
                 raise
         reason = "the value is only kept in LR: no return and no way out of the function sees it"
         return Proof("spill", (), frozenset(), (reason,), False)
@@ -771,7 +786,7 @@ def _prove_jump(program: _Program, slices: Slice, place: Place) -> Proof:
     return _prove_target(program, slices, place, CTR)
 
 
-def _is_only_kept(slices: Slice, place: Place) -> bool:
+def _is_only_kept(program: _Program, slices: Slice, place: Place) -> bool:
     """Whether what the ``mtlr`` at ``place`` writes is gone before anything goes where LR says.
 
     Under register pressure GCC keeps a value of any kind in LR.
@@ -780,6 +795,7 @@ def _is_only_kept(slices: Slice, place: Place) -> bool:
         user == place or Definition(place, LR) in slices.definitions(LR, user)
         for user in slices.graph.uses_of_lr()
         if not slices.graph.is_dead(slices.graph.block_at(user))
+        and not program.restores_lr(user)
     )
 
 

@@ -316,6 +316,21 @@ def test_a_value_in_lr_that_a_way_out_sees_may_be_a_target(assemble: Assemble, w
     assert "can't be followed" in refused(text)
 
 
+@pytest.mark.parametrize(
+    ("routine", "kept"),
+    [("_restgpr0_14", True), ("_restfpr_14", True), ("_restgpr1_14", False), ("_restvr_20", False)],
+)
+def test_a_routine_that_restores_lr_on_the_way_out_doesnt_see_it(
+    assemble: Assemble, routine: str, kept: bool
+) -> None:
+    """GCC 11 at -Os: gcc.dg/torture/pr19683-1.c."""
+    elf = assemble(KEEP + f" mflr 9\n b {routine}\n" + END)
+    if kept:
+        assert {branch.kind for branch in analyse(elf).branches} == {"spill"}
+    else:
+        assert "can't be followed" in refused(elf)
+
+
 def test_a_landing_pad_is_entered_from_the_calls_of_its_call_sites_only(
     assemble: Assemble,
 ) -> None:
