@@ -28,8 +28,9 @@ from dwarf.section import Rewritten, Target, apply
 from dwarf.unit import Entries, file_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from dwarf import scopes
     from dwarf.info import Surveyed
     from dwarf.list_references import Loose
     from dwarf.offset_map import OffsetMap
@@ -107,10 +108,7 @@ def rewrite(
     Raises `Unsupported` for content or sections that aren't understood, where the object has
     skeleton units but not their split units, and for split units that don't fit its functions.
     """
-    own = [section for section in sections if not section.name.endswith(".dwo")]
-    # clang's -gsplit-dwarf=single leaves the split sections in the object.
-    embedded = [section for section in sections if section.name.endswith(".dwo")]
-    splits = [*split, embedded] if embedded else split
+    own, splits = _divide(sections, split)
     address_sides: dict[int, info.AddressSides] = {}
     files = _read_files(own, splits, address_sides)
 
@@ -135,9 +133,53 @@ def rewrite(
         rewritten |= _rewrite_entries(read, layout, rewritten, object_lists)
         rewritten |= _rewrite_others(read, entries, maps, address_sides, copies)
         results.append(rewritten)
-    if embedded:
+    if len(splits) > len(split):  # embedded
         results[0] |= results.pop()
     return Result(results[0], results[1:])
+
+
+def function_scopes(
+    sections: Sequence[Section], split: Sequence[Sequence[Section]] = ()
+) -> Iterator[scopes.Scope]:
+    """Every function with labels and static variables; the arguments are those of `rewrite`.
+
+    Raises `Unsupported`.
+    """
+    from dwarf import scopes
+
+    files, units = _read_units(*_divide(sections, split), {})
+    for file, read in zip(files, units, strict=True):
+        for number, found in read.items():
+            for unit in found:
+                yield from scopes.scopes(file.sections[number], unit)
+
+
+def _divide(
+    sections: Sequence[Section], split: Sequence[Sequence[Section]]
+) -> tuple[list[Section], list[Sequence[Section]]]:
+    """The object's own sections and those of each split file.
+
+    clang's -gsplit-dwarf=single leaves the split sections in the object; they come last.
+    """
+    own = [section for section in sections if not section.name.endswith(".dwo")]
+    embedded = [section for section in sections if section.name.endswith(".dwo")]
+    return own, [*split, embedded] if embedded else [*split]
+
+
+def _read_units(
+    own: Sequence[Section],
+    splits: Sequence[Sequence[Section]],
+    address_sides: dict[int, info.AddressSides],
+) -> tuple[list[File], list[Mapping[int, Sequence[Surveyed]]]]:
+    """The units of an object and of its split files, by section number, file by file."""
+    files = [file_of(own), *(file_of(sections, split=True) for sections in splits)]
+    units: list[Mapping[int, Sequence[Surveyed]]] = [
+        _with_table_ends(info.survey(files[0], {}, address_sides))
+    ]
+    skeletons = _skeletons(files[0], units[0])
+    units += [info.survey(file, skeletons, address_sides) for file in files[1:]]
+    _check_complete(skeletons, files, units)
+    return files, units
 
 
 def _read_files(
@@ -145,12 +187,8 @@ def _read_files(
     splits: Sequence[Sequence[Section]],
     address_sides: dict[int, info.AddressSides],
 ) -> list[_Read]:
-    """Read the units of an object and of its split files."""
-    files = [file_of(own), *(file_of(sections, split=True) for sections in splits)]
-    units = [_with_table_ends(info.survey(files[0], {}, address_sides))]
-    skeletons = _skeletons(files[0], units[0])
-    units += [info.survey(file, skeletons, address_sides) for file in files[1:]]
-    _check_complete(skeletons, files, units)
+    """Read the units of an object and of its split files, and which lists they refer to."""
+    files, units = _read_units(own, splits, address_sides)
     lists = [
         list_references.list_uses(file, [unit for found in read.values() for unit in found])
         for file, read in zip(files, units, strict=True)

@@ -38,6 +38,7 @@ from dwarf import abbrev, addr, leb128
 from dwarf.errors import Unsupported
 from dwarf.forms import (
     ADDRESSES,
+    BLOCK_LENGTHS,
     CONSTANTS,
     INDEXED_ADDRESSES,
     SIZES,
@@ -126,6 +127,9 @@ _DISTANCES: Mapping[int, str] = {
 
 _OF_INTEREST = CODE_ADDRESSES | _DISTANCES.keys() | LOCATIONS | RANGES | {DW_AT_GNU_locviews}
 """Attributes that `interesting` looks at whatever their form is."""
+
+BLOCKS = frozenset(("block", *BLOCK_LENGTHS))
+"""The sizes, as in `SIZES`, of forms that hold a block of bytes behind its length."""
 
 Key = tuple[str, int, int, int]
 """What a column notes, its form, the form of the attribute that it goes with (or 0), and the value
@@ -322,6 +326,12 @@ def constant(data: bytes, value: Value) -> int:
     if SIZES[value.form] == "leb128":
         return leb128.unsigned(data, value.place)[0]
     return number(data, value.place, value.end - value.place)
+
+
+def block_start(data: bytes, value: Value) -> int:
+    """Where the bytes of a block or an expression begin, behind the length."""
+    width = BLOCK_LENGTHS.get(SIZES[value.form], 0)
+    return value.place + width if width else leb128.skip(data, value.place)
 
 
 # -- abbreviations as programs --------------------------------------------------------------------

@@ -27,7 +27,7 @@ from dwarf.forms import (
     DW_FORM_ref_udata,
     number,
 )
-from dwarf.info import LOCATIONS, constant, walk
+from dwarf.info import BLOCKS, LOCATIONS, block_start, constant, walk
 from dwarf.offset_map import IDENTITY, OffsetMap, resize
 from dwarf.section import Change
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from dwarf.unit import MoveExpression, Unit
 
 _ROUNDS = 64
-_BLOCKS = frozenset(("block", *BLOCK_LENGTHS))
 
 EXPRESSIONS = LOCATIONS | frozenset(
     (
@@ -139,7 +138,7 @@ def _moved_value(
         return _resized(section, place, end, moved)
     if form == DW_FORM_ref_addr and section.relocations.target(place) is None:
         return _resized(section, place, end, entries.start(constant(data, value)))
-    if form == DW_FORM_exprloc or (SIZES[form] in _BLOCKS and name in EXPRESSIONS):
+    if form == DW_FORM_exprloc or (SIZES[form] in BLOCKS and name in EXPRESSIONS):
         return _moved_expression(section, data, unit, value, entries)
     return None
 
@@ -151,7 +150,7 @@ def _moved_expression(
 
     _, form, place, end, _ = value
     width = BLOCK_LENGTHS.get(SIZES[form], 0)
-    begin = place + width if width else leb128.skip(data, place)
+    begin = block_start(data, value)
     moved = expression.move(data, begin, end, unit, entries, section.relocations, section.name)
     if moved is None:
         return None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from dwarf import debug, lsda
     from dwarf.offset_map import OffsetMap
+    from dwarf.scopes import Scope
     from rewriter.options import Options
 
 _REMEDY = "report it with the object"
@@ -123,6 +124,20 @@ def _rewrite_debug(
             kept = left if alone and len(left) < len(kept) else []
     emptied = {s.number: Rewritten(b"", IDENTITY, {}) for s in sections if s not in kept}
     return debug.Result(done.own | emptied, done.split)
+
+
+def scopes(obj: elf.Object, options: Options) -> list[Scope]:
+    """Every function with labels and static variables that the debug information shows.
+
+    What isn't understood shows none: it is `rewrite` that refuses, or drops, it.
+    """
+    from dwarf import debug
+
+    splits = [debug_sections(elf.read(data)) for data in options.dwo.values()]
+    try:
+        return list(debug.function_scopes(debug_sections(obj), splits))
+    except Unsupported:
+        return []
 
 
 def _function_sizes(obj: elf.Object) -> dict[Target, int]:

@@ -149,7 +149,7 @@ class Object(NamedTuple):
 
 def column(
     data: bytes | memoryview,
-    typecode: Literal["B", "H", "I", "Q", "q"],
+    typecode: Literal["B", "H", "I", "Q", "b", "h", "i", "q"],
     first: int = 0,
     step: int = 1,
 ) -> array[int]:

@@ -71,6 +71,7 @@ def rewrite(
     layouts = lay_out(obj, sections, analysis, plan, options)
     maps = {number: found.map for number, found in layouts.items() if found.map}
     bases = base_relative(obj, analysis, maps, options)
+    refuse_label_distances(obj, analysis, maps, options)
     contents = rewrite_code(obj, sections, analysis, layouts)
     rewritten, dwo = rewrite_dwarf(obj, maps, options)
     contents |= {number: new.data for number, new in rewritten.items()}
@@ -310,6 +311,17 @@ def base_relative(
     for (section, place), base in (proved | special_sections.base_relative(obj, maps)).items():
         bases.setdefault(section, {})[place] = base
     return bases
+
+
+def refuse_label_distances(
+    obj: elf.Object, analysis: Analysis, maps: Mapping[int, OffsetMap], options: Options
+) -> None:
+    """Raise `Refusal` where a variable may hold the distance of two labels that changes."""
+    from rewriter import dwarf_sections, label_distances
+
+    functions = calls.functions_by_section(obj)
+    scopes = dwarf_sections.scopes
+    label_distances.check(obj, functions, analysis.differences, maps, lambda: scopes(obj, options))
 
 
 def rewrite_code(

@@ -794,8 +794,7 @@ def _is_only_kept(program: _Program, slices: Slice, place: Place) -> bool:
     return not any(
         user == place or Definition(place, LR) in slices.definitions(LR, user)
         for user in slices.graph.uses_of_lr()
-        if not slices.graph.is_dead(slices.graph.block_at(user))
-        and not program.restores_lr(user)
+        if not slices.graph.is_dead(slices.graph.block_at(user)) and not program.restores_lr(user)
     )
 
 
