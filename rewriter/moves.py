@@ -107,12 +107,9 @@ def relocation_table(
         table = bytearray(elf.little_endian(fields))
     for index, addend in addends.items():
         if not _LOWEST_ADDEND <= addend <= _HIGHEST_ADDEND:
-            raise Refusal(
-                f"the addend {relocations.addends[index]:#x} leads out of the address space",
-                section=obj.sections[relocations.section].name,
-                offset=relocations.places[index],
-                remedy="the object is damaged; build it again",
-            )
+            found = f"the addend {relocations.addends[index]:#x} leads out of the address space"
+            remedy = "the object is damaged; build it again"
+            raise _refusal(obj, relocations, index, found, remedy)
         _ADDEND.pack_into(table, index * elf.RELA_SIZE + 16, addend)
     copies = moves.copies.get(relocations.section)
     return _with_copies(table, relocations, copies, by_symbol) if copies else table
@@ -200,7 +197,8 @@ def _moved_rare_addend(
     """The new addend of a relocation that isn't of the kind ``target``."""
     known = TYPES.get(relocations.types[index])
     if known is None:
-        raise _unknown_type(obj, relocations, index)
+        found = f"relocation type {relocations.types[index]} isn't known"
+        raise _refusal(obj, relocations, index, found, "report it with the object")
     place, addend = relocations.places[index], relocations.addends[index]
     if known.kind == "marker":
         return addend
@@ -260,22 +258,18 @@ def _moved_base_addend(
     if own is None and moved is None:
         return addend
     if obj.symbols.sections[symbol] > 0:
-        raise Refusal(
-            f"R_PPC64_{TYPES[relocations.types[index]].name} against a symbol of this object: "
-            "what it is relative to isn't known",
-            section=obj.sections[relocations.section].name,
-            offset=place,
-            remedy="compile without hand-written PC-relative address computations",
-        )
+        name = f"R_PPC64_{TYPES[relocations.types[index]].name}"
+        found = f"{name} against a symbol of this object: what it is relative to isn't known"
+        remedy = "compile without hand-written PC-relative address computations"
+        raise _refusal(obj, relocations, index, found, remedy)
     here = own or IDENTITY
     base = place - addend
     return here.start(place) - here.start(base)
 
 
-def _unknown_type(obj: elf.Object, relocations: elf.Relocations, index: int) -> Refusal:
-    return Refusal(
-        f"relocation type {relocations.types[index]} isn't known",
-        section=obj.sections[relocations.section].name,
-        offset=relocations.places[index],
-        remedy="report it with the object",
-    )
+def _refusal(
+    obj: elf.Object, relocations: elf.Relocations, index: int, found: str, remedy: str
+) -> Refusal:
+    """A refusal that names the place of relocation ``index``."""
+    section = obj.sections[relocations.section].name
+    return Refusal(found, section=section, offset=relocations.places[index], remedy=remedy)
