@@ -9,6 +9,8 @@ the function that may go anywhere, or from a call (nonlocal gotos, __builtin_lon
 a special section names (fixups, labels of inline assembly) from any instruction.  A block
 falls through at its end unless the last instruction never does; a call does, even to a function
 that doesn't return.  Blocks that nothing leads to (the words of a table, for one) lead nowhere.
+The kernel's jump labels are instructions that it turns into a branch or a no-op as it runs,
+whichever they are in the object: they branch and fall through.
 A landing pad is entered from the calls that its call sites name.  A branch that sets LR and stays
 inside the function (``bcl`` to what follows an inlined setjmp) is an edge, and comes back as well.
 Jumps through a table are edges too; since tables are found with the help of the graph, it is built
@@ -179,6 +181,9 @@ class Roots(NamedTuple):
     pads: Mapping[Place, Sequence[Place]]
 
 
+_NOTHING_PATCHED: Mapping[Place, Place] = {}
+
+
 class Graph:
     """The blocks of a function, each made when it is first asked for.
 
@@ -203,11 +208,16 @@ class Graph:
     )
 
     def __init__(
-        self, pieces: Sequence[Jumps], roots: Roots, tables: Mapping[Place, Iterable[Place]]
+        self,
+        pieces: Sequence[Jumps],
+        roots: Roots,
+        tables: Mapping[Place, Iterable[Place]],
+        patched: Mapping[Place, Place] = _NOTHING_PATCHED,
     ) -> None:
         """The graph of the function made of ``pieces``.
 
-        ``tables`` gives the targets of indirect branches known so far, by their place.
+        ``tables`` gives the targets of indirect branches known so far, by their place; ``patched``
+        the targets of jump labels, by the place that the kernel patches.
         """
         self.fragments = [piece.fragment for piece in pieces]
         self.roots = roots
@@ -218,6 +228,7 @@ class Graph:
         for piece in pieces:
             self._ends.update(piece.ends)
             self.suffixes |= piece.suffixes
+        self._ends.update((place, (target, True)) for place, target in patched.items())
         self._edges: dict[Place, list[Place]] = {}
         for place, (target, _) in self._ends.items():
             if target is not None:

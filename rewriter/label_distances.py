@@ -73,10 +73,11 @@ def _suspects(
 ) -> Iterator[tuple[tuple[int, int], list[Sequence[int]]]]:
     """Variables whose numbers, in some size, are all multiples of 4 and smaller than ``limit``.
 
-    Gives section number and offset, and the numbers for each such size.
+    Addresses are no numbers, nor are distances that are known.  Gives section number and offset,
+    and the numbers for each such size.
     """
     symbols = obj.symbols
-    known = {section: sorted(d.place for d in found) for section, found in differences.items()}
+    others: dict[int, list[int]] = {}
     for index, info in enumerate(symbols.infos):
         section = symbols.sections[index]
         if info & 15 != elf.STT_OBJECT or section <= 0:
@@ -86,12 +87,24 @@ def _suspects(
         end = start + symbols.sizes[index]
         if header.type != elf.SHT_PROGBITS or header.flags & elf.SHF_EXECINSTR or end > header.size:
             continue
-        places = known.get(section, ())
-        if bisect_left(places, start) < bisect_left(places, end):
+        if section not in others:
+            relocations = obj.relocations.get(section)
+            places = [known.place for known in differences.get(section, ())]
+            others[section] = sorted([*places, *(relocations.places if relocations else ())])
+        if bisect_left(others[section], start) < bisect_left(others[section], end):
             continue
         found = list(_small_numbers(bytes(obj.contents(section)[start:end]), limit))
-        if found:
+        if found and _is_local(symbols.name(index)):
             yield (section, start), found
+
+
+def _is_local(name: str) -> bool:
+    """Whether a compiler gives this name to a variable that is declared in a function.
+
+    Two functions may have a variable of one name, so it is never the name in the source: GCC adds
+    a number to it (``x.0``), clang the function (``f.x``), and both mangle it for C++.
+    """
+    return "." in name or name.startswith("_ZZ")
 
 
 def _small_numbers(data: bytes, limit: int) -> Iterator[Sequence[int]]:

@@ -56,6 +56,9 @@ _MEANING = {
     **dict.fromkeys((49, 50, 16, 17, 30, 31), "high"),
     **dict.fromkeys((14, 15, 58, 59, 29, 60, 133, 134, 135), "got"),
 }
+_JUMP_ENTRY = 16
+"""Bytes of an entry of __jump_table: code and target, PC-relative, and the key's distance."""
+
 _MARKERS = frozenset((109, 118, 119, 120, 121, 122, 123))
 """TOCSAVE, ENTRY, PLTSEQ, PLTCALL, PLTSEQ_NOTOC, PLTCALL_NOTOC, PCREL_OPT: beside another one."""
 
@@ -189,6 +192,7 @@ class _Program:
         self._addresses: dict[int, list[int]] = {}
         self._labels: dict[int, list[int]] = {}
         self._special: dict[int, list[int]] = {}
+        self._jump_labels: list[tuple[Place, Place]] = []
         self._incoming: dict[int, list[tuple[int, Place]]] = {}
         self._crossing: dict[int, list[tuple[int, Place]]] = {}
         self._landing_pads: Mapping[Place, Sequence[Place]] | None = None
@@ -349,6 +353,9 @@ class _Program:
             header = self.obj.sections[section]
             if not header.flags & elf.SHF_ALLOC or header.name == ".eh_frame":
                 continue
+            jumps = self._read_jump_table(section) if header.name == "__jump_table" else None
+            if jumps:
+                self._jump_labels += jumps
             is_code = self.is_code(section)
             tables = not is_code and header.name.startswith(".rodata")
             for index, symbol in enumerate(relocations.symbols):
@@ -366,7 +373,7 @@ class _Program:
                 if kind != _REL32:
                     addresses.setdefault(target, set()).add(offset)
                 # A REL32 in read-only data is a table's entry; its addend isn't a target.
-                if header.name in _NO_LABELS or (tables and kind == _REL32):
+                if header.name in _NO_LABELS or (tables and kind == _REL32) or jumps:
                     continue
                 if header.name.startswith("__"):
                     special.setdefault(target, set()).add(offset)
@@ -389,6 +396,27 @@ class _Program:
         self._survey()
         own = self._special.get(section, [])
         return own[bisect_left(own, start) : bisect_left(own, end)]
+
+    def jump_labels(self) -> Sequence[tuple[Place, Place]]:
+        """Instructions that the kernel turns into a no-op or a branch, and where that leads."""
+        self._survey()
+        return self._jump_labels
+
+    def _read_jump_table(self, section: int) -> list[tuple[Place, Place]] | None:
+        """The entries of a __jump_table; None where they aren't as the kernel writes them.
+
+        Source: Linux, include/linux/jump_label.h, struct jump_entry with relative references.
+        """
+        places = self.stored(section, _REL32)
+        found = []
+        for place, code in places.items():
+            if place % _JUMP_ENTRY:
+                continue
+            target = places.get(place + 4)
+            if code is None or target is None or (code[1] | target[1]) & 3:
+                return None
+            found.append((code, target))
+        return found if 2 * len(found) == len(places) else None
 
     def incoming(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
         """Branches from elsewhere to the offsets from start to end: (offset, who branches)."""
@@ -739,6 +767,12 @@ def _graph(
         anywhere += [
             (section, at) for at in special if _may_be_code(program, (section, at), fragment)
         ]
+    patched = {}
+    for code, target in program.jump_labels():
+        if any(piece.fragment.holds(code) for piece in pieces):
+            patched[code] = target
+        elif any(piece.fragment.holds(target) for piece in pieces):
+            anywhere.append(target)
     tables = {at: proof.targets for at, proof in proofs.items()}
     # A proved switch goes where its table says.  That r12 holds a tail call's target is a rule of
     # the ABI; that a computed goto's target isn't in r12 is no rule.
@@ -752,7 +786,7 @@ def _graph(
             else:
                 anywhere.append(pad)
     roots = Roots(frozenset(entries), frozenset(anywhere), frozenset(labels), wild, pads)
-    return control_flow.Graph(pieces, roots, tables)
+    return control_flow.Graph(pieces, roots, tables, patched)
 
 
 def _may_be_code(program: _Program, place: Place, fragment: Fragment) -> bool:

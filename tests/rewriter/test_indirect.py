@@ -316,6 +316,35 @@ def test_a_value_in_lr_that_a_way_out_sees_may_be_a_target(assemble: Assemble, w
     assert "can't be followed" in refused(text)
 
 
+# What asm goto of the kernel's static keys leaves behind: `1` is patched, `2` is where it may lead.
+JUMP_LABEL = ' .pushsection __jump_table,"aw"\n .long 1b-., 2f-.\n .8byte key-.\n .popsection\n'
+
+
+def test_a_jump_label_leads_to_its_target_from_its_own_place_only(assemble: Assemble) -> None:
+    """Linux 6.1's kernel/sched/fair.c: the early return of task_numa_fault."""
+    early = HEAD + "1: nop\n" + JUMP_LABEL + KEEP.removeprefix(HEAD)
+    elf = assemble(early + RETURN.replace("blr", "2: blr") + END)
+    assert {branch.kind for branch in analyse(elf).branches} == {"spill"}
+
+
+def test_a_jump_label_after_a_write_to_lr_sees_it(assemble: Assemble) -> None:
+    late = KEEP + "1: nop\n" + JUMP_LABEL + RETURN.replace("blr", "2: blr")
+    assert "can't be followed" in refused(assemble(late + END))
+
+
+@pytest.mark.parametrize("patched", ["nop", "b 2f"])
+@pytest.mark.parametrize("between", [" addi 28,28,8\n", " nop\n"])
+def test_a_jump_label_falls_through_whatever_is_there(
+    assemble: Assemble, patched: str, between: str
+) -> None:
+    text = HEAD + f" ld 28,.LC0@toc(2)\n1: {patched}\n{JUMP_LABEL}{between}2:\n.Lhead:\n"
+    elf = assemble(text + JUMP + TABLE)
+    if "addi" in between:
+        assert "can't be followed" in refused(elf)
+    else:
+        assert "2 entries" in explain(elf)
+
+
 @pytest.mark.parametrize(
     ("routine", "kept"),
     [("_restgpr0_14", True), ("_restfpr_14", True), ("_restgpr1_14", False), ("_restvr_20", False)],
