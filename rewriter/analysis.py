@@ -11,14 +11,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
 
     from dwarf.offset_map import Side
+
+Place = tuple[int, int]
+"""A section's number and an offset in bytes into it."""
 
 SWITCH_TABLE = "switch table"
 TRACEBACK_TABLE = "traceback table"
 TOC_WORD = "TOC word"
 TYPE_HASH = "type hash"
+OBJECT = "object"
 RELOCATED_DATA = "relocated data"
 
 
@@ -74,6 +78,8 @@ class Analysis(NamedTuple):
     """What `data_in_code.analyse` found; see the contracts in docs/architecture.md.
 
     ``targets`` are the offsets, by section, that tables and labels lead indirect branches to.
+    ``read_addresses`` are, by section, start and end of the functions in which an indirect branch
+    goes to an address from memory, which may be any label's of the function.
     """
 
     regions: Mapping[int, Sequence[Region]]
@@ -81,3 +87,24 @@ class Analysis(NamedTuple):
     base_relative: Mapping[tuple[int, int], int]
     targets: Mapping[int, Sequence[int]]
     branches: Sequence[IndirectBranch]
+    read_addresses: Mapping[int, Sequence[tuple[int, int]]] = {}
+
+
+class References(NamedTuple):
+    """What names places in one code section; offsets into it, in bytes.
+
+    ``named`` are the places that a symbol, a branch with a relocation, a table or data of any kind
+    refers to; ``held`` all words of what is patched as a whole; ``returns`` the return addresses
+    that tables of such name.  ``unclear`` are the places that data of unknown meaning holds the
+    address of, each with the place of that data.  ``entries`` are where functions are
+    entered, and what other objects may call.
+    """
+
+    named: Set[int]
+    held: Set[int] = frozenset()
+    returns: Set[int] = frozenset()
+    unclear: Mapping[int, Place] = {}
+    entries: Set[int] = frozenset()
+
+
+NO_REFERENCES = References(frozenset())

@@ -5,16 +5,24 @@ stub that saves the TOC pointer, and they overwrite the instruction behind the `
 ``ld r2,24(r1)`` to get it back.  That instruction has to be a no-op, and the compiler leaves it out
 where it knows that caller and callee share a TOC.
 
-The rule: every ``bl`` gets one unless one is there, or unless nobody may put one there: callees
-that are not functions in the ABI's sense (the kernel's profiling entry, register savers), calls
-that say they need no TOC, and ``bl .+4``, which only reads the program counter.  A no-op that lies
-behind the end of the calling function is padding, not a slot; one that a branch leads to would
-load r2 without a call in front, and one that a table names (a static key's, say) is somebody
-else's to patch.
+The rule: every ``bl`` gets one unless one is there, or unless nobody may put one there:
 
-Source: 64-bit ELFv2 ABI, 2.2.4 (TOC restore), 3.5.1 (R_PPC64_REL24, R_PPC64_REL24_NOTOC), 2.2.2.3
-(register save and restore functions); Linux arch/powerpc/kernel/module_64.c for the profiling
-entries.
+- callees that are not functions in the ABI's sense: the kernel's profiling entry, register savers,
+  and ``__morestack``, which counts from its return address (it comes back to the word three words
+  behind the ``bl``);
+- calls that say they need no TOC;
+- ``bl`` to a label of the calling function itself that reads LR first: that is no call, it only
+  reads the program counter, and may read data behind it.  ``bl .+4`` is the shortest of these.
+
+A no-op behind a call is its slot unless it is somebody else's: it lies behind the end of the
+calling function (padding), a branch or an exception leads to it (it would load r2 without a call in
+front), a symbol or a table names it (a static key's, a probe's), or it keeps the prefixed
+instruction behind it off a boundary.  Where data of unknown meaning holds its address (see
+`rewriter.references`), nobody can tell.
+
+Source: 64-bit ELFv2 ABI, 2.2.4 (TOC restore), 3.5.1 (R_PPC64_REL24, R_PPC64_REL24_NOTOC), 2.3.3
+(register save and restore functions); GCC's libgcc/config/rs6000/morestack.S; Linux
+arch/powerpc/kernel/module_64.c for the profiling entries.
 """
 
 from __future__ import annotations
@@ -23,6 +31,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rewriter import elf, instruction
+from rewriter.analysis import NO_REFERENCES
 from rewriter.errors import Refusal
 from rewriter.relocation import REL24, REL24_NOTOC, REL24_P9NOTOC
 
@@ -30,7 +39,11 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-EXEMPT_NAMES = frozenset(("_mcount", "ftrace_caller", "ftrace_regs_caller"))
+    from rewriter.analysis import References
+
+EXEMPT_NAMES = frozenset(
+    ("_mcount", "ftrace_caller", "ftrace_regs_caller", "__morestack", "__morestack_non_split")
+)
 EXEMPT_PREFIXES = (
     "_savegpr0_",
     "_savegpr1_",
@@ -42,7 +55,8 @@ EXEMPT_PREFIXES = (
     "_restvr_",
 )
 
-Action = Literal["insert", "has slot", "exempt", "no TOC", "not selected", "reads PC"]
+Action = Literal["insert", "has slot", "exempt", "no TOC", "not selected", "reads PC", "unclear"]
+"""``unclear``: data holds the address of the word behind the call, and nothing says what for."""
 
 
 class Functions(NamedTuple):
@@ -58,6 +72,11 @@ class Functions(NamedTuple):
         if index >= 0 and offset < self.ends[index]:
             return self.names[index]
         return None
+
+    def start(self, offset: int) -> int | None:
+        """The start of the function that ``offset`` lies in."""
+        index = bisect_right(self.starts, offset) - 1
+        return self.starts[index] if index >= 0 and offset < self.ends[index] else None
 
     def end(self, offset: int) -> int | None:
         """The end of the function that ``offset`` lies in."""
@@ -135,41 +154,67 @@ def find(
     calls: Iterable[int],
     functions: dict[int, Functions],
     selection: Selection,
-    entered: Collection[int] = (),
+    references: References = NO_REFERENCES,
 ) -> Iterator[CallSite]:
     """Every ``bl`` of a section, in order, with what is to be done about it.
 
     ``words`` are the section's instruction words and ``calls`` the places of its ``bl`` (as
-    `instruction.sweep` finds them).  ``entered`` are offsets that something else leads to or
-    patches: a no-op there isn't the call's.
+    `instruction.sweep` finds them).  ``references`` are who names places in the section, branches
+    and landing pads included.
     """
     relocations = obj.relocations.get(section)
     types = _call_relocations(relocations)
     own = functions.get(section, NO_FUNCTIONS)
     for place in calls:
         index = types.get(place)
+        reads_pc = no_toc = False
         if index is None:
-            displacement = instruction.branch_displacement(words[place >> 2]) or 0
-            target = place + displacement
+            target = place + (instruction.branch_displacement(words[place >> 2]) or 0)
             callee = own.at(target) or f"{obj.sections[section].name}+{target:#x}"
-            no_toc, reads_pc, own_callee = False, displacement == 4, True
+            own_callee = True
+            reads_pc = target not in references.entries and (
+                target == place + 4 or _reads_lr(words, own, place, target)
+            )
         else:
             assert relocations is not None
             callee = _callee(obj, relocations, index, functions)
-            no_toc, reads_pc = relocations.types[index] != REL24, False
+            no_toc = relocations.types[index] != REL24
             own_callee = obj.symbols.sections[relocations.symbols[index]] > 0
         action: Action
         if reads_pc:
             action = "reads PC"
         elif no_toc:
             action = "no TOC"
-        elif _has_slot(words, place, own.end(place), entered) and not (
+        elif _has_slot(words, place, own.end(place), references) and not (
             own_callee and keeps_prefixed_aligned(words, place + 4)
         ):
             action = "has slot"
         else:
             action = selection.action(callee)
+        if _is_unclear(action, words, place + 4, references):
+            action = "unclear"
         yield CallSite(section, place, own.at(place), callee, action)
+
+
+def _reads_lr(words: Sequence[int], own: Functions, place: int, target: int) -> bool:
+    """Whether ``bl`` at ``place`` leads to a label of its own function that reads LR first."""
+    if not 0 <= target < 4 * len(words) or words[target >> 2] & 0xFC1FFFFF != instruction.MFLR:
+        return False
+    start = own.start(place)
+    return start is None or start == own.start(target)
+
+
+def _is_unclear(action: Action, words: Sequence[int], behind: int, references: References) -> bool:
+    """Whether it matters, and can't be told, what the word ``behind`` a call is to who names it.
+
+    A table of return addresses names slots; where there is none it isn't what its name says.
+    """
+    if behind in references.returns:
+        return action == "insert"
+    if behind not in references.unclear:
+        return False
+    slot = action == "has slot" and words[behind >> 2] != instruction.LOAD_TOC
+    return action == "insert" or slot
 
 
 def _call_relocations(relocations: elf.Relocations | None) -> dict[int, int]:
@@ -201,7 +246,7 @@ def _callee(
 
 
 def _has_slot(
-    words: Sequence[int], place: int, function_end: int | None, entered: Collection[int]
+    words: Sequence[int], place: int, function_end: int | None, references: References
 ) -> bool:
     behind = place + 4
     if function_end is not None and behind >= function_end:
@@ -209,7 +254,9 @@ def _has_slot(
     index = behind >> 2
     if index >= len(words) or words[index] not in instruction.SLOTS:
         return False
-    return words[index] == instruction.LOAD_TOC or behind not in entered
+    if words[index] == instruction.LOAD_TOC or behind in references.returns:
+        return True
+    return behind not in references.named
 
 
 def keeps_prefixed_aligned(words: Sequence[int], offset: int) -> bool:

@@ -12,6 +12,9 @@ The rule, by kind:
 - *switch tables*: found through the code that jumps through them (`indirect`, `switch_table`);
 - *type hashes*: words in front of a function that callers compare (`function_prefix`);
 - *relocated data*: a word in code that a relocation makes an address; there is no such instruction.
+- *objects*: what a symbol of type STT_OBJECT says is one.  GHC gives its code that type, too, so it
+  doesn't count where a relocation fills a field that only instructions have, or where a branch
+  with a relocation leads to.
 
 A word whose primary opcode is 0 is never an instruction.  One that isn't explained by the above
 (inline assembly: ``.long``, ``.ascii``) stands for data of unknown extent.  That is harmless unless
@@ -33,6 +36,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rewriter import elf, function_prefix
 from rewriter.analysis import (
+    OBJECT,
     RELOCATED_DATA,
     TOC_WORD,
     TRACEBACK_TABLE,
@@ -42,16 +46,18 @@ from rewriter.analysis import (
     Region,
 )
 from rewriter.errors import Refusal
+from rewriter.relocation import BRANCHES, REL64, TYPES
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from rewriter.calls import Functions
 
-_REL64 = 44
-_DATA_RELOCATIONS = {1: 4, 26: 4, 38: 8, 43: 8, 24: 4, 44: 8}
-"""ADDR32, REL32, ADDR64, UADDR64, UADDR32, REL64: their sizes in bytes."""
+_DATA_RELOCATIONS = {number: row.data_size for number, row in TYPES.items() if row.data_size}
+_IN_INSTRUCTIONS = frozenset(
+    number for number, row in TYPES.items() if row.field in ("LI", "BD", "DS", "DX", "prefixed")
+)
 
 
 def analyse(
@@ -69,6 +75,7 @@ def analyse(
     base_relative: dict[tuple[int, int], int] = {}
     targets: dict[int, list[int]] = {}
     branches: list[IndirectBranch] = []
+    read_addresses: Mapping[int, Sequence[tuple[int, int]]] = {}
     sections = list(sections)
     zeros = {number: _words_of_opcode_0(obj.contents(number)) for number in sections}
     jumps = {
@@ -77,6 +84,7 @@ def analyse(
         )
         for number in sections
     }
+    declared = objects(obj, sections)
     for number in sections:
         own = relocated_data(obj, number)
         if zeros[number]:
@@ -86,8 +94,9 @@ def analyse(
                 differences[number] = offsets
         if number in functions:
             own += function_prefix.type_hashes(bytes(obj.contents(number)), functions[number])
+        own = _merge(own, declared.get(number, []))
         if own:
-            regions[number] = sorted(own)
+            regions[number] = own
     if any(jumps.values()):
         from rewriter import resolve
 
@@ -95,6 +104,7 @@ def analyse(
         branches = found.branches
         base_relative = found.base_relative
         targets = {number: sorted(own) for number, own in found.targets.items()}
+        read_addresses = found.read_addresses
         for number, switch_tables in found.regions.items():
             regions[number] = _merge(regions.get(number, []), switch_tables)
         for number, entries in found.differences.items():
@@ -102,7 +112,7 @@ def analyse(
     for number, places in zeros.items():
         if places:
             _check_unexplained(obj, number, places, regions.get(number, []), functions)
-    return Analysis(regions, differences, base_relative, targets, branches)
+    return Analysis(regions, differences, base_relative, targets, branches, read_addresses)
 
 
 def indirect_branches(data: memoryview) -> list[int]:
@@ -191,10 +201,52 @@ def relocated_data(obj: elf.Object, section: int) -> list[Region]:
         at = _index(types, kind, 0)
         while at >= 0:
             place = relocations.places[at]
-            is_toc = kind == _REL64 and obj.symbols.name(relocations.symbols[at]) == ".TOC."
+            is_toc = kind == REL64 and obj.symbols.name(relocations.symbols[at]) == ".TOC."
             name, alignment = (TOC_WORD, 8) if is_toc else (RELOCATED_DATA, 1)
             found.append(Region(place, place + size, name, alignment))
             at = _index(types, kind, at + 1)
+    return found
+
+
+def objects(obj: elf.Object, sections: Collection[int]) -> dict[int, list[Region]]:
+    """The data that symbols declare in the code ``sections``, sorted and disjoint, by number."""
+    symbols = obj.symbols
+    extents: dict[int, list[tuple[int, int]]] = {}
+    for index, section in enumerate(symbols.sections):
+        if section > 0 and symbols.type(index) == elf.STT_OBJECT and section in sections:
+            start, size = symbols.values[index], symbols.sizes[index]
+            end = min(start + size, obj.sections[section].size)
+            if start < end:
+                extents.setdefault(section, []).append((start, end))
+    if not extents:
+        return {}
+    code = _shown_to_be_code(obj, extents)
+    found: dict[int, list[Region]] = {}
+    for section, own in extents.items():
+        shown = sorted(code[section])
+        behind = 0
+        for start, end in sorted(own):
+            at = bisect_left(shown, start)
+            if end > behind and not (at < len(shown) and shown[at] < end):
+                found.setdefault(section, []).append(Region(max(start, behind), end, OBJECT, 1))
+                behind = end
+    return found
+
+
+def _shown_to_be_code(obj: elf.Object, sections: Collection[int]) -> dict[int, set[int]]:
+    """Places in ``sections`` that relocations show to be instructions, or to be branched to."""
+    found: dict[int, set[int]] = {number: set() for number in sections}
+    symbols = obj.symbols
+    for number, relocations in obj.relocations.items():
+        if not obj.sections[number].flags & elf.SHF_EXECINSTR:
+            continue
+        for index, kind in enumerate(relocations.types):
+            if kind in _IN_INSTRUCTIONS and number in found:
+                found[number].add(relocations.places[index])
+            symbol = relocations.symbols[index]
+            if kind in BRANCHES and symbols.sections[symbol] in found:
+                target = symbols.values[symbol] + relocations.addends[index]
+                found[symbols.sections[symbol]].add(target)
     return found
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rewriter import calls, elf, instruction
 from rewriter.errors import Refusal
+from rewriter.references import is_declared_in_a_function
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -94,17 +95,8 @@ def _suspects(
         if bisect_left(others[section], start) < bisect_left(others[section], end):
             continue
         found = list(_small_numbers(bytes(obj.contents(section)[start:end]), limit))
-        if found and _is_local(symbols.name(index)):
+        if found and is_declared_in_a_function(symbols.name(index)):
             yield (section, start), found
-
-
-def _is_local(name: str) -> bool:
-    """Whether a compiler gives this name to a variable that is declared in a function.
-
-    Two functions may have a variable of one name, so it is never the name in the source: GCC adds
-    a number to it (``x.0``), clang the function (``f.x``), and both mangle it for C++.
-    """
-    return "." in name or name.startswith("_ZZ")
 
 
 def _small_numbers(data: bytes, limit: int) -> Iterator[Sequence[int]]:

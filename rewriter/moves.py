@@ -194,15 +194,15 @@ def _moved_rare_addend(
     own: OffsetMap | None,
     by_symbol: Mapping[int, MovedSymbol],
 ) -> int:
-    """The new addend of a relocation that isn't of the kind ``target``."""
+    """The new addend of a relocation that doesn't just lead to a spot."""
     known = TYPES.get(relocations.types[index])
     if known is None:
         found = f"relocation type {relocations.types[index]} isn't known"
         raise _refusal(obj, relocations, index, found, "report it with the object")
     place, addend = relocations.places[index], relocations.addends[index]
-    if known.kind == "marker":
+    if known.addend == "nothing":
         return addend
-    if known.kind == "distance":
+    if known.addend == "distance":
         here = own or IDENTITY
         return here.place(place + addend) - here.place(place)
     moved = by_symbol.get(relocations.symbols[index])
@@ -210,9 +210,9 @@ def _moved_rare_addend(
 
 
 def _is_target(number: int) -> bool:
-    """Whether relocations of the type with this number are known and of the kind ``target``."""
+    """Whether the addend of the type with this number is known to lead to a spot, and no more."""
     known = TYPES.get(number)
-    return known is not None and known.kind == "target"
+    return known is not None and known.addend in ("target", "place")
 
 
 def _moved_targets(

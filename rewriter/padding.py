@@ -27,9 +27,9 @@ from rewriter.instruction import BCTR, GROUP_NOPS, NOP, branch
 from rewriter.layout import PREFIXED_BOUNDARY, Alignment, fill_style
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Sequence, Set
 
-    from rewriter.analysis import Region
+    from rewriter.analysis import References, Region
     from rewriter.calls import Functions
     from rewriter.instruction import Instructions
 
@@ -61,40 +61,42 @@ def find(
     functions: Functions,
     regions: Sequence[Region],
     table_targets: Sequence[int],
-    referenced: Collection[int],
+    references: References,
     planned: Collection[int],
     section_alignment: int,
 ) -> list[Alignment]:
     """Everything in one section that is aligned, with its padding, in no particular order.
 
     ``found`` is what a sweep over the section's ``words`` found, ``regions`` its data,
-    ``table_targets`` where entries of its switch tables lead, ``referenced`` the offsets that
-    symbols and relocations refer to, ``planned`` where slots go in, ``section_alignment``
-    sh_addralign.  Offsets are in bytes.
+    ``table_targets`` where entries of its switch tables lead, ``references`` who names places in
+    it, ``planned`` where slots go in, ``section_alignment`` sh_addralign.  Offsets are in bytes.
     """
     tables = table_alignments(words, regions)
-    gaps = function_gaps(words, functions, regions)
+    kept = references.named | references.held
+    gaps = function_gaps(words, functions, regions, kept)
     aligned = function_alignments(gaps, section_alignment, bool(tables)) + tables
     slots = {place + 4 for place in found.calls}.difference(planned)
     labels = {target for _, target in found.branches}
-    labels.update(table_targets, referenced)
+    labels.update(table_targets, references.named)
     labels.difference_update(a.start for a in aligned)
     last_word = group_nop(words, aligned)
     loops = {target for place, target in found.branches if target < place}
-    aligned += label_alignments(
-        words, labels, referenced, slots, loops, section_alignment, last_word
-    )
+    aligned += label_alignments(words, labels, kept, slots, loops, section_alignment, last_word)
     taken = {a.start for a in aligned}
-    prefixed = prefixed_alignments(words, found.prefixed, slots)
+    prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
     return aligned + [a for a in prefixed if a.start not in taken]
 
 
 def function_gaps(
-    words: Sequence[int], functions: Functions, regions: Sequence[Region]
+    words: Sequence[int],
+    functions: Functions,
+    regions: Sequence[Region],
+    kept: Set[int] = frozenset(),
 ) -> list[Alignment]:
     """The gap in front of each function but the first, with alignment 1: still to be judged.
 
-    A gap that isn't exactly the assembler's padding is given as empty.
+    A gap that isn't exactly the assembler's padding is given as empty.  What somebody names in it
+    (``kept``: no-ops in front of a function that are patched) begins the function.
     """
     prefixes = {region.end: region.start for region in regions if region.kind in _PREFIXES}
     ends = sorted(
@@ -112,6 +114,8 @@ def function_gaps(
         if not item:
             continue
         end = furthest + 3 & ~3
+        if kept:
+            item = next((at for at in range(end, item, 4) if at in kept), item)
         inside = at < len(ends) and functions.end(item - 1) not in (None, item)
         if inside or (end < item and fill_style(words[end >> 2 : item >> 2]) is None):
             end = item
@@ -192,7 +196,7 @@ def prefixed_alignments(
 ) -> list[Alignment]:
     """Prefixed instructions, each with the nop that keeps it off a 64-byte boundary.
 
-    ``slots`` are the offsets of nops that are slots of calls and must stay.
+    ``slots`` are the offsets of nops that are slots of calls, or somebody else's, and must stay.
     """
     aligned = []
     for place in prefixed:
@@ -249,7 +253,7 @@ DEFAULT_GROUP_NOP = GROUP_NOPS["power7"]
 def label_alignments(
     words: Sequence[int],
     labels: Collection[int],
-    referenced: Collection[int],
+    kept: Collection[int],
     slots: Collection[int],
     loops: Collection[int],
     section_alignment: int,
@@ -257,10 +261,10 @@ def label_alignments(
 ) -> list[Alignment]:
     """Labels inside functions that were padded into place, with their padding.
 
-    ``labels`` are the offsets that something leads to, ``referenced`` those that symbols and
-    relocations refer to; ``slots`` those of nops that belong to calls; ``loops`` those that a
+    ``labels`` are the offsets that something leads to, ``kept`` those of words that somebody has a
+    claim to; ``slots`` those of nops that belong to calls; ``loops`` those that a
     branch behind them leads to.  All are section offsets.  The alignment to restore is what the
-    label had, up to that of the section and to that of loops; a nop that something refers to is
+    label had, up to that of the section and to that of loops; a nop that somebody claims is
     code, and so is a run of nops longer than padding could be, and in a section whose functions are
     padded with another ``last_word``.
     """
@@ -276,7 +280,7 @@ def label_alignments(
             continue
         start = _padding_start(words, label, slots, alignment)
         if start < label and not any(
-            offset in referenced or offset in labels for offset in range(start, label, 4)
+            offset in kept or offset in labels for offset in range(start, label, 4)
         ):
             aligned.append(Alignment(start, label, alignment))
     return _jumps_alike(aligned, loops)

@@ -14,8 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from rewriter import calls, elf, instruction
+from rewriter.analysis import NO_REFERENCES, OBJECT, RELOCATED_DATA
 from rewriter.errors import Refusal
 from rewriter.options import Insertion, Options, Report, Resized, Result, Table
+from rewriter.relocation import MARKERS
 
 if TYPE_CHECKING:
     from array import array
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from dwarf.offset_map import OffsetMap
     from dwarf.section import Rewritten
     from rewriter import layout
-    from rewriter.analysis import Analysis
+    from rewriter.analysis import Analysis, Place, References, Region
 
 DEFAULT_OPTIONS = Options()
 
@@ -107,37 +109,68 @@ def might_need_slots(obj: elf.Object, options: Options) -> bool:
     """False when no word of code, data included, looks like a call without slot."""
     functions = calls.functions_by_section(obj)
     selection = calls.Selection(options.only, options.exempt)
-    patched = patch_sites(obj)
+    words = {number: calls.code_words(obj, number) for number in code_sections(obj)}
 
-    def lacks_slot(number: int) -> bool:
-        words = calls.code_words(obj, number)
-        own = patched.get(number, set())
-        places = instruction.call_places(words)
-        if any_to_insert(calls.find(obj, number, words, places, functions, selection, own)):
+    def lacks_slot(number: int, places: Iterable[int], references: References) -> bool:
+        own = words[number]
+        sites = calls.find(obj, number, own, places, functions, selection, references)
+        return any(site.action in ("insert", "unclear") for site in sites)
+
+    if any(
+        lacks_slot(number, instruction.call_places(own), NO_REFERENCES)
+        for number, own in words.items()
+    ):
+        return True
+    # A no-op that somebody names or a branch leads to is no slot: look again, knowing who does.
+    places = {number: list(instruction.call_places(own)) for number, own in words.items()}
+    calling = [number for number, found in places.items() if found]
+    referring = references_to(obj, calling, {})
+    for number in calling:
+        found = instruction.sweep(words[number], (), filled(obj, number))
+        entered = (target for _, target in found.branches)
+        if lacks_slot(number, found.calls, _with_entered(referring[number], entered)):
             return True
-        # A no-op that a branch leads to is no slot: look again, knowing the branches.
-        found = instruction.sweep(words, (), _relocated(obj, number))
-        entered = own.union(target for _, target in found.branches)
-        return any_to_insert(
-            calls.find(obj, number, words, found.calls, functions, selection, entered)
-        )
-
-    def any_to_insert(sites: Iterable[calls.CallSite]) -> bool:
-        return any(site.action == "insert" for site in sites)
-
-    return any(lacks_slot(number) for number in code_sections(obj))
+    return False
 
 
-def patch_sites(obj: elf.Object) -> Mapping[int, set[int]]:
-    """The places in code that special sections name, by section number."""
-    from rewriter import special_sections
+def references_to(
+    obj: elf.Object, sections: Collection[int], bases: Mapping[Place, int]
+) -> dict[int, References]:
+    """Who names places in the code ``sections``, by section number; landing pads count as named.
 
-    return special_sections.patch_sites(obj)
+    ``bases`` are what base-relative addends count from (see `rewriter.references`).
+    """
+    if not sections:
+        return {}
+    from rewriter import references
+
+    found = references.collect(obj, sections, bases)
+    if any(section.name.startswith(".gcc_except_table") for section in obj.sections):
+        from rewriter import dwarf_sections
+
+        pads: dict[int, list[int]] = {}
+        for site in dwarf_sections.landing_pads(obj):
+            pads.setdefault(site.pad.section, []).append(site.pad.offset)
+        for number, own in pads.items():
+            if number in found:
+                found[number] = _with_entered(found[number], own)
+    return found
 
 
-def _relocated(obj: elf.Object, number: int) -> frozenset[int]:
+def _with_entered(references: References, entered: Iterable[int]) -> References:
+    """``references`` and the offsets ``entered``, which something leads to."""
+    return references._replace(named={*references.named, *entered})
+
+
+def filled(obj: elf.Object, number: int) -> frozenset[int]:
+    """The places in section ``number`` that a relocation fills: markers lie at others' words."""
     relocations = obj.relocations.get(number)
-    return frozenset(relocations.places) if relocations else frozenset()
+    if relocations is None:
+        return frozenset()
+    if MARKERS.isdisjoint(relocations.types):
+        return frozenset(relocations.places)
+    pairs = zip(relocations.places, relocations.types, strict=True)
+    return frozenset(place for place, kind in pairs if kind not in MARKERS)
 
 
 def take_apart(obj: elf.Object) -> tuple[Analysis, list[Code]]:
@@ -151,7 +184,7 @@ def take_apart(obj: elf.Object) -> tuple[Analysis, list[Code]]:
     for number in numbers:
         words = calls.code_words(obj, number)
         data = [(region.start, region.end) for region in analysis.regions.get(number, ())]
-        found = instruction.sweep(words, data, _relocated(obj, number))
+        found = instruction.sweep(words, data, filled(obj, number))
         own = functions.get(number, calls.NO_FUNCTIONS)
         function_prefix.check(obj, number, words, found, own)
         sections.append(Code(number, words, found))
@@ -164,14 +197,84 @@ def call_sites(
     """Every call of the object, with what is to be done about it."""
     functions = calls.functions_by_section(obj)
     selection = calls.Selection(options.only, options.exempt)
-    patched = patch_sites(obj)
+    calling = [section for section in sections if section.found.calls]
+    referring = references_to(obj, [code.number for code in calling], analysis.base_relative)
     sites: list[calls.CallSite] = []
-    for number, words, found in sections:
-        if found.calls:
-            entered = {branch.target for branch in found.branches}
-            entered.update(analysis.targets.get(number, ()), patched.get(number, ()))
-            sites += calls.find(obj, number, words, found.calls, functions, selection, entered)
+    for number, words, found in calling:
+        targets = analysis.targets.get(number, ())
+        entered = [*(branch.target for branch in found.branches), *targets]
+        references = _with_entered(referring[number], entered)
+        read = analysis.read_addresses.get(number, ())
+        unclear = {
+            offset: place
+            for offset, place in references.unclear.items()
+            if offset not in targets and not any(start <= offset < end for start, end in read)
+        }
+        references = references._replace(unclear=unclear)
+        own = list(calls.find(obj, number, words, found.calls, functions, selection, references))
+        _refuse_unclear(obj, own, references)
+        _refuse_inline_data(
+            obj, own, words, analysis.regions.get(number, ()), functions.get(number)
+        )
+        sites += own
     return sites
+
+
+def _refuse_unclear(
+    obj: elf.Object, sites: Iterable[calls.CallSite], references: References
+) -> None:
+    """Raise `Refusal` for the first of ``sites`` for which it matters who names what."""
+    for site in sites:
+        if site.action == "unclear":
+            behind = site.place + 4
+            name = obj.sections[site.section].name
+            if behind in references.returns:
+                raise Refusal(
+                    f"a table of return addresses names the call of {site.callee}, which has no"
+                    " no-op behind it",
+                    section=name,
+                    offset=site.place,
+                    function=site.function,
+                    remedy="put the no-op into the source, as the table's compiler does",
+                )
+            number, place = references.unclear[behind]
+            raise Refusal(
+                f"the address of the word behind the call of {site.callee}, in data: a return"
+                f" address and a label ({name}+{behind:#x}) move differently, and nothing tells"
+                " which it is",
+                section=obj.sections[number].name,
+                offset=place,
+                remedy=f"leave this call alone (--exempt {site.callee}), or this file",
+            )
+
+
+def _refuse_inline_data(
+    obj: elf.Object,
+    sites: Iterable[calls.CallSite],
+    words: Sequence[int],
+    regions: Iterable[Region],
+    functions: calls.Functions | None,
+) -> None:
+    """Raise `Refusal` for a call with data behind it, which whoever is called may read there.
+
+    ``sites``, ``words``, ``regions`` and ``functions`` are those of one section.  What the compiler
+    puts behind a call that doesn't come back is no such data: traceback and switch tables.
+    """
+    kinds = {region.start: region.kind for region in regions}
+    for site in sites:
+        behind = site.place + 4
+        if site.action != "insert" or behind >= 4 * len(words):
+            continue
+        end = functions.end(site.place) if functions else None
+        kind = kinds.get(behind, "unknown data" if words[behind >> 2] >> 26 == 0 else "")
+        if kind in (RELOCATED_DATA, OBJECT, "unknown data") and (end is None or behind < end):
+            raise Refusal(
+                f"the call of {site.callee} has data behind it, which the callee may read there",
+                section=obj.sections[site.section].name,
+                offset=site.place,
+                function=site.function,
+                remedy=f"keep the data elsewhere, or leave the call alone (--exempt {site.callee})",
+            )
 
 
 def plan_calls(
@@ -249,7 +352,7 @@ def find_alignments(
     from rewriter import padding
 
     functions = calls.functions_by_section(obj)
-    referenced = _referenced(obj, {section.number for section in sections})
+    referring = references_to(obj, {section.number for section in sections}, analysis.base_relative)
     return {
         section.number: padding.find(
             section.words,
@@ -257,7 +360,7 @@ def find_alignments(
             functions.get(section.number, calls.NO_FUNCTIONS),
             analysis.regions.get(section.number, ()),
             analysis.targets.get(section.number, ()),
-            referenced[section.number],
+            referring[section.number],
             plan.slots.get(section.number, ()),
             obj.sections[section.number].alignment,
         )
@@ -280,22 +383,6 @@ def _group_nop(obj: elf.Object, sections: Iterable[Code], analysis: Analysis) ->
         if style is not None:
             return style
     return padding.DEFAULT_GROUP_NOP
-
-
-def _referenced(obj: elf.Object, numbers: Collection[int]) -> dict[int, set[int]]:
-    """What symbols and relocations outside debug sections refer to, by section."""
-    symbols = obj.symbols
-    found: dict[int, set[int]] = {number: set() for number in numbers}
-    for index, section in enumerate(symbols.sections):
-        if section in found:
-            found[section].add(symbols.values[index])
-    for number, relocations in obj.relocations.items():
-        if obj.sections[number].flags & elf.SHF_ALLOC:
-            pairs = zip(relocations.symbols, relocations.addends, strict=True)
-            for symbol, addend in pairs:
-                if addend and symbols.sections[symbol] in found:
-                    found[symbols.sections[symbol]].add(symbols.values[symbol] + addend)
-    return found
 
 
 def base_relative(

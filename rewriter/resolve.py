@@ -32,6 +32,7 @@ from rewriter.indirect import (
     Unresolved,
 )
 from rewriter.instruction import NO_OPERATIONS
+from rewriter.relocation import MARKERS
 from rewriter.semantics import CTR, LR, is_call
 from rewriter.switch_table import Surroundings, Table
 
@@ -59,9 +60,6 @@ _MEANING = {
 _JUMP_ENTRY = 16
 """Bytes of an entry of __jump_table: code and target, PC-relative, and the key's distance."""
 
-_MARKERS = frozenset((109, 118, 119, 120, 121, 122, 123))
-"""TOCSAVE, ENTRY, PLTSEQ, PLTCALL, PLTSEQ_NOTOC, PLTCALL_NOTOC, PCREL_OPT: beside another one."""
-
 # Sections whose relocations into code aren't places that anything jumps to.
 _NO_LABELS = frozenset(
     (".eh_frame", "__bug_table", "__mcount_loc", "__patchable_function_entries", ".stack_sizes")
@@ -78,6 +76,7 @@ class Found(NamedTuple):
     base_relative: dict[tuple[int, int], int]
     targets: dict[int, set[int]]
     branches: list[IndirectBranch]
+    read_addresses: dict[int, list[tuple[int, int]]]
 
 
 class Proof(NamedTuple):
@@ -104,7 +103,7 @@ def prove(
     ``regions`` are the data known so far.  Raises `Refusal` for the first that can't be proved.
     """
     program = _Program(obj, functions, regions)
-    found = Found({}, {}, {}, {}, [])
+    found = Found({}, {}, {}, {}, [], {})
     proofs: dict[Place, Proof] = {}
     for section, offsets in jumps.items():
         for offset in offsets:
@@ -118,6 +117,8 @@ def prove(
         found.branches.append(
             IndirectBranch(section_name, place[1], name, proof.kind, proof.reasons)
         )
+        if proof.through_memory and proof.kind == "computed goto":
+            found.read_addresses.setdefault(place[0], []).append(program.extent(place))
         for target_section, target in proof.targets:
             found.targets.setdefault(target_section, set()).add(target)
         for table in proof.tables:
@@ -255,11 +256,15 @@ class _Program:
     # -- relocations ---------------------------------------------------------------------------
 
     def places(self, section: int) -> dict[int, int]:
-        """The index of the relocation at each offset of ``section``."""
+        """The index of the relocation that fills each offset of ``section``."""
         if section not in self._places:
             relocations = self.obj.relocations.get(section)
-            places = relocations.places if relocations else ()
-            self._places[section] = dict(zip(places, range(len(places)), strict=True))
+            types = relocations.types if relocations else ()
+            self._places[section] = {
+                relocations.places[index]: index
+                for index, kind in enumerate(types)
+                if relocations and kind not in MARKERS
+            }
         return self._places[section]
 
     def target(self, relocations: elf.Relocations, index: int) -> Address | External:
@@ -277,16 +282,7 @@ class _Program:
         if index is None:
             return None
         relocations = self.obj.relocations[place[0]]
-        # Several relocations may lie at one place; all but one of them are markers.
-        while (
-            relocations.types[index] in _MARKERS
-            and index
-            and relocations.places[index - 1] == place[1]
-        ):
-            index -= 1
         kind = relocations.types[index]
-        if kind in _MARKERS:
-            return None
         return _MEANING.get(kind, "other"), self.target(relocations, index)
 
     def branch_target(self, place: Place) -> Place | None:

@@ -21,16 +21,15 @@ and those move like any relocation.  Two kinds don't:
 The rule for a section that isn't in the table: nothing says which base its PC-relative fields have,
 so `check` tries every base in the section, and refuses where the answers would differ.
 
-What such a section names may be patched, so a no-op there is no call's slot, though it may stand
-right behind the call (`patch_sites`).
-
 A feature section's alternative replaces code in place when the kernel boots, so it must not be
 larger than that code (`check_feature_sections`); the kernel refuses it otherwise.
 
 Source: Linux arch/powerpc/include/asm/feature-fixups.h, asm-compat.h, ppc_asm.h (SOFT_MASK_TABLE,
 RESTART_TABLE), bug.h, jump_label.h, extable.h; include/linux/static_call_types.h, init.h, pci.h,
-export.h; LLVM's docs/Extensions.rst (.llvm_bb_addr_map), docs/StackMaps.rst, docs/XRay.rst; the
-SFrame specification, version 2; 64-bit ELFv2 ABI, 3.5 (R_PPC64_REL32, R_PPC64_REL64).
+export.h; SystemTap's <sys/sdt.h>; annobin's notes; LLVM's docs/Extensions.rst (.llvm_bb_addr_map),
+docs/StackMaps.rst, docs/XRay.rst, and the table of SanitizerCoverage (__sancov_pcs); Linux's
+include/uapi/linux/rseq.h; the SFrame specification, version 2; 64-bit ELFv2 ABI, 3.5
+(R_PPC64_REL32, R_PPC64_REL64).
 """
 
 from __future__ import annotations
@@ -46,12 +45,13 @@ if TYPE_CHECKING:
 
     from dwarf.offset_map import OffsetMap
 
-Meaning = Literal["place", "entry", "resolved", "alternative"]
+Meaning = Literal["place", "entry", "resolved", "alternative", "sequence"]
 """What a section's code fields hold.
 
 "place": the target, relative to the field itself where the relocation is PC-relative.  "entry": the
 target relative to the start of the entry.  "resolved": distances inside code, as plain numbers.
 "alternative": targets, and lengths of at most 255 bytes behind them as plain numbers.
+"sequence": targets, and the length of the code at the first one as a plain number behind it.
 """
 
 
@@ -84,6 +84,9 @@ TABLE = (
     Descriptor("__jump_table", 16, (0, 4), "place"),
     Descriptor("__mcount_loc", 8, (0,), "place"),
     Descriptor("__patchable_function_entries", 8, (0,), "place"),
+    Descriptor(".note.stapsdt", 0, (), "place"),
+    Descriptor(".gnu.build.attributes*", 0, (), "place"),
+    Descriptor("__sancov_pcs", 16, (0,), "place"),
     Descriptor("__restart_table", 24, (0, 8, 16), "place"),
     Descriptor("__soft_mask_table", 16, (0, 8), "place"),
     Descriptor(".static_call_sites", 8, (0,), "place"),
@@ -104,11 +107,16 @@ TABLE = (
     Descriptor(".kcfi_traps", 4, (0,), "place"),
     Descriptor("xray_instr_map", 0, (0, 8), "place"),
     Descriptor(".altinstructions", 0, (0, 4), "alternative"),
+    Descriptor("__rseq_cs", 32, (8, 24), "sequence"),
+    Descriptor("__rseq_cs_ptr_array", 8, (), "place"),
+    Descriptor("__rseq_exit_point_array", 16, (0, 8), "place"),
     Descriptor(".llvm_bb_addr_map*", 0, (), "resolved"),
     Descriptor(".llvm_stackmaps", 0, (), "resolved"),
     Descriptor(".llvm_faultmaps", 0, (), "resolved"),
     Descriptor(".pseudo_probe", 0, (), "resolved"),
     Descriptor(".sframe", 0, (), "resolved"),
+    Descriptor(".BTF.ext", 0, (), "resolved"),
+    Descriptor(".gopclntab", 0, (), "resolved"),
 )
 
 FEATURE_SECTIONS = frozenset(("__ftr_fixup", "__mmu_ftr_fixup", "__fw_ftr_fixup"))
@@ -118,8 +126,8 @@ _ELSEWHERE = (".debug_", ".zdebug_", ".eh_frame", ".gcc_except_table")
 
 _RELATIVE = frozenset(
     number
-    for number, kind in relocation.TYPES.items()
-    if kind.kind == "base" or number in (relocation.REL32, relocation.REL64, 37)  # ADDR30
+    for number, row in relocation.TYPES.items()
+    if row.addend == "base" or (row.addend == "place" and row.data_size)
 )
 
 _LONGEST_ALTERNATIVE = 255
@@ -181,28 +189,6 @@ def base_relative(obj: elf.Object, moved: Container[int]) -> dict[tuple[int, int
     return bases
 
 
-def patch_sites(obj: elf.Object) -> dict[int, set[int]]:
-    """The places in code that special sections name, by section number: section offsets in bytes.
-
-    Something may come along and change the instruction there (a static key its no-op into a
-    branch), so it is nobody else's.  Sections that nothing is known of count where their fields
-    are absolute addresses.
-    """
-    found: dict[int, set[int]] = {}
-    for section, relocations, descriptor in _pointing_sections(obj):
-        if not section.flags & elf.SHF_ALLOC or section.name.startswith("__ftr_alt_"):
-            continue
-        size = descriptor.entry_size if descriptor and descriptor.meaning == "entry" else 0
-        for index, place in enumerate(relocations.places):
-            number, offset = _target(obj, relocations, index)
-            if number <= 0 or not obj.sections[number].flags & elf.SHF_EXECINSTR:
-                continue
-            if descriptor is None and relocations.types[index] in _RELATIVE:
-                continue
-            found.setdefault(number, set()).add(offset - (place % size if size else 0))
-    return found
-
-
 def check(
     obj: elf.Object,
     maps: Mapping[int, OffsetMap],
@@ -230,6 +216,8 @@ def check(
             _check_resolved(obj, section, relocations, moved)
         elif descriptor.meaning == "alternative":
             _check_alternatives(obj, section, relocations, maps)
+        elif descriptor.meaning == "sequence":
+            _check_sequences(obj, section, relocations, maps)
     check_feature_sections(obj, maps)
 
 
@@ -285,6 +273,11 @@ def _check_feature_section(
         )
 
 
+def is_elsewhere(section: elf.Section) -> bool:
+    """Whether ``section`` is unwind or debug information, which has modules of its own."""
+    return section.name.startswith(_ELSEWHERE)
+
+
 def _pointing_sections(
     obj: elf.Object,
 ) -> list[tuple[elf.Section, elf.Relocations, Descriptor | None]]:
@@ -292,7 +285,7 @@ def _pointing_sections(
     found = []
     for number, relocations in obj.relocations.items():
         section = obj.sections[number]
-        if section.flags & elf.SHF_EXECINSTR or section.name.startswith(_ELSEWHERE):
+        if section.flags & elf.SHF_EXECINSTR or is_elsewhere(section):
             continue
         if relocations.places:
             found.append((section, relocations, describe(section.name)))
@@ -378,6 +371,29 @@ def _check_alternatives(
                 offset=place,
                 remedy="its length is a plain number; put the slot into the source",
             )
+
+
+def _check_sequences(
+    obj: elf.Object,
+    section: elf.Section,
+    relocations: elf.Relocations,
+    maps: Mapping[int, OffsetMap],
+) -> None:
+    """Refuse an insertion in a restartable sequence, whose length is a plain number."""
+    data = obj.contents(section.number)
+    for index, place in enumerate(relocations.places):
+        number, start = _target(obj, relocations, index)
+        offsets = maps.get(number)
+        if offsets and place % 32 == 8:
+            length = int.from_bytes(data[place + 8 : place + 16], "little")
+            if offsets.start(start + length) - offsets.start(start) != length:
+                raise Refusal(
+                    f"a restartable sequence at {obj.sections[number].name}+{start:#x} with a call"
+                    " to fix in it",
+                    section=section.name,
+                    offset=place,
+                    remedy="its length is a plain number; keep calls out of the sequence",
+                )
 
 
 def _check_calls(

@@ -17,6 +17,13 @@ def test_the_gap_between_functions_is_padding_if_it_is_exactly_the_assemblers() 
     assert gaps == [Alignment(8, 16, 1), Alignment(32, 32, 1)]
 
 
+def test_what_somebody_names_in_a_gap_begins_the_function() -> None:
+    words = [LI, BLR, NOP, NOP, NOP, LI, BLR]
+    functions = Functions([0, 20], [8, 28], ["f", "g"])
+    assert padding.function_gaps(words, functions, [], {16}) == [Alignment(8, 16, 1)]
+    assert padding.function_gaps(words, functions, [], {8, 16}) == [Alignment(8, 8, 1)]
+
+
 def test_functions_that_share_a_gap_size_share_the_alignment() -> None:
     gaps = [Alignment(8, 16, 1), Alignment(32, 32, 1), Alignment(60, 64, 1)]
     found = padding.function_alignments(gaps, 16, has_aligned_data=False)
@@ -35,7 +42,7 @@ def test_alignment_is_capped_by_the_sections_own() -> None:
 
 def label_alignments(words: list[int], **other: set[int]) -> list[Alignment]:
     return padding.label_alignments(
-        words, {16}, other.get("referenced", set()), other.get("slots", set()), set(), 16, None
+        words, {16}, other.get("kept", set()), other.get("slots", set()), set(), 16, None
     )
 
 
@@ -43,8 +50,8 @@ def test_nops_in_front_of_an_aligned_branch_target_are_padding() -> None:
     assert label_alignments([LI, LI, NOP, GROUP, LI]) == [Alignment(8, 16, 16)]
 
 
-def test_a_nop_that_something_refers_to_is_code() -> None:
-    assert label_alignments([LI, LI, NOP, GROUP, LI], referenced={8}) == []
+def test_a_nop_that_somebody_has_a_claim_to_is_code() -> None:
+    assert label_alignments([LI, LI, NOP, GROUP, LI], kept={8}) == []
 
 
 def test_the_slot_of_a_call_is_not_padding() -> None:

@@ -127,6 +127,10 @@ WORD_TABLES = [
     '.pushsection .kcfi_traps,"ao",@progbits,.text; .long 1b - ., 2f - .; .popsection',
     '.pushsection _error_injection_whitelist,"aw"; .8byte 2f; .long 1, 0; .popsection',
     '.pushsection .static_call_tramp_key,"a"; .long 1b - ., key - .; .popsection',
+    '.pushsection .note.stapsdt,"",@note; .long 8, 24, 3; .8byte 1b, key, 0; .popsection',
+    '.pushsection .gnu.build.attributes,"",@note; .8byte f, 2f; .popsection',
+    '.pushsection __sancov_pcs,"aw"; .8byte f, 1, 2f, 0; .popsection',
+    '.pushsection __rseq_exit_point_array,"aw"; .8byte 1b, 2f; .popsection',
 ]
 
 
@@ -148,10 +152,25 @@ def test_every_section_that_the_kernel_headers_make_has_a_test() -> None:
     seen = {special_sections.describe(name) for name in tested if name != ".fixup"}
     assert None not in seen
     without_code = {"__tracepoints_ptrs", "__ftr_alt_*", ".toc", ".orc_unwind_ip", "xray_instr_map"}
+    without_code |= {"__rseq_cs_ptr_array"}
     untested = {
         d.name for d in special_sections.TABLE if d.meaning in ("place", "entry") and d not in seen
     }
     assert untested - without_code == {"__ksymtab*"}
+
+
+@needs_as
+def test_a_call_in_a_restartable_sequence_is_refused_and_one_behind_it_is_not(
+    tmp_path: Path,
+) -> None:
+    table = '.pushsection __rseq_cs,"aw"; .long 0, 0; .8byte 1b, 2f-1b, 3f; .popsection\n'
+    text = HEAD + "bl g\n1: ld 9,0(3)\n{inside}2: std 5,0(3)\nbl g\n3: trap\n" + table + TAIL
+    plain = text.format(inside="").replace("2f", "2b").replace("3f", "3b")
+    want = assemble(tmp_path, plain.replace("bl g", "bl g; nop"))
+    assert rewrite(assemble(tmp_path, plain)).data == want
+    calling = text.format(inside="bl g\n").replace("2f", "2b").replace("3f", "3b")
+    with pytest.raises(Refusal, match=r"a restartable sequence at \.text"):
+        rewrite(assemble(tmp_path, calling))
 
 
 @needs_as
@@ -285,7 +304,8 @@ def test_nothing_is_refused_for_sections_that_dont_move(tmp_path: Path) -> None:
         '.pushsection __jump_table,"aw"; .long 1b - ., 2f - .; .8byte key - .; .popsection',
         '.pushsection __lwsync_fixup,"a"; 3: .8byte 1b-3b; .popsection',
         '.pushsection __mcount_loc,"a"; .8byte 1b; .popsection',
-        '.pushsection vendor_table,"a"; .8byte 1b; .popsection',
+        '.pushsection vendor_table,"a"; .4byte 1b - .; .popsection',
+        '.pushsection .note.stapsdt,"",@note; .8byte 1b; .popsection',
         FEATURE.partition(": .pushsection")[2].join(["2: .pushsection", ""]).format(
             alternative="li 3,0", section="__ftr_fixup"
         ),
