@@ -31,13 +31,16 @@ EM_PPC64 = 21
 SHT_NULL = 0
 SHT_PROGBITS = 1
 SHT_SYMTAB = 2
+SHT_STRTAB = 3
 SHT_RELA = 4
 SHT_NOBITS = 8
-SHT_REL = 9
+SHT_GROUP = 17
 SHT_SYMTAB_SHNDX = 18
 
 SHF_ALLOC = 0x2
 SHF_EXECINSTR = 0x4
+SHF_INFO_LINK = 0x40
+SHF_LINK_ORDER = 0x80
 SHF_COMPRESSED = 0x800
 
 SHN_UNDEF = 0
@@ -57,6 +60,17 @@ _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 SYMBOL_SIZE = 24
 RELA_SIZE = 24
 
+_OTHER_RELOCATIONS = {
+    9: "SHT_REL",
+    19: "SHT_RELR",
+    0x40000014: "SHT_CREL",
+    0x60000001: "SHT_ANDROID_REL",
+    0x60000002: "SHT_ANDROID_RELA",
+    0x6FFFFF00: "SHT_ANDROID_RELR",
+}
+"""Relocations that the ABI doesn't use; LLVM writes SHT_CREL when told to (-Wa,--crel)."""
+
+_RELA_ONLY = "the ABI uses SHT_RELA; build the object without -Wa,--crel and the like"
 _NOT_OURS = "nopfix rewrites relocatable 64-bit little-endian PowerPC objects (ELFv2) only"
 _BROKEN = "the file is truncated or inconsistent; build it again"
 
@@ -248,7 +262,7 @@ def _read_symbols(data: memoryview, sections: list[Section]) -> tuple[int, Symbo
     table = tables[0]
     if len(tables) > 1 or table.entry_size != SYMBOL_SIZE or table.size % SYMBOL_SIZE:
         raise Refusal("malformed symbol table", section=table.name, remedy=_BROKEN)
-    if not 0 < table.link < len(sections) or sections[table.link].type != 3:
+    if not 0 < table.link < len(sections) or sections[table.link].type != SHT_STRTAB:
         raise Refusal("the symbol table names no string table", section=table.name, remedy=_BROKEN)
     raw = data[table.offset : table.offset + table.size]
     link = sections[table.link]
@@ -291,9 +305,11 @@ def _read_relocations(
 ) -> dict[int, Relocations]:
     found: dict[int, Relocations] = {}
     for section in sections:
-        if section.type == SHT_REL:
+        if section.type in _OTHER_RELOCATIONS:
             raise Refusal(
-                "relocations without addends", section=section.name, remedy="the ABI uses RELA"
+                f"relocations in the form {_OTHER_RELOCATIONS[section.type]}",
+                section=section.name,
+                remedy=_RELA_ONLY,
             )
         if section.type != SHT_RELA:
             continue

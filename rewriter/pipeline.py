@@ -389,9 +389,10 @@ def base_relative(
     obj: elf.Object, analysis: Analysis, maps: Mapping[int, OffsetMap], options: Options
 ) -> dict[int, dict[int, int]]:
     """Base-relative addends, by section and place; refuses sections whose fields are unclear."""
-    from rewriter import special_sections
+    from rewriter import special_sections, unknown_sections
 
     selection = calls.Selection(options.only, options.exempt)
+    unknown_sections.check(obj, maps)
     proved = dict(analysis.base_relative)
     special_sections.check(obj, maps, proved, options.plain_sections, selection)
     bases: dict[int, dict[int, int]] = {}
