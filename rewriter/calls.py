@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from rewriter import elf, instruction
 from rewriter.analysis import NO_REFERENCES
 from rewriter.errors import Refusal
-from rewriter.relocation import REL24, REL24_NOTOC, REL24_P9NOTOC
+from rewriter.relocation import MARKERS, REL24, REL24_NOTOC, REL24_P9NOTOC
 
 if TYPE_CHECKING:
     from array import array
@@ -278,3 +278,14 @@ def code_words(obj: elf.Object, section: int) -> array[int]:
     """The instruction words of a section; bytes behind the last whole word are left out."""
     data = obj.contents(section)
     return elf.column(data[: len(data) & ~3], "I")
+
+
+def filled(obj: elf.Object, number: int) -> frozenset[int]:
+    """The places in section ``number`` that a relocation fills: markers lie at others' words."""
+    relocations = obj.relocations.get(number)
+    if relocations is None:
+        return frozenset()
+    if MARKERS.isdisjoint(relocations.types):
+        return frozenset(relocations.places)
+    pairs = zip(relocations.places, relocations.types, strict=True)
+    return frozenset(place for place, kind in pairs if kind not in MARKERS)

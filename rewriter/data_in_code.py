@@ -34,7 +34,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from rewriter import elf, function_prefix
+from rewriter import calls, elf, function_prefix
 from rewriter.analysis import (
     OBJECT,
     RELOCATED_DATA,
@@ -50,7 +50,7 @@ from rewriter.relocation import BRANCHES, REL64, TYPES
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
     from rewriter.calls import Functions
 
@@ -369,15 +369,26 @@ def _check_unexplained(
     functions: Mapping[int, Functions],
 ) -> None:
     """Refuse a function with unexplained data in which something looks like a branch elsewhere."""
-    starts = [region.start for region in regions]
+    data = [(region.start, region.end) for region in regions]
+    contents = obj.contents(section)
+    words = elf.column(contents[: len(contents) & ~3], "I")
+    relocated = calls.filled(obj, section)
     checked = -1
     for place in places:
-        index = bisect_right(starts, place) - 1
-        if (index >= 0 and place < regions[index].end) or place < checked:
+        index = bisect_right(data, (place, 1 << 64)) - 1
+        if (index >= 0 and place < data[index][1]) or place < checked:
             continue
         start, end, name = _extent(obj, section, place, functions)
         checked = end
-        _check_branches(obj, section, (start, end), name, place, regions)
+        branch = _looks_like_branch(words, (start, end), place, data, relocated)
+        if branch is not None:
+            raise Refusal(
+                f"data that isn't understood (at {place:#x}) beside what looks like a branch",
+                section=obj.sections[section].name,
+                offset=branch,
+                function=name,
+                remedy="keep data that hand-written assembly needs out of code sections",
+            )
 
 
 def _extent(
@@ -395,39 +406,32 @@ def _extent(
     return own.starts[index], end, own.names[index]
 
 
-def _check_branches(
-    obj: elf.Object,
-    section: int,
+def _looks_like_branch(
+    words: Sequence[int],
     extent: tuple[int, int],
-    name: str | None,
     place: int,
-    regions: Sequence[Region],
-) -> None:
+    data: Sequence[tuple[int, int]],
+    relocated: Container[int],
+) -> int | None:
+    """The first word of ``extent`` that looks like a branch out of the section, or a prefix.
+
+    ``place`` is that of the word that isn't explained: only that one may be a prefix.
+    """
     from rewriter import instruction
 
-    data = obj.contents(section)
-    start, end = extent
-    relocations = obj.relocations.get(section)
-    relocated: frozenset[int] = frozenset(relocations.places if relocations else ())
-    words = elf.column(data[: len(data) & ~3], "I")
-    inside = [(region.start, region.end) for region in regions]
-    at = start
+    at, end = extent
+    size = 4 * len(words)
     while at + 4 <= end:
-        index = bisect_left(inside, (at + 1, 0)) - 1
-        if index >= 0 and at < inside[index][1]:
-            at = inside[index][1] + 3 & ~3
+        index = bisect_left(data, (at + 1, 0)) - 1
+        if index >= 0 and at < data[index][1]:
+            at = data[index][1] + 3 & ~3
             continue
         word = words[at >> 2]
         if at not in relocated:
             distance = instruction.branch_displacement(word)
             prefixed = instruction.is_prefix(word) and (word >> 24 & 3) in (0, 2)
-            bad = distance is not None and not 0 <= at + distance < len(data)
-            if bad or (prefixed and at == place):
-                raise Refusal(
-                    f"data that isn't understood (at {place:#x}) beside what looks like a branch",
-                    section=obj.sections[section].name,
-                    offset=at,
-                    function=name,
-                    remedy="keep data that hand-written assembly needs out of code sections",
-                )
+            leads_out = distance is not None and not 0 <= at + distance < size
+            if leads_out or (prefixed and at == place):
+                return at
         at += 4
+    return None

@@ -17,7 +17,6 @@ from rewriter import calls, elf, instruction
 from rewriter.analysis import NO_REFERENCES, OBJECT, RELOCATED_DATA
 from rewriter.errors import Refusal
 from rewriter.options import Insertion, Options, Report, Resized, Result, Table
-from rewriter.relocation import MARKERS
 
 if TYPE_CHECKING:
     from array import array
@@ -126,7 +125,7 @@ def might_need_slots(obj: elf.Object, options: Options) -> bool:
     calling = [number for number, found in places.items() if found]
     referring = references_to(obj, calling, {})
     for number in calling:
-        found = instruction.sweep(words[number], (), filled(obj, number))
+        found = instruction.sweep(words[number], (), calls.filled(obj, number))
         entered = (target for _, target in found.branches)
         if lacks_slot(number, found.calls, _with_entered(referring[number], entered)):
             return True
@@ -162,17 +161,6 @@ def _with_entered(references: References, entered: Iterable[int]) -> References:
     return references._replace(named={*references.named, *entered})
 
 
-def filled(obj: elf.Object, number: int) -> frozenset[int]:
-    """The places in section ``number`` that a relocation fills: markers lie at others' words."""
-    relocations = obj.relocations.get(number)
-    if relocations is None:
-        return frozenset()
-    if MARKERS.isdisjoint(relocations.types):
-        return frozenset(relocations.places)
-    pairs = zip(relocations.places, relocations.types, strict=True)
-    return frozenset(place for place, kind in pairs if kind not in MARKERS)
-
-
 def take_apart(obj: elf.Object) -> tuple[Analysis, list[Code]]:
     """Tell data from instructions in every code section and look at each instruction once."""
     from rewriter import data_in_code, function_prefix
@@ -184,7 +172,7 @@ def take_apart(obj: elf.Object) -> tuple[Analysis, list[Code]]:
     for number in numbers:
         words = calls.code_words(obj, number)
         data = [(region.start, region.end) for region in analysis.regions.get(number, ())]
-        found = instruction.sweep(words, data, filled(obj, number))
+        found = instruction.sweep(words, data, calls.filled(obj, number))
         own = functions.get(number, calls.NO_FUNCTIONS)
         function_prefix.check(obj, number, words, found, own)
         sections.append(Code(number, words, found))

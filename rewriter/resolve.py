@@ -14,6 +14,7 @@ branches into the middle of others (name.cold, hand-written code).
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from rewriter import control_flow, elf, indirect, instruction, switch_table
@@ -39,9 +40,12 @@ from rewriter.switch_table import Surroundings, Table
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import TypeVar
 
     from dwarf.offset_map import Side
     from rewriter.calls import Functions
+
+    _T = TypeVar("_T")
 
 _REL32 = 26
 _ADDR64 = 38
@@ -77,6 +81,20 @@ class Found(NamedTuple):
     targets: dict[int, set[int]]
     branches: list[IndirectBranch]
     read_addresses: dict[int, list[tuple[int, int]]]
+
+
+class Objects(NamedTuple):
+    """Where symbols of a data section begin, ascending; the sizes in bytes of those that are data.
+
+    ``furthest`` is, for each start, the largest end of this one and all before it.
+    """
+
+    starts: Sequence[int]
+    sizes: Mapping[int, int]
+    furthest: Sequence[int]
+
+
+_NO_OBJECTS = Objects((), {}, ())
 
 
 class Proof(NamedTuple):
@@ -189,14 +207,16 @@ class _Program:
         self._stored: dict[int, dict[int, dict[int, Place | None]]] = {}
         self._references: dict[int, list[int]] | None = None
         self._symbols: dict[int, list[int]] | None = None
-        self._objects: dict[int, tuple[list[int], dict[int, int]]] | None = None
+        self._objects: dict[int, Objects] | None = None
         self._addresses: dict[int, list[int]] = {}
         self._labels: dict[int, list[int]] = {}
         self._special: dict[int, list[int]] = {}
-        self._jump_labels: list[tuple[Place, Place]] = []
+        # By the section that they lead from, or to, in ascending order of the offset there.
+        self._jump_labels_from: dict[int, list[tuple[int, Place]]] = {}
+        self._jump_labels_to: dict[int, list[tuple[int, Place]]] = {}
         self._incoming: dict[int, list[tuple[int, Place]]] = {}
         self._crossing: dict[int, list[tuple[int, Place]]] = {}
-        self._landing_pads: Mapping[Place, Sequence[Place]] | None = None
+        self._landing_pads: dict[int, list[tuple[int, Sequence[Place]]]] | None = None
 
     def is_code(self, section: int) -> bool:
         return bool(self.obj.sections[section].flags & elf.SHF_EXECINSTR)
@@ -350,8 +370,9 @@ class _Program:
             if not header.flags & elf.SHF_ALLOC or header.name == ".eh_frame":
                 continue
             jumps = self._read_jump_table(section) if header.name == "__jump_table" else None
-            if jumps:
-                self._jump_labels += jumps
+            for code, label in jumps or ():
+                self._jump_labels_from.setdefault(code[0], []).append((code[1], label))
+                self._jump_labels_to.setdefault(label[0], []).append((label[1], code))
             is_code = self.is_code(section)
             tables = not is_code and header.name.startswith(".rodata")
             for index, symbol in enumerate(relocations.symbols):
@@ -379,24 +400,33 @@ class _Program:
         self._labels = {section: sorted(own) for section, own in labels.items()}
         self._special = {section: sorted(own) for section, own in special.items()}
         self._references = {section: sorted(own) for section, own in references.items()}
+        for by_section in (self._jump_labels_from, self._jump_labels_to, self._incoming):
+            for pairs in by_section.values():
+                pairs.sort()
         return self._references
 
-    def labels(self, section: int, start: int, end: int) -> list[int]:
+    def labels(self, section: int, start: int, end: int) -> Sequence[int]:
         """The offsets from start to end that a program may take the address of."""
         self._survey()
-        own = self._labels.get(section, [])
-        return own[bisect_left(own, start) : bisect_left(own, end)]
+        return _from(self._labels.get(section, ()), start, end)
 
-    def special_labels(self, section: int, start: int, end: int) -> list[int]:
+    def special_labels(self, section: int, start: int, end: int) -> Sequence[int]:
         """The offsets from start to end that a special section (__ex_table, ...) refers to."""
         self._survey()
-        own = self._special.get(section, [])
-        return own[bisect_left(own, start) : bisect_left(own, end)]
+        return _from(self._special.get(section, ()), start, end)
 
-    def jump_labels(self) -> Sequence[tuple[Place, Place]]:
-        """Instructions that the kernel turns into a no-op or a branch, and where that leads."""
+    def jump_labels_from(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
+        """Instructions from start to end that the kernel turns into a no-op or a branch.
+
+        Each offset comes with where the branch leads.
+        """
         self._survey()
-        return self._jump_labels
+        return _between(self._jump_labels_from.get(section, ()), start, end)
+
+    def jump_labels_to(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
+        """The offsets from start to end that jump labels lead to, each with the jump label."""
+        self._survey()
+        return _between(self._jump_labels_to.get(section, ()), start, end)
 
     def _read_jump_table(self, section: int) -> list[tuple[Place, Place]] | None:
         """The entries of a __jump_table; None where they aren't as the kernel writes them.
@@ -417,15 +447,18 @@ class _Program:
     def incoming(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
         """Branches from elsewhere to the offsets from start to end: (offset, who branches)."""
         self._survey()
-        near = self._near(section)
         return [
-            item
-            for item in (*self._incoming.get(section, ()), *near)
-            if start <= item[0] < end and not (item[1][0] == section and start <= item[1][1] < end)
+            (offset, source)
+            for index in (self._incoming.get(section, ()), self._near(section))
+            for offset, source in _between(index, start, end)
+            if not (source[0] == section and start <= source[1] < end)
         ]
 
     def _near(self, section: int) -> list[tuple[int, Place]]:
-        """Branches from one function of ``section`` into another that aren't relocated."""
+        """Branches from one function of ``section`` into another that aren't relocated.
+
+        In ascending order of the offset that they lead to.
+        """
         if section not in self._crossing:
             words = self.words(section)
             self._crossing[section] = found = []
@@ -436,10 +469,11 @@ class _Program:
                     start, end = self.extent((section, place))
                 if not start <= target < end:
                     found.append((target, (section, place)))
+            found.sort()
         return self._crossing[section]
 
-    def landing_pads(self) -> Mapping[Place, Sequence[Place]]:
-        """The calls that lead to each landing pad.
+    def landing_pads(self, section: int, start: int, end: int) -> list[tuple[int, Sequence[Place]]]:
+        """The landing pads from start to end, each with the calls that lead to it.
 
         None where an instruction that traps may do so too (-fnon-call-exceptions).
         """
@@ -459,12 +493,13 @@ class _Program:
                 pads.setdefault(pad, []).extend(calls)
                 if not calls:
                     trapping.add(pad)
-            self._landing_pads = {
-                pad: () if pad in trapping else calls for pad, calls in pads.items()
-            }
-        return self._landing_pads
+            self._landing_pads = {}
+            for pad, calls in sorted(pads.items()):
+                item = pad[1], () if pad in trapping else calls
+                self._landing_pads.setdefault(pad[0], []).append(item)
+        return _between(self._landing_pads.get(section, ()), start, end)
 
-    def symbols(self, section: int, start: int, end: int) -> list[int]:
+    def symbols(self, section: int, start: int, end: int) -> Sequence[int]:
         """Where symbols that aren't functions name code from start to end."""
         if self._symbols is None:
             self._symbols = {}
@@ -474,23 +509,25 @@ class _Program:
                     self._symbols.setdefault(own, []).append(symbols.values[symbol])
             for values in self._symbols.values():
                 values.sort()
-        named = self._symbols.get(section, [])
-        return named[bisect_left(named, start) : bisect_left(named, end)]
+        return _from(self._symbols.get(section, ()), start, end)
 
-    def objects(self, section: int) -> tuple[list[int], dict[int, int]]:
-        """Where symbols of ``section`` begin, ascending, and the sizes of its data objects."""
+    def objects(self, section: int) -> Objects:
+        """The data that symbols of ``section`` name."""
         if self._objects is None:
             self._objects = {}
             symbols = self.obj.symbols
+            sizes: dict[int, dict[int, int]] = {}
             for symbol, own in enumerate(symbols.sections):
                 if own > 0 and not self.is_code(own) and symbols.type(symbol) != elf.STT_SECTION:
-                    starts, sizes = self._objects.setdefault(own, ([], {}))
-                    starts.append(symbols.values[symbol])
-                    if symbols.type(symbol) == elf.STT_OBJECT:
-                        sizes[symbols.values[symbol]] = symbols.sizes[symbol]
-            for starts, _ in self._objects.values():
-                starts.sort()
-        return self._objects.get(section, ([], {}))
+                    known = sizes.setdefault(own, {})
+                    start = symbols.values[symbol]
+                    is_object = symbols.type(symbol) == elf.STT_OBJECT
+                    known[start] = max(known.get(start, 0), symbols.sizes[symbol] * is_object)
+            for own, known in sizes.items():
+                starts = sorted(known)
+                ends = accumulate((start + known[start] for start in starts), max)
+                self._objects[own] = Objects(starts, known, list(ends))
+        return self._objects.get(section, _NO_OBJECTS)
 
     def surroundings(self, address: Address) -> Surroundings:
         """What `switch_table` asks about the section around a table."""
@@ -506,11 +543,12 @@ class _Program:
         if is_code:
             limit = min(limit, _next(self._addresses.get(section, []), start, limit))
         else:
-            symbols, sizes = self.objects(section)
+            objects = self.objects(section)
             limit = min(limit, _next(self._survey().get(section, []), start, limit))
-            limit = min(limit, _next(symbols, start, limit))
-            extent = sizes.get(start, 0)
-            begins_inside = any(at < start < at + size for at, size in sizes.items())
+            limit = min(limit, _next(objects.starts, start, limit))
+            extent = objects.sizes.get(start, 0)
+            before = bisect_left(objects.starts, start) - 1
+            begins_inside = before >= 0 and start < objects.furthest[before]
         return Surroundings(
             self.obj.contents(section),
             self.stored(section, _REL32),
@@ -521,6 +559,16 @@ class _Program:
             is_code,
             bool(header.flags & 1),
         )
+
+
+def _from(offsets: Sequence[int], start: int, end: int) -> Sequence[int]:
+    """Those of the ascending ``offsets`` from ``start`` to ``end``."""
+    return offsets[bisect_left(offsets, start) : bisect_left(offsets, end)]
+
+
+def _between(pairs: Sequence[tuple[int, _T]], start: int, end: int) -> list[tuple[int, _T]]:
+    """Those of ``pairs``, which ascend, whose first number is one from ``start`` to ``end``."""
+    return list(pairs[bisect_left(pairs, (start,)) : bisect_left(pairs, (end,))])
 
 
 def _next(offsets: Sequence[int], offset: int, otherwise: int) -> int:
@@ -552,8 +600,8 @@ def _prove_function(
     own_jumps = [
         (section, offset)
         for section, start, end in extents
-        for offset in jumps.get(section, ())
-        if start <= offset < end and not program.is_data((section, offset))
+        for offset in _from(jumps.get(section, ()), start, end)
+        if not program.is_data((section, offset))
     ]
     pieces = [_sweep(program, extent) for extent in extents]
     proofs: dict[Place, Proof] = {}
@@ -746,9 +794,11 @@ def _graph(
     entries = []
     anywhere: list[Place] = [*lost]
     labels: list[Place] = []
-    for piece in pieces:
+    extents = [
+        (piece.fragment.section, piece.fragment.start, piece.fragment.end) for piece in pieces
+    ]
+    for piece, (section, start, end) in zip(pieces, extents, strict=True):
         fragment = piece.fragment
-        section, start, end = fragment.section, fragment.start, fragment.end
         name = program.function_name((section, start))
         if name is None or ".cold" not in name:
             entries.append((section, start))
@@ -764,23 +814,22 @@ def _graph(
             (section, at) for at in special if _may_be_code(program, (section, at), fragment)
         ]
     patched = {}
-    for code, target in program.jump_labels():
-        if any(piece.fragment.holds(code) for piece in pieces):
-            patched[code] = target
-        elif any(piece.fragment.holds(target) for piece in pieces):
-            anywhere.append(target)
+    pads: dict[Place, Sequence[Place]] = {}
+    for section, start, end in extents:
+        for offset, target in program.jump_labels_from(section, start, end):
+            patched[section, offset] = target
+        for offset, source in program.jump_labels_to(section, start, end):
+            if not any(piece.fragment.holds(source) for piece in pieces):
+                anywhere.append((section, offset))
+        for offset, calls in program.landing_pads(section, start, end):
+            if calls:
+                pads[section, offset] = calls
+            else:
+                anywhere.append((section, offset))
     tables = {at: proof.targets for at, proof in proofs.items()}
     # A proved switch goes where its table says.  That r12 holds a tail call's target is a rule of
     # the ABI; that a computed goto's target isn't in r12 is no rule.
     wild = [at for at in own_jumps if at not in proofs or proofs[at].kind in _ANYWHERE]
-
-    pads = {}
-    for pad, calls in program.landing_pads().items():
-        if any(fragment.holds(pad) for fragment in (piece.fragment for piece in pieces)):
-            if calls:
-                pads[pad] = calls
-            else:
-                anywhere.append(pad)
     roots = Roots(frozenset(entries), frozenset(anywhere), frozenset(labels), wild, pads)
     return control_flow.Graph(pieces, roots, tables, patched)
 

@@ -1,0 +1,129 @@
+"""Time in proportion to the object: four times as much takes about four times as long."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import rewriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Assemble = Callable[..., bytes]
+
+SMALL = 150
+TIMES = 4
+# Proportion would be 4; a scan of everything for each of them would make it 16.
+MOST = 7.0
+
+RETURNS = """\
+ .type f{n},@function
+f{n}: mflr 0
+ bl outside
+ mtlr 0
+ blr
+ .long 1
+ .size f{n},.-f{n}
+"""
+
+SECTIONS = """\
+ .section .text.f{n},"ax",@progbits
+ .globl f{n}
+ .type f{n},@function
+f{n}: mflr 0
+ bl first
+ mtlr 0
+ blr
+ .size f{n},.-f{n}
+"""
+
+CALLED_WITH_RELOCATIONS = """\
+ .globl f{n}
+ .type f{n},@function
+f{n}: mflr 0
+ bl first
+ mtlr 0
+ b f{n}
+ .size f{n},.-f{n}
+"""
+
+SWITCH = """\
+ .type f{n},@function
+f{n}: cmplwi 3,1
+ bgt 9f
+ addis 9,2,.Lt{n}@toc@ha
+ addi 9,9,.Lt{n}@toc@l
+ sldi 3,3,2
+ lwax 3,9,3
+ add 3,3,9
+ mtctr 3
+ bctr
+ .align 2
+"""
+
+JUMP_LABELS = (
+    SWITCH
+    + """\
+.Lt{n}: .long 0f-.Lt{n}, 1f-.Lt{n}
+0: nop
+ bl first
+1: nop
+9: blr
+ .size f{n},.-f{n}
+ .pushsection __jump_table,"aw"
+ .long 0b - ., 1b - .
+ .quad key - .
+ .long 1b - ., 9b - .
+ .quad key - .
+ .popsection
+"""
+)
+
+TABLES_BESIDE_OBJECTS = (
+    SWITCH
+    + """\
+0: bl first
+1: li 3,1
+9: blr
+ .size f{n},.-f{n}
+ .pushsection .rodata
+ .type o{n},@object
+ .size o{n},4
+o{n}: .long 1
+.Lt{n}: .long 0b-.Lt{n}, 1b-.Lt{n}
+ .popsection
+"""
+)
+
+SHAPES = {
+    "functions with an unusual return and data": RETURNS,
+    "sections": SECTIONS,
+    "functions that others branch to": CALLED_WITH_RELOCATIONS,
+    "functions with a switch and jump labels": JUMP_LABELS,
+    "tables in data beside objects": TABLES_BESIDE_OBJECTS,
+}
+
+
+def text(shape: str, count: int) -> str:
+    head = " .abiversion 2\n .type first,@function\nfirst: blr\n .size first,.-first\n"
+    return head + "".join(shape.replace("{n}", str(n)) for n in range(count))
+
+
+def seconds(data: bytes) -> float:
+    """Processor time of a rewrite, the least of three."""
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        assert rewriter.rewrite(data).report.insertions
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
+def test_time_is_in_proportion_to_the_number_of(assemble: Assemble, shape: str) -> None:
+    small = seconds(assemble(text(shape, SMALL)))
+    large = seconds(assemble(text(shape, TIMES * SMALL)))
+    assert large < MOST * small
