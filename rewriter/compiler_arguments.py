@@ -7,12 +7,16 @@ called anything once -x says that it is one.
 The rule: read the arguments as the compilers do, left to right, response files replaced by what
 they hold.  A source is C by -x or, without, by its suffix.  With -c each source's object is named
 by -o or by the source.  Without, where a source is compiled and linked at once, no object is left.
+Of a file whose suffix says nothing only the compiler knows whether it is a source (another
+language's, or C with -ObjC) or the linker's: an object may come of it.  What Clang takes from
+elsewhere isn't seen here at all; `takes_more` tells when there may be such.
 
 Everything here runs before the compiler starts, three thousand times in a kernel build, so this
 module imports nothing but what the interpreter has loaded anyway.
 
 Source: GCC manual, 3.2 (options controlling the kind of output), 3.3 (``@file``); libiberty's
-argv.c and LLVM's CommandLine.cpp for response files; clang --help-hidden; LLVM's Types.def.
+argv.c and LLVM's CommandLine.cpp for response files; LLVM's Types.def; for the lists of options
+GCC 12's --help=... and Clang 19's --autocomplete=-, each of their options tried with -c.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import os
 
 TYPE_CHECKING = False  # typing imports re and enum: as long as the interpreter's own start
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 PLUGIN = "ppc64le-plugin"
 """kpatch's GCC plugin, which puts slots into the compiler's instruction stream."""
@@ -40,7 +44,7 @@ ASSEMBLY_LANGUAGES = frozenset(("assembler", "assembler-with-cpp"))
 
 # Options whose value is the next argument, as GCC and Clang have them.
 SEPARATE = frozenset(
-    ("-I", "-D", "-U", "-A", "-B", "-F", "-L", "-T", "-e", "-l", "-u", "-z", "-G", "-h", "-R")
+    ("-I", "-D", "-U", "-A", "-B", "-F", "-L", "-T", "-e", "-l", "-u", "-z", "-G", "-h", "-R", "-b")
     + ("-MF", "-MT", "-MQ", "-MJ", "-Xpreprocessor", "-Xassembler", "-Xlinker", "-Xclang", "-mllvm")
     + ("-include", "-imacros", "-iprefix", "-iwithprefix", "-iwithprefixbefore", "-isystem")
     + ("-iquote", "-idirafter", "-isysroot", "-imultilib", "-iframework", "-include-pch")
@@ -51,13 +55,38 @@ SEPARATE = frozenset(
     + ("--serialize-diagnostics", "-working-directory", "-install_name", "-Xopenmp-target")
     + ("-cxx-isystem", "-iwithsysroot", "-ivfsoverlay", "-rpath", "--config", "-Xanalyzer")
     + ("-resource-dir", "-isystem-after", "-stdlib++-isystem", "-Xarch_device", "-mmlir")
+    + ("--dump", "--dumpbase", "--dumpbase-ext", "--dumpdir", "--specs", "--for-assembler")
+    + ("--include-prefix", "--include-with-prefix", "--include-with-prefix-after", "-imultiarch")
+    + ("--include-with-prefix-before", "--print-file-name", "--analyzer-output", "-ftrapv-handler")
+    + ("-dependency-file", "-dependency-dot", "-module-dependency-dir", "-fdebug-compilation-dir")
+    + ("-serialize-diagnostics", "-iframeworkwithsysroot", "-vfsoverlay", "--vfsoverlay")
+    + ("-mthread-model", "-undefined", "-filelist", "-Xoffload-linker", "-fmodules-user-build-path")
+    + ("-Xcuda-fatbinary", "-Xcuda-ptxas", "-gen-cdb-fragment-path", "-ccc-gcc-name")
+    + ("-ccc-install-dir", "-iapinotes-modules")
 )
 # No object comes of these, whatever else is said.
 NO_OBJECT = frozenset(
     ("-E", "-S", "-M", "-MM", "-fsyntax-only", "-###", "--preprocess", "--assemble")
     + ("--dependencies", "--user-dependencies", "--analyze", "-emit-llvm", "-cc1", "-cc1as")
-    + ("--precompile", "-emit-ast")
+    + ("--precompile", "-emit-ast", "--syntax-only", "--migrate", "-extract-api", "-fdriver-only")
+    + ("-module-file-info", "-rewrite-objc", "-rewrite-legacy-objc", "-verify-pch")
+    + ("--version", "-fversion", "--help", "-help", "-fhelp", "--help-hidden", "--target-help")
+    + ("-ftarget-help", "-dumpversion", "-dumpfullversion", "-dumpmachine", "-dumpspecs")
+    + ("-mcpu=help", "-mcpu=?", "-mtune=help", "-mtune=?")
 )
+_QUESTIONS = ("-print-", "--print-", "-ccc-print-", "-fmodule-header")
+_NO_QUESTION = "--print-missing-file-dependencies"  # GCC's long name of -MG
+# What Clang's frontend can do instead of making an object (``-Xclang``).
+FRONTEND_ACTIONS = frozenset(
+    ("-fsyntax-only", "-ast-dump", "-ast-dump-all", "-ast-dump-decl-types", "-ast-dump-lookups")
+    + ("-ast-list", "-ast-view", "-analyze", "-dump-tokens", "-dump-raw-tokens", "-Eonly")
+    + ("-emit-codegen-only", "-emit-llvm-only", "-emit-merged-ifs", "-fixit", "-init-only")
+    + ("-plugin", "-print-preamble", "-print-dependency-directives-minimized-source")
+    + ("-templight-dump", "-help", "-version", "-print-supported-cpus", "-analyzer-config-help")
+    + ("-analyzer-checker-help", "-analyzer-checker-option-help", "-analyzer-list-enabled-checkers")
+)
+# Clang's options that only look like an -o with its value.
+_NOT_OUTPUT = ("-objcmt-", "-object-file-name=")
 
 _MOST_RESPONSE_FILES = 2000
 """As in libiberty: a file that names itself comes to an end."""
@@ -135,33 +164,37 @@ def is_plugin(argument: str) -> bool:
     )
 
 
-def plan(arguments: Iterable[str], assembly: bool = False) -> tuple[list[str], bool]:
+def plan(arguments: Iterable[str], assembly: bool = False) -> tuple[dict[str, bool], bool]:
     """What the compiler will make of ``arguments`` (response files already expanded).
 
-    Returns the paths of objects from C or C++ (from assembly as well if ``assembly``), and whether
-    sources are compiled and linked at once.
+    Returns the paths of objects from compiled sources (from assembly as well if ``assembly``), and
+    whether C is compiled and linked at once.  The value beside a path says whether the object is
+    sure to come, or comes only if the compiler takes the file for a source.
     """
     compiles = False
     output = None
     language = None
-    sources = []
+    sources: list[tuple[str, str | None]] = []
     following = iter(arguments)
     for argument in following:
-        if argument in NO_OBJECT:
-            return [], False
+        if argument in NO_OBJECT or _is_question(argument):
+            return {}, False
         if argument == "-o" or argument == "--output":
             output = next(following, None)
         elif argument == "-x" or argument == "--language":
             language = next(following, None)
         elif argument in SEPARATE:
-            next(following, None)
+            value = next(following, "")
+            if argument == "-Xclang" and value.partition("=")[0] in FRONTEND_ACTIONS:
+                return {}, False
         elif argument == "-c" or argument == "--compile":
             compiles = True
         elif argument == "--":  # Clang: only sources from here on
-            sources += [source for source in following if _is_wanted(source, language, assembly)]
+            sources += [(source, language) for source in following]
         elif not argument.startswith("-") or argument == "-":
-            if _is_wanted(argument, language, assembly):
-                sources.append(argument)
+            sources.append((argument, language))
+        elif argument == "-object" or argument.startswith(_NOT_OUTPUT):
+            continue
         elif argument.startswith("-o"):
             output = argument[2:]
         elif argument.startswith("--output="):
@@ -170,20 +203,46 @@ def plan(arguments: Iterable[str], assembly: bool = False) -> tuple[list[str], b
             language = argument[2:]
         elif argument.startswith("--language="):
             language = argument[11:]
+    kinds = [_kind(*source) for source in sources]
     if not compiles:
-        return [], bool(sources)
-    if output == "-":
-        output = "/dev/stdout"
+        return {}, "C" in kinds or (assembly and "assembly" in kinds)
+    wanted = {"C": True, "assembly": assembly, "": False}
     if output is not None:
-        return [output] if sources else [], False
-    return [_object_name(source) for source in sources], False
+        if not any(wanted[kind] for kind in kinds) and ("assembly" in kinds or not kinds):
+            return {}, False
+        path = "/dev/stdout" if output == "-" else output
+        return {path: any(wanted[kind] for kind in kinds)}, False
+    objects: dict[str, bool] = {}
+    for (source, _), kind in zip(sources, kinds, strict=True):
+        if kind != "assembly" or assembly:
+            name = _object_name(source)
+            objects[name] = objects.get(name, False) or wanted[kind]
+    return objects, False
 
 
-def _is_wanted(source: str, language: str | None, assembly: bool) -> bool:
-    if language is not None and language != "none":
-        return language in C_LANGUAGES or (assembly and language in ASSEMBLY_LANGUAGES)
-    suffix = os.path.splitext(source)[1]
-    return suffix in C_SUFFIXES or (assembly and suffix in ASSEMBLY_SUFFIXES)
+def _is_question(argument: str) -> bool:
+    return argument.startswith(_QUESTIONS) and argument != _NO_QUESTION
+
+
+def _kind(source: str, language: str | None) -> str:
+    """Return "C" (C++ and Objective-C, too), "assembly", or "" where the compiler alone knows."""
+    if language is None or language == "none":
+        language = os.path.splitext(source)[1]
+    if language in C_SUFFIXES or language in C_LANGUAGES:
+        return "C"
+    return "assembly" if language in ASSEMBLY_SUFFIXES or language in ASSEMBLY_LANGUAGES else ""
+
+
+def takes_more(arguments: Iterable[str], environment: Mapping[str, str]) -> bool:
+    """Whether the compiler, if it is Clang, takes arguments or a folder from elsewhere.
+
+    Configuration files and the environment may name sources, -c and -o; -working-directory is where
+    the object goes; the driver of cl names its output in its own way.
+    """
+    return "CCC_OVERRIDE_OPTIONS" in environment or any(
+        argument.startswith(("--config", "-working-directory", "--driver-mode=cl"))
+        for argument in arguments
+    )
 
 
 def _object_name(source: str) -> str:

@@ -1,12 +1,20 @@
 """What can go wrong, as the user sees it.
 
 A refusal is not a failure of the program: the object is fine, or broken, in a way that keeps nopfix
-from proving that its output would be right, and it says so in one line.
+from proving that its output would be right, and it says so in one line.  An internal error is one:
+it is a line as well, but has an exit status of its own, so that nobody takes it for a judgement of
+the object.
+
+Source: BSD's sysexits(3) for the number.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+
+INTERNAL_ERROR = 70
+"""Exit status of every command after a mistake of its own (EX_SOFTWARE)."""
 
 
 class Refusal(Exception):
@@ -69,3 +77,16 @@ def complain(line: str) -> None:
             sys.stderr.flush()
         except OSError:
             return
+
+
+def internal_error(error: Exception) -> str:
+    """The line for an exception that nobody expected.
+
+    Where $NOPFIX_DEBUG is set, its traceback is printed, too.
+    """
+    if os.environ.get("NOPFIX_DEBUG") and sys.stderr is not None:
+        sys.excepthook(type(error), error, error.__traceback__)
+    return (
+        f"internal error, {type(error).__name__}: {error}; please report it ($NOPFIX_DEBUG=1"
+        " shows where it comes from)"
+    )

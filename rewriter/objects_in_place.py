@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from typing import TYPE_CHECKING
 
 from rewriter import elf, pipeline, split_dwarf
 from rewriter.compiler_arguments import C_SUFFIXES
-from rewriter.errors import Refusal, complain
+from rewriter.errors import INTERNAL_ERROR, Refusal, complain, internal_error
 from rewriter.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+DONE, REFUSED = 0, 1
 
 SKIPPED = (
     "arch/powerpc/boot/*",
@@ -33,7 +34,7 @@ SKIPPED = (
     "arch/powerpc/kernel/vdso*/*",
     "arch/powerpc/purgatory/*",
 )
-"""Parts of the kernel that no livepatch touches, and that kpatch skips too."""
+"""Parts of the kernel that run outside it or before it, which no livepatch touches."""
 
 _BITCODE = b"BC\xc0\xde"
 _ELF64_LITTLE = b"\x7fELF\x02\x01"
@@ -44,15 +45,16 @@ def rewrite(
     only_compiled: bool = False,
     environment: Mapping[str, str] = os.environ,
     say: Callable[[str], None] = complain,
-) -> bool:
-    """Give the object ``path`` its slots, atomically.
+) -> int:
+    """Give the object ``path`` its slots, atomically; returns an exit status.
 
     Files that aren't ours or are on the skip list stay as they are, and with ``only_compiled``
-    hand-written assembly.  ``environment`` holds the ``NOPFIX_*`` variables that apply.  Returns
-    False, having said why through ``say``, when the object needs slots and can't have them.
+    hand-written assembly.  ``environment`` holds the ``NOPFIX_*`` variables that apply.  The status
+    is REFUSED when the object needs slots and can't have them, INTERNAL_ERROR after a mistake of
+    nopfix's own; then ``say`` has been told why.
     """
     if skips(path, environment.get("NOPFIX_SKIP")):
-        return True
+        return DONE
     try:
         if _can_be_rewritten(path):
             _report_and_rewrite(path, only_compiled, environment, say)
@@ -64,23 +66,33 @@ def rewrite(
     except MemoryError:
         say(f"{path}: out of memory")
     except Exception as error:
-        if environment.get("NOPFIX_DEBUG"):
-            sys.excepthook(type(error), error, error.__traceback__)
-        say(
-            f"{path}: internal error, {type(error).__name__}: {error}; please report it with"
-            " this object"
-        )
+        say(f"{path}: {internal_error(error)}")
+        return INTERNAL_ERROR
     else:
-        return True
-    return False
+        return DONE
+    return REFUSED
+
+
+def missing(path: str, environment: Mapping[str, str] = os.environ) -> int:
+    """Say that a compiler which succeeded hasn't written the object ``path``.
+
+    Whatever it has written instead has no slots.  Returns an exit status: DONE, and nothing is
+    said, for an object on the skip list.
+    """
+    if skips(path, environment.get("NOPFIX_SKIP")):
+        return DONE
+    refusal = Refusal(
+        "the compiler succeeded without writing this object, so what it wrote has no slots",
+        file=path,
+        remedy="say with -c and -o what it writes, or put the object on $NOPFIX_SKIP",
+    )
+    complain(str(refusal))
+    return REFUSED
 
 
 def _can_be_rewritten(path: str) -> bool:
-    """False for what isn't there and for devices; raises `Refusal` for what went down a pipe."""
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return False
+    """False for devices; raises `Refusal` for what went down a pipe."""
+    mode = os.stat(path).st_mode
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
         raise Refusal("an object in a pipe can't be given slots", remedy="name a file with -o")
     return stat.S_ISREG(mode)

@@ -192,8 +192,9 @@ def _answer(connection: socket.socket) -> None:
         folder, path, known_by, only_compiled, settings = asked
         try:
             os.chdir(folder)
-            done = request.identity(path) == known_by and objects_in_place.rewrite(
-                path, only_compiled, settings, lines.append
+            done = request.identity(path) == known_by and (
+                objects_in_place.rewrite(path, only_compiled, settings, lines.append)
+                == objects_in_place.DONE
             )
         except OSError:
             done = False

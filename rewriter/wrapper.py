@@ -2,22 +2,27 @@
 
 The problem: a kernel build calls the compiler three thousand times, and every object has to have
 its slots before anyone looks at it.  So `nopfix-cc COMPILER ARGS...` stands where the compiler
-stood.  The compiler runs with its arguments unchanged; its output, errors and exit status pass
-through.  When it has made an object from C or C++, the object is rewritten in place, atomically.
+stood.  The compiler runs with its arguments as they are, but for kpatch's plugin, which is dropped;
+its output, errors and exit status pass through.  When it has made an object, that is rewritten in
+place, atomically.
 
 What the arguments say decides what is rewritten (`compiler_arguments`):
 
-- With -c: each C or C++ source's object.
+- With -c: each compiled source's object.  Where Clang takes arguments from a configuration file,
+  it is asked what it will make (`compiler_jobs`).
 - Without -c, where a source is compiled and linked at once: the object lives only between the
   assembler and the linker, so GCC is told to run the assembler through this wrapper
-  (``-wrapper``).  Clang has no such option: what it compiles and links at once stays as it is.
+  (``-wrapper``, and no ``-pipe``).  Clang has no such option: what it compiles and links at once
+  stays as it is.
 - -E, -M, -S, -fsyntax-only, a link, a version question: nothing.
 - .s and .S: nothing, unless $NOPFIX_ASM is 1.  What a hand wrote is left alone.
 - Objects that aren't 64-bit little-endian ELFv2 (boot wrappers, 32-bit vDSO) and those whose path
   matches $NOPFIX_SKIP: nothing.
 
 When an object can't be rewritten safely, the wrapper prints nopfix's line, removes the object so
-that make doesn't take it for finished, and exits with 1.
+that make doesn't take it for finished, and exits with 1 (with 70 after a mistake of its own).  When
+the compiler has succeeded and the object that should have come of it isn't there, or is an older
+one, it says so and exits with 1: then an object without slots lies somewhere else.
 
 Start-up is paid three thousand times, so this module imports nothing on its way to the compiler
 but what the interpreter has loaded anyway, and the rewriter while the compiler runs.  A kernel's
@@ -35,12 +40,17 @@ import sys
 
 TYPE_CHECKING = False  # typing imports re and enum: as long as the interpreter's own start
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    State = tuple[int, int, int, int, int]
+    Rewrite = Callable[[str, bool], int]
 
 COMMAND_NOT_FOUND = 127
 # Linux's numbers; `signal` wraps them into enumerations, and importing enum takes 9 ms.
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM, _SIGCHLD, _SIGXFSZ = 1, 2, 3, 13, 15, 17, 25
 _ENDING = (_SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM)
+_MOST_HELD = 64
+"""Descriptors are few, and the rewriter is loaded while these are held."""
 
 
 def main() -> int:
@@ -87,22 +97,36 @@ def run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
     Doesn't return where there is nothing to rewrite (the compiler takes this process's place) or
     where the compiler died by a signal (so does this process).
     """
+    try:
+        return _run(compiler, arguments)
+    except Exception as error:
+        return _internal_error(error)
+
+
+def _run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
     # Here rather than above: as GCC's -wrapper this file starts without a path to the package.
-    from rewriter.compiler_arguments import is_gcc, is_plugin, plan, response_files
+    from rewriter.compiler_arguments import is_gcc, is_plugin, plan, response_files, takes_more
 
     expanded, again = response_files(arguments)
-    objects, links = plan(expanded, os.environ.get("NOPFIX_ASM") == "1")
-    through_assembler = links and is_gcc([*compiler, *expanded]) and "-wrapper" not in expanded
+    assembly = os.environ.get("NOPFIX_ASM") == "1"
+    objects, links = plan(expanded, assembly)
+    gcc = is_gcc([*compiler, *expanded])
+    through_assembler = links and gcc and "-wrapper" not in expanded
     # Of passes that a pipe connects GCC wraps just the first.
     dropped = [a for a in expanded if is_plugin(a) or (through_assembler and a == "-pipe")]
     if dropped or not again:
         arguments = [argument for argument in expanded if argument not in dropped]
     if through_assembler:
         arguments = [*arguments, *_wrapped_passes()]
+    command = [*compiler, *arguments]
+    if not gcc and takes_more(expanded, os.environ):
+        from rewriter import compiler_jobs
+
+        asked = compiler_jobs.ask(command, assembly)
+        objects = objects if asked is None else asked
     if not objects:
-        return _become([*compiler, *arguments])
-    probe = os.devnull in expanded
-    return _compile_and_rewrite([*compiler, *arguments], objects, is_probe=probe)
+        return _become(command)
+    return _compile_and_rewrite(command, objects, is_probe=os.devnull in expanded)
 
 
 def _wrapped_passes() -> Sequence[str]:
@@ -118,11 +142,18 @@ def one_pass(command: Sequence[str]) -> int:
 
     The assembler's object is rewritten if a compiler wrote the assembly, or $NOPFIX_ASM is 1.
     """
+    try:
+        return _one_pass(command)
+    except Exception as error:
+        return _internal_error(error)
+
+
+def _one_pass(command: Sequence[str]) -> int:
     is_assembler = os.path.basename(command[0]).rpartition("-")[2] == "as"
     if not is_assembler or "-o" not in command[:-1]:
         return _become(command)
     only_compiled = os.environ.get("NOPFIX_ASM") != "1"
-    return _compile_and_rewrite(command, [command[command.index("-o") + 1]], only_compiled)
+    return _compile_and_rewrite(command, {command[command.index("-o") + 1]: True}, only_compiled)
 
 
 def _become(command: Sequence[str]) -> int:
@@ -149,6 +180,13 @@ def _complain(line: str) -> None:
     complain(line)
 
 
+def _internal_error(error: Exception) -> int:
+    from rewriter.errors import INTERNAL_ERROR, internal_error
+
+    _complain(internal_error(error))
+    return INTERNAL_ERROR
+
+
 class _Interrupted(BaseException):
     """A signal came that ends this process: ``number`` says which."""
 
@@ -159,19 +197,21 @@ class _Interrupted(BaseException):
 
 def _compile_and_rewrite(
     command: Sequence[str],
-    objects: Sequence[str],
+    objects: Mapping[str, bool],
     only_compiled: bool = False,
     is_probe: bool = False,
 ) -> int:
     """Run the compiler ``command``, rewrite ``objects``, return the exit status.
 
-    Of several sources some may compile though others don't; make won't look at their objects
-    again, so they are rewritten as well.  With ``only_compiled`` hand-written assembly stays.  An
+    Those with True beside them have to be there when the compiler has succeeded, written by it.  Of
+    several sources some may compile though others don't; make won't look at their objects again, so
+    they are rewritten as well.  With ``only_compiled`` hand-written assembly stays.  An
     ``is_probe`` is expected to make objects without code, for which nothing is loaded.
     """
     import _signal
 
-    before = [_state(path) for path in objects] if len(objects) > 1 else []
+    held = [_hold(path) for path in list(objects)[:_MOST_HELD]]
+    before = {path: _state(path) for path in objects}
     child = 0
     received: list[int] = []
 
@@ -203,26 +243,53 @@ def _compile_and_rewrite(
     if status < 0:
         die(-status)
         return 128 - status
-    if status and before:
-        objects = [p for p, state in zip(objects, before, strict=True) if _state(p) != state]
-    elif status:
-        objects = []
-    left = list(objects)
+    written = [path for path in objects if _is_written(path, before[path], not status)]
+    for descriptor in held:
+        if descriptor is not None:
+            os.close(descriptor)
     try:
         for number in signals:
             _signal.signal(number, stop)
         if received:
             raise _Interrupted(received[0])
-        while left:
-            if rewrite is None and _may_have_code(left[0]):
-                rewrite = _load()
-            if rewrite is not None and not rewrite(left[0], only_compiled):
-                _remove(left[:1])
-                status = status or 1
-            del left[0]
+        if not status:
+            status = _missing(path for path in objects if objects[path] and path not in written)
+        return _rewrite_all(written, rewrite, only_compiled, status)
     except _Interrupted as interrupted:
-        _remove(left)
+        _remove(written)
         die(interrupted.number)
+    except Exception as error:
+        _remove(written)
+        return _internal_error(error)
+    return status
+
+
+def _rewrite_all(left: list[str], rewrite: Rewrite | None, only_compiled: bool, status: int) -> int:
+    """Rewrite the objects ``left`` with ``rewrite``; returns ``status``, or what went wrong.
+
+    Each is taken off the list when it is done with; one that can't be rewritten is removed.
+    """
+    while left:
+        if rewrite is None and _may_have_code(left[0]):
+            rewrite = _load()
+        failed = rewrite(left[0], only_compiled) if rewrite is not None else 0
+        if failed:
+            _remove(left[:1])
+            status = status or failed
+        del left[0]
+    return status
+
+
+def _missing(paths: Iterable[str]) -> int:
+    """Say which objects aren't there though the compiler has succeeded; returns an exit status."""
+    status = 0
+    for path in paths:
+        from rewriter import light_typing
+
+        light_typing.install()
+        from rewriter import objects_in_place
+
+        status = objects_in_place.missing(path) or status
     return status
 
 
@@ -256,13 +323,32 @@ def _kill(child: int, number: int) -> None:
         return  # it has ended meanwhile
 
 
-def _state(path: str) -> tuple[int, int, int]:
-    """What changes when the compiler writes ``path`` anew."""
+def _hold(path: str) -> int | None:
+    """A descriptor of what is there before the compiler runs, None where nothing is.
+
+    The number of a file that is open isn't given to another, so the new file is told from the old
+    one even where the file system's clock hasn't moved on.
+    """
+    try:
+        return os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _state(path: str) -> State | None:
+    """What changes when the compiler writes ``path`` anew; None where nothing is."""
     try:
         status = os.stat(path)
     except OSError:
-        return 0, 0, 0
-    return status.st_ino, status.st_size, status.st_mtime_ns
+        return None
+    found = status.st_dev, status.st_ino, status.st_size
+    return *found, status.st_mtime_ns, status.st_ctime_ns  # a hard link is as old as its other name
+
+
+def _is_written(path: str, before: State | None, succeeded: bool) -> bool:
+    """Whether ``path`` is there and not as ``before``; a device needs the compiler's word only."""
+    now = _state(path)
+    return now is not None and (now != before or (succeeded and not os.path.isfile(path)))
 
 
 def die(number: int) -> None:
@@ -283,7 +369,7 @@ def _remove(paths: Sequence[str]) -> None:
             _complain(f"{path}: {error.strerror}")
 
 
-def _load() -> Callable[[str, bool], bool]:
+def _load() -> Rewrite:
     """What rewrites an object: `nopfix-serve` where there is one, else this process."""
     server = os.environ.get("NOPFIX_SERVER")
     if not server or os.environ.get("NOPFIX_DEBUG"):
@@ -293,16 +379,18 @@ def _load() -> Callable[[str, bool], bool]:
     except ImportError:  # an interpreter without sockets
         return _load_rewriter()
 
-    def rewrite(path: str, only_compiled: bool) -> bool:
-        return request.ask(server, path, only_compiled) or _load_rewriter()(path, only_compiled)
+    def rewrite(path: str, only_compiled: bool) -> int:
+        if request.ask(server, path, only_compiled):
+            return 0
+        return _load_rewriter()(path, only_compiled)
 
     return rewrite
 
 
-def _load_rewriter() -> Callable[[str, bool], bool]:
+def _load_rewriter() -> Rewrite:
     """Import the rewriter; called while the compiler runs, which often leaves a processor idle.
 
-    An import that fails is told like any other failure, once the compiler is done.
+    An import that fails is told like any other internal error, once the compiler is done.
     """
     import gc
 
@@ -313,11 +401,10 @@ def _load_rewriter() -> Callable[[str, bool], bool]:
         light_typing.install()
         from rewriter import objects_in_place
     except Exception as error:
-        line = f"the rewriter can't be loaded: {type(error).__name__}: {error}"
+        failed = error
 
-        def refuse(path: str, _: bool) -> bool:
-            _complain(f"{path}: {line}")
-            return False
+        def refuse(path: str, _: bool) -> int:
+            raise failed
 
         return refuse
     return objects_in_place.rewrite

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from rewriter import objects_in_place, pipeline
+from rewriter.errors import INTERNAL_ERROR
+from rewriter.objects_in_place import DONE, REFUSED
 
 AS = shutil.which("powerpc64le-linux-gnu-as")
 SAMPLE = Path(__file__).parents[2] / "samples" / "recursion.o"
@@ -25,16 +27,16 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_object_is_replaced_with_its_mode_kept(path: Path) -> None:
     path.chmod(0o640)
-    assert objects_in_place.rewrite(str(path))
+    assert objects_in_place.rewrite(str(path)) == DONE
     assert path.read_bytes() == pipeline.rewrite(SAMPLE.read_bytes()).data != SAMPLE.read_bytes()
     assert path.stat().st_mode & 0o777 == 0o640
     assert os.listdir(path.parent) == [path.name]
 
 
 def test_an_object_that_needs_nothing_is_not_written(path: Path) -> None:
-    assert objects_in_place.rewrite(str(path))
+    assert objects_in_place.rewrite(str(path)) == DONE
     os.utime(path, (1, 1))
-    assert objects_in_place.rewrite(str(path))
+    assert objects_in_place.rewrite(str(path)) == DONE
     assert path.stat().st_mtime == 1
 
 
@@ -54,19 +56,23 @@ def test_hand_written_assembly_stays_where_only_compiled_objects_are_wanted(
             command = [assembler, "-a64", *flags, "-o", str(file)]
             subprocess.run(command, input=f".abiversion 2\n{text}\n", text=True, check=True)
             before = file.read_bytes()
-            assert objects_in_place.rewrite(str(file), only_compiled=True)
+            assert objects_in_place.rewrite(str(file), only_compiled=True) == DONE
             assert (file.read_bytes() != before) is compiled, (text, flags)
 
 
-def test_what_isnt_there_or_no_file_is_nothing_to_do(tmp_path: Path) -> None:
-    assert objects_in_place.rewrite(str(tmp_path / "none.o"))
-    assert objects_in_place.rewrite(str(tmp_path))
-    assert objects_in_place.rewrite("/dev/null")
+def test_what_is_no_file_is_nothing_to_do(tmp_path: Path) -> None:
+    assert objects_in_place.rewrite(str(tmp_path)) == DONE
+    assert objects_in_place.rewrite("/dev/null") == DONE
+
+
+def test_an_object_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert objects_in_place.rewrite(str(tmp_path / "none.o")) == REFUSED
+    assert capsys.readouterr().err == f"nopfix: {tmp_path}/none.o: No such file or directory\n"
 
 
 def test_an_object_in_a_pipe_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     os.mkfifo(tmp_path / "pipe")
-    assert not objects_in_place.rewrite(str(tmp_path / "pipe"))
+    assert objects_in_place.rewrite(str(tmp_path / "pipe")) == REFUSED
     assert capsys.readouterr().err.endswith("can't be given slots; name a file with -o\n")
 
 
@@ -76,7 +82,7 @@ def test_an_object_in_a_pipe_is_refused(tmp_path: Path, capsys: pytest.CaptureFi
 def test_files_that_arent_ours_stay(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "x.o"
     file.write_bytes(data)
-    assert objects_in_place.rewrite(str(file))
+    assert objects_in_place.rewrite(str(file)) == DONE
     assert file.read_bytes() == data
 
 
@@ -85,7 +91,7 @@ def test_bitcode_is_refused_with_the_way_out(
 ) -> None:
     file = tmp_path / "x.o"
     file.write_bytes(b"BC\xc0\xde" + bytes(60))
-    assert not objects_in_place.rewrite(str(file))
+    assert objects_in_place.rewrite(str(file)) == REFUSED
     said = capsys.readouterr().err
     assert said.startswith(f"nopfix: {file}: LLVM bitcode")
     assert "-flto" in said
@@ -94,7 +100,7 @@ def test_bitcode_is_refused_with_the_way_out(
 
 def test_a_damaged_object_is_one_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path.write_bytes(SAMPLE.read_bytes()[:-100])
-    assert not objects_in_place.rewrite(str(path))
+    assert objects_in_place.rewrite(str(path)) == REFUSED
     said = capsys.readouterr().err
     assert said.startswith(f"nopfix: {path}: ")
     assert said.count("\n") == 1
@@ -107,13 +113,13 @@ def test_a_bug_is_one_line_unless_it_is_looked_for(
         raise KeyError("two\nlines")
 
     monkeypatch.setattr(pipeline, "rewrite", broken)
-    assert not objects_in_place.rewrite(str(path))
+    assert objects_in_place.rewrite(str(path)) == INTERNAL_ERROR
     said = capsys.readouterr().err
     assert "internal error, KeyError" in said
     assert said.count("\n") == 1
     assert path.read_bytes() == SAMPLE.read_bytes()
     monkeypatch.setenv("NOPFIX_DEBUG", "1")
-    assert not objects_in_place.rewrite(str(path))
+    assert objects_in_place.rewrite(str(path)) == INTERNAL_ERROR
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -124,7 +130,7 @@ def test_a_full_disk_leaves_the_object_and_no_temporary(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    assert not objects_in_place.rewrite(str(path))
+    assert objects_in_place.rewrite(str(path)) == REFUSED
     monkeypatch.undo()
     assert "No space left on device" in capsys.readouterr().err
     assert path.read_bytes() == SAMPLE.read_bytes()
@@ -152,7 +158,7 @@ def test_split_dwarf_and_its_object_are_replaced_together_or_not_at_all(
         return [(tmp_path / n).read_bytes() == (SEEDS / n).read_bytes() for n in names]
 
     monkeypatch.setattr(os, "write", fills_up)
-    done = objects_in_place.rewrite(str(tmp_path / "split.o"))
+    done = objects_in_place.rewrite(str(tmp_path / "split.o")) == DONE
     monkeypatch.undo()
     said = capsys.readouterr().err
     assert done is (written == len(names))

@@ -378,6 +378,107 @@ def fake_compiler(folder: Path, text: str) -> list[str]:
     return [sys.executable, "-c", code.format("['-c', 'f.c']")]
 
 
+def run_fake(folder: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The wrapper around the shell script ``text``, as `fake_compiler`."""
+    return subprocess.run(
+        fake_compiler(folder, text),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+
+
+@pytest.mark.parametrize("before", ["", "left from an earlier build"])
+def test_an_object_that_the_compiler_hasnt_written_is_an_error(folder: Path, before: str) -> None:
+    if before:
+        (folder / "f.o").write_text(before)
+    done = run_fake(folder, "echo elsewhere > g.o\n")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("nopfix: f.o: the compiler succeeded without writing this object")
+    assert done.stderr.count("\n") == 1
+    assert (folder / "f.o").exists() is bool(before)
+    if before:
+        assert (folder / "f.o").read_text() == before
+
+
+def test_an_object_on_the_skip_list_need_not_be_there(folder: Path) -> None:
+    done = run_fake(folder, "exit 0\n", NOPFIX_SKIP="f.o")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "cat f.o > f.new && mv f.new f.o",
+        "cp f.o f.old; rm f.o; cp f.old f.o; touch -r f.old f.o",
+        "cp -p f.o f.old; cat f.old > f.o; touch -r f.old f.o",
+        "ln f.o cached.o; rm f.o; ln cached.o f.o",  # as ccache does with hard links
+    ],
+)
+def test_an_object_written_anew_with_the_same_bytes_counts_as_written(
+    folder: Path, script: str
+) -> None:
+    (folder / "f.o").write_text("the same")
+    done = run_fake(folder, script + "\n")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_failed_compiler_says_itself_what_is_wrong(folder: Path) -> None:
+    done = run_fake(folder, "echo no >&2; exit 4\n")
+    assert (done.returncode, done.stderr) == (4, "no\n")
+
+
+# Makes a mistake of the rewriter's: nothing that pipeline.rewrite does may raise a KeyError.
+BROKEN = (
+    "from rewriter import pipeline\n"
+    "def broken(*_): raise KeyError('two\\nlines')\n"
+    "pipeline.rewrite = broken\n"
+)
+
+
+@pytest.mark.parametrize("broken", [BROKEN, "sys.modules['rewriter.pipeline'] = None\n"])
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_internal_error_is_status_70_and_leaves_no_object(
+    folder: Path, broken: str, debug: bool
+) -> None:
+    if GCC is None:
+        pytest.skip(f"{PREFIX}gcc is not installed")
+    code = f"import sys\n{broken}from rewriter import wrapper\nwrapper.main()\n"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"NOPFIX_DEBUG": "1"} if debug else {})
+    done = subprocess.run(
+        [sys.executable, "-c", code, GCC, "-O2", "-c", "f.c"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 70
+    said = done.stderr.splitlines()
+    assert said[-1].startswith("nopfix: ")
+    assert "internal error, " in said[-1]
+    assert (len(said) > 1 and said[0].startswith("Traceback")) is debug
+    assert not (folder / "f.o").exists()
+
+
+def test_an_internal_error_of_the_wrapper_itself_is_status_70(folder: Path) -> None:
+    code = (
+        "from rewriter import compiler_arguments, wrapper\n"
+        "compiler_arguments.plan = lambda *_: 1 / 0\n"
+        "wrapper.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "no-such-compiler", "-c", "f.c"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 70
+    assert done.stderr.startswith("nopfix: internal error, ZeroDivisionError")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_compiler_killed_by_a_signal_takes_the_wrapper_with_it(folder: Path) -> None:
     command = fake_compiler(folder, "kill -SEGV $$\n")
     done = subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)})
@@ -553,6 +654,142 @@ def test_sibling_calls_are_named_when_asked_for(tools: Path, folder: Path, choic
     done = compile_with(tools, "-O2", "-g", "-c", "f.c", cwd=folder, NOPFIX_SIBLING_CALLS=choice)
     assert done.returncode == (1 if choice == "error" else 0)
     assert ("f.c:4: sibling call at t()+" in done.stderr) is (choice != "ignore")
+
+
+# Where no object comes, or it comes of something else, or lies elsewhere.
+
+# What leaves no object that is the wrapper's, whatever the compiler writes.
+NOTHING = (
+    "-c f.c -fsyntax-only", "-c -E f.c", "-S -c f.c", "-c -M f.c", "-c -MM f.c", "-c f.c -###",
+    "-c f.c --version", "-c f.c -dumpmachine", "-c f.c -print-file-name=libc.a", "-c -v",
+    "-c f.c -o /dev/null", "-c h.s", "-c h.S -o f.o", "-c header.h", "-c -x c-header f.c",
+    "-c linked.o", "-c noname", "-c linked.o -o f.o", "-c f.c --help",
+)  # fmt: skip
+CLANGS_NOTHING = (
+    "-c -emit-llvm f.c", "-c f.c -Xclang -ast-dump", "-c f.c -Xclang -fsyntax-only",
+    "-c f.c -mcpu=help", "--precompile -x c++-module f.c", "-c f.c -ccc-print-bindings",
+    "--config=./empty.cfg -c f.c -emit-llvm", "--config=./empty.cfg -c f.c -Xclang -ast-list",
+)  # fmt: skip
+CASES = [("gcc", a) for a in NOTHING] + [("clang", a) for a in (*NOTHING, *CLANGS_NOTHING)]
+
+
+@pytest.mark.parametrize(("compiler", "arguments"), CASES)
+def test_where_no_object_comes_of_it_everything_is_the_compilers(
+    tmp_path: Path, compiler: str, arguments: str
+) -> None:
+    command = [GCC] if compiler == "gcc" else [CLANG, "--target=powerpc64le-linux-gnu"]
+    if command[0] is None:
+        pytest.skip(f"{compiler} is not installed")
+    code = "from rewriter import wrapper; wrapper.main()"
+    came = []
+    for name, start in (("plain", []), ("wrapped", [sys.executable, "-c", code])):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "f.c").write_text(SOURCE)
+        (folder / "noname").write_text(SOURCE)
+        (folder / "header.h").write_text("int q;\n")
+        (folder / "h.s").write_text("h: bl h\n")
+        (folder / "h.S").write_text("h: bl h\n")
+        (folder / "empty.cfg").write_text("")
+        for old in ("f.o", "linked.o", "noname.o"):
+            (folder / old).write_text("left from an earlier build\n")
+        done = subprocess.run(
+            [*start, *command, *arguments.split()],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        assert "nopfix:" not in done.stderr
+        precompiled = (".gch", ".pch", ".pcm")  # these hold addresses
+        files = {
+            path.name: b"" if path.suffix in precompiled else path.read_bytes()
+            for path in folder.iterdir()
+        }
+        came.append((done.returncode, files))
+    assert came[0] == came[1]
+    assert came[0][0] == 0
+
+
+def elsewhere(folder: Path, *arguments: str, **environment: str) -> None:
+    """Compile with Clang through the wrapper, with a stale f.o where the object is looked for."""
+    if CLANG is None:
+        pytest.skip("clang is not installed")
+    (folder / "f.o").write_text("left from an earlier build\n")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "f.c").write_text(SOURCE)
+    code = "from rewriter import wrapper; wrapper.main()"
+    command = [sys.executable, "-c", code, CLANG, "--target=powerpc64le-linux-gnu", "-O2"]
+    done = subprocess.run(
+        [*command, *(argument.format(folder=folder) for argument in arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+    )
+    assert (done.returncode, "nopfix:" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["-working-directory={folder}/sub", "-c", "f.c"], "sub/f.o"),
+        (["-working-directory", "{folder}/sub", "-c", "f.c", "-o", "x.o"], "sub/x.o"),
+        (["-working-directory={folder}/sub", "-c", "f.c", "-save-temps"], "sub/f.o"),
+        (["-working-directory={folder}/sub", "-c", "f.c", "-fno-integrated-as"], "sub/f.o"),
+        (["-working-directory={folder}/sub", "-c", "f.c", "-o", "{folder}/x.o"], "x.o"),
+        (["--driver-mode=cl", "-c", "f.c"], "f.obj"),
+    ],
+)
+def test_an_object_that_clang_puts_elsewhere_has_its_slots(
+    folder: Path, arguments: list[str], output: str
+) -> None:
+    elsewhere(folder, *arguments)
+    assert slots(folder / output) == (CALLS, CALLS)
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "output"),
+    [
+        ("-c -o w.o", ["f.c"], "w.o"),
+        ("-c f.c", ["-o", "w.o"], "w.o"),
+        ("-o w.o", ["-c", "f.c"], "w.o"),
+        ("-working-directory={folder}/sub", ["-c", "f.c", "-o", "w.o"], "sub/w.o"),
+        ("-xc", ["-c", "noname"], "noname.o"),
+        ("-O1", ["-c", "f.c", "-o", "w.o"], "w.o"),
+    ],
+)
+@pytest.mark.parametrize("how", ["--config=", "--config", "by name", "CCC_OVERRIDE_OPTIONS"])
+def test_what_clang_reads_elsewhere_counts(
+    folder: Path, text: str, arguments: list[str], output: str, how: str
+) -> None:
+    (folder / "noname").write_text(SOURCE)
+    text = text.format(folder=folder)
+    (folder / "c.cfg").write_text(text + "\n")
+    environment = {}
+    if how == "by name":
+        arguments = ["--config-user-dir={folder}", "--config=c.cfg", *arguments]
+    elif how == "CCC_OVERRIDE_OPTIONS":
+        words = text.replace("-o w", "-ow").split()
+        edits = [f"^{word}" if word.startswith("-x") else f"+{word}" for word in words]
+        environment = {how: "# " + " ".join(edits)}
+    else:
+        arguments = ["--config=./c.cfg" if "=" in how else "--config", *arguments]
+        arguments[1:1] = [] if "=" in how else ["./c.cfg"]
+    elsewhere(folder, *arguments, **environment)
+    assert slots(folder / output) == (CALLS, CALLS)
+
+
+def test_what_only_the_compiler_knows_for_a_source_has_its_slots(folder: Path) -> None:
+    (folder / "m.c").write_text(
+        "export module m; __attribute__((noinline)) int g(int x) { return x * x; }\n"
+        "export int f(int x) { return g(x) + g(x + 1) + g(x - 1); }\n"
+    )
+    elsewhere(folder, "--precompile", "-x", "c++-module", "-std=c++20", "m.c", "-o", "m.pcm")
+    shutil.rmtree(folder / "sub")
+    elsewhere(folder, "-c", "m.pcm")
+    assert slots(folder / "m.o") == (CALLS, CALLS)
 
 
 # Caches and farms, with the real programs.
