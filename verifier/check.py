@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from verifier import container, frames, indexes, lines, lists, lsda, pairing, relocations, units
+from verifier import (
+    container,
+    frames,
+    indexes,
+    lines,
+    lists,
+    lsda,
+    pairing,
+    relocations,
+    understood,
+    units,
+)
 from verifier.elf import (
     SHT_GROUP,
     SHT_NOBITS,
@@ -75,7 +86,9 @@ class _Verification:
 
     def run(self, need_slots: bool) -> None:
         """Check everything, or stop where code can't be paired: nothing else could be judged."""
-        if not self._code(need_slots):
+        paired = self._code(need_slots)
+        understood.check(self.old, self.pairings, self.findings)
+        if not paired:
             return
         container.check_symbols(self.old, self.new, self.pairings, self.findings)
         tables = [section for section in self.old.sections if _is_lsda(section)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier.regions import DATA_WIDTH, R_PPC64_REL32, R_PPC64_REL64
+from verifier.relocation_types import DATA_WIDTH, R_PPC64_REL32, R_PPC64_REL64
 from verifier.relocations import Checker, Pair
 
 if TYPE_CHECKING:

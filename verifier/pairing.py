@@ -29,10 +29,18 @@ from typing import NamedTuple
 
 from verifier import power
 from verifier.elf import STT_FUNC, Object, Section
-from verifier.regions import DATA_WIDTH, R_PPC64_ADDR64, Regions, find
+from verifier.regions import Regions, find
+from verifier.relocation_types import (
+    DATA_WIDTH,
+    R_PPC64_REL24,
+    R_PPC64_REL24_NOTOC,
+    R_PPC64_REL24_P9NOTOC,
+)
 from verifier.report import Findings, Insertion
 
 GROUP_END = power.GROUP_ENDING_NOPS[1].to_bytes(4, "little")
+
+_CALL_TYPES = (R_PPC64_REL24, R_PPC64_REL24_NOTOC, R_PPC64_REL24_P9NOTOC)
 
 LOST = -1
 """Offset of something that has no counterpart: inside padding that changed size."""
@@ -189,7 +197,7 @@ class _Walk:
         self.calls = {
             relocation.place: relocation
             for relocation in old.relocations.get(section.number, ())
-            if relocation.type in power.CALL_TYPES
+            if relocation.type in _CALL_TYPES
         }
         self.function_starts = {}
         self.function_ends = set()
@@ -243,7 +251,7 @@ class _Walk:
             return None
         relocation = self.calls.get(index * 4)
         if relocation is not None:
-            if relocation.type != power.R_PPC64_REL24:
+            if relocation.type != R_PPC64_REL24:
                 return None
             name = self.old_object.symbol_name(relocation.symbol)
             return name + (f"+{relocation.addend:#x}" if relocation.addend else "")
@@ -728,4 +736,4 @@ class _Walk:
                 )
 
 
-__all__ = ["R_PPC64_ADDR64", "Code", "Identity", "Known", "Pairing", "Side", "pair"]
+__all__ = ["Code", "Identity", "Known", "Pairing", "Side", "pair"]

@@ -27,12 +27,6 @@ BCTR = 0x4E800420
 
 I_FORM, B_FORM, PREFIX = 18, 16, 1
 
-R_PPC64_REL24, R_PPC64_REL14 = 10, 11
-R_PPC64_REL14_BRTAKEN, R_PPC64_REL14_BRNTAKEN = 12, 13
-R_PPC64_REL24_NOTOC, R_PPC64_REL24_P9NOTOC = 116, 124
-
-CALL_TYPES = (R_PPC64_REL24, R_PPC64_REL24_NOTOC, R_PPC64_REL24_P9NOTOC)
-
 EXEMPT = frozenset({"_mcount", "ftrace_caller", "ftrace_regs_caller"})
 """Callees that the kernel's loader handles itself: -mprofile-kernel and ftrace."""
 EXEMPT_PREFIXES = (

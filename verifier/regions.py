@@ -24,16 +24,7 @@ import construct
 
 from verifier import power
 from verifier.elf import STT_FUNC, Object, Section
-
-R_PPC64_ADDR32, R_PPC64_REL32, R_PPC64_ADDR64, R_PPC64_UADDR64, R_PPC64_REL64 = 1, 26, 38, 43, 44
-DATA_WIDTH = {
-    R_PPC64_ADDR32: 4,
-    R_PPC64_REL32: 4,
-    R_PPC64_ADDR64: 8,
-    R_PPC64_UADDR64: 8,
-    R_PPC64_REL64: 8,
-}
-"""Bytes that a relocation of data covers."""
+from verifier.relocation_types import DATA_WIDTH
 
 TRACEBACK = construct.Struct(
     "zero" / construct.Const(0, construct.Int32ul),

@@ -18,9 +18,13 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier import power
 from verifier.elf import RESERVED, Object, Relocation, Section
-from verifier.regions import R_PPC64_REL32, R_PPC64_REL64
+from verifier.relocation_types import (
+    FIELD,
+    R_PPC64_REL24,
+    R_PPC64_REL32,
+    R_PPC64_REL64,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -163,7 +167,7 @@ class Checker:
             before, after = pair
             place = patched.word(before.place) if patched else before.place
             kind = before.type
-            if patched and after.place != place and kind in _CONDITIONAL:
+            if patched and after.place != place and FIELD.get(kind) == "branch14":
                 place, kind = self._expanded(section, pair, place)
             if place is None:
                 self.differ(section, pair, "its place has no counterpart in OUT")
@@ -188,9 +192,9 @@ class Checker:
             place is not None
             and pair.new.place in (place + 4, place + 8)
             and new[place] & 0xFC == 8
-            and pair.new.type == power.R_PPC64_REL24
+            and pair.new.type == R_PPC64_REL24
         ):
-            return pair.new.place, power.R_PPC64_REL24
+            return pair.new.place, R_PPC64_REL24
         return place, pair.old.type
 
     def _target(self, section: Section, pair: Pair) -> None:
@@ -330,10 +334,3 @@ class Checker:
             and symbol.value <= relocation.place
         ]
         return max(starts, default=None)
-
-
-_CONDITIONAL = (
-    power.R_PPC64_REL14,
-    power.R_PPC64_REL14_BRTAKEN,
-    power.R_PPC64_REL14_BRNTAKEN,
-)
