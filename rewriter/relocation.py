@@ -15,7 +15,7 @@ A row is a type, a column is a question:
   TOC or the GOT).  ``place``: the same spot, counted from the place that is filled.  ``base``: the
   REL16 family; the instruction adds the field to a base register and not to its own place, so the
   addend carries ``place - base`` besides the offset from the symbol.  ``distance``: from the place
-  to another instruction.  ``nothing``: it means nothing that could move.
+  to another instruction.  ``nothing``: it means nothing that could move (a place in a vtable).
 - *worth*: what an instruction with this relocation computes, for those who follow addresses:
   ``address`` (it adds it, or loads from it), ``high`` (the upper half of one), ``got`` (the address
   lies in the linker's table and is loaded from there), ``-`` for all that isn't known.
@@ -63,7 +63,7 @@ class RelocationType(NamedTuple):
 
 # number  name               field      addend   worth
 _TABLE = """
-  0 NONE               none       nothing  -
+  0 NONE               none       target   -
   1 ADDR32             word       target   -
   2 ADDR24             LI         target   -
   3 ADDR16             half       target   -
@@ -123,7 +123,7 @@ _TABLE = """
  64 TOC16_LO_DS        DS         target   address
  65 PLTGOT16_DS        DS         target   -
  66 PLTGOT16_LO_DS     DS         target   -
- 67 TLS                none       nothing  -
+ 67 TLS                none       target   -
  68 DTPMOD64           doubleword target   -
  69 TPREL16            half       target   -
  70 TPREL16_LO         half       target   -
@@ -163,8 +163,8 @@ _TABLE = """
 104 DTPREL16_HIGHERA   half       target   -
 105 DTPREL16_HIGHEST   half       target   -
 106 DTPREL16_HIGHESTA  half       target   -
-107 TLSGD              none       nothing  -
-108 TLSLD              none       nothing  -
+107 TLSGD              none       target   -
+108 TLSLD              none       target   -
 109 TOCSAVE            none       target   -
 110 ADDR16_HIGH        half       target   -
 111 ADDR16_HIGHA       half       target   -
@@ -175,10 +175,10 @@ _TABLE = """
 116 REL24_NOTOC        LI         place    -
 117 ADDR64_LOCAL       doubleword target   -
 118 ENTRY              none       nothing  -
-119 PLTSEQ             none       nothing  -
-120 PLTCALL            none       nothing  -
-121 PLTSEQ_NOTOC       none       nothing  -
-122 PLTCALL_NOTOC      none       nothing  -
+119 PLTSEQ             none       target   -
+120 PLTCALL            none       target   -
+121 PLTSEQ_NOTOC       none       target   -
+122 PLTCALL_NOTOC      none       target   -
 123 PCREL_OPT          none       distance -
 124 REL24_P9NOTOC      LI         place    -
 128 D34                prefixed   target   -

@@ -33,10 +33,11 @@ BRANCHES = {
     **dict.fromkeys(("ADDR14", "ADDR14_BRTAKEN", "ADDR14_BRNTAKEN"), ".long 0x41820000"),
     **dict.fromkeys(("REL14", "REL14_BRTAKEN", "REL14_BRNTAKEN"), ".long 0x41820000"),
 }
+_DOUBLE = ".long 0x48000009, 0x48000009"  # it looks like a call
 DATA = {
-    **dict.fromkeys(("ADDR32", "UADDR32", "REL32", "PLT32", "PLTREL32"), ".long 0"),
-    **dict.fromkeys(("ADDR64", "UADDR64", "REL64", "PLT64", "PLTREL64", "TOC"), ".long 0, 0"),
-    **dict.fromkeys(("DTPMOD64", "TPREL64", "DTPREL64", "ADDR64_LOCAL"), ".long 0, 0"),
+    **dict.fromkeys(("ADDR32", "UADDR32", "REL32", "PLT32", "PLTREL32"), ".long 0x48000009"),
+    **dict.fromkeys(("ADDR64", "UADDR64", "REL64", "PLT64", "PLTREL64", "TOC"), _DOUBLE),
+    **dict.fromkeys(("DTPMOD64", "TPREL64", "DTPREL64", "ADDR64_LOCAL"), _DOUBLE),
 }
 D_FORM, PREFIXED = ".long 0x38600000", ".long 0x06000000, 0x38600000"
 
@@ -92,7 +93,7 @@ def addends(row: relocation.RelocationType, place: str) -> Iterator[str]:
     if row.name == "PCREL_OPT":
         others = {".Lbefore", ".Lmiddle", ".Lbehind"} - {place}
         yield from (f"{other} - {place}" for other in sorted(others))
-    elif row.name in MARKERS and row.name != "TOCSAVE":
+    elif row.name in ("ENTRY", "GNU_VTINHERIT", "GNU_VTENTRY"):
         yield "keep + 8"
     else:
         yield from (".Lbefore", ".Lmiddle", ".Lbehind", "named", "outside + 16")
