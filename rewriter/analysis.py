@@ -56,8 +56,8 @@ class Difference(NamedTuple):
 class IndirectBranch(NamedTuple):
     """An indirect branch and what was proved of it.
 
-    ``kind`` is "switch", "computed goto", "tail call", "return", or "spill" for a value that LR
-    only keeps.  ``reasons`` are the facts for `explain`.
+    ``kind`` is "switch", "computed goto", "tail call", "return", "spill" for a value that LR only
+    keeps, or "not followed".  ``reasons`` are the facts for `explain`.
     """
 
     section: str

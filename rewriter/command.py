@@ -175,7 +175,10 @@ def _listing(data: bytes, options: Options, parsed: argparse.Namespace) -> Itera
 
     obj = elf.read(data)
     pipeline.refuse_intermediate_code(obj)
-    analysis, sections = pipeline.take_apart(obj)
+    try:
+        analysis, sections = pipeline.take_apart(obj)
+    except Refusal:  # but what isn't needed needn't be understood
+        analysis, sections = pipeline.take_apart(obj, pipeline.Needs(obj, options).of)
     if parsed.list:
         for site in pipeline.call_sites(obj, sections, analysis, options):
             yield _site_line(obj.sections[site.section].name, site)

@@ -50,7 +50,7 @@ from rewriter.relocation import BRANCHES, REL64, TYPES
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from rewriter.calls import Functions
 
@@ -60,12 +60,20 @@ _IN_INSTRUCTIONS = frozenset(
 )
 
 
+def _everywhere(section: int) -> bool:
+    return True
+
+
 def analyse(
-    obj: elf.Object, sections: Iterable[int], functions: Mapping[int, Functions]
+    obj: elf.Object,
+    sections: Iterable[int],
+    functions: Mapping[int, Functions],
+    need_proof: Callable[[int], bool] = _everywhere,
 ) -> Analysis:
     """Find the data in the code sections ``sections`` (numbers) and prove every indirect branch.
 
-    ``functions`` are those of the object, by section number.
+    ``functions`` are those of the object, by section number.  Sections of which ``need_proof`` says
+    that they need none keep their bytes: nothing there is proved, and no table is looked for.
 
     Raises `Refusal` for an indirect branch that can't be proved, and for data that isn't
     understood where that matters.
@@ -84,6 +92,9 @@ def analyse(
         )
         for number in sections
     }
+    left = [number for number in sections if jumps[number] and not need_proof(number)]
+    for number in left:
+        branches += _unproved(obj, number, jumps.pop(number), functions)
     declared = objects(obj, sections)
     for number in sections:
         own = relocated_data(obj, number)
@@ -101,7 +112,7 @@ def analyse(
         from rewriter import resolve
 
         found = resolve.prove(obj, functions, jumps, regions)
-        branches = found.branches
+        branches += found.branches
         base_relative = found.base_relative
         targets = {number: sorted(own) for number, own in found.targets.items()}
         read_addresses = found.read_addresses
@@ -110,9 +121,27 @@ def analyse(
         for number, entries in found.differences.items():
             differences[number] = sorted(differences.get(number, []) + entries)
     for number, places in zeros.items():
-        if places:
+        if places and need_proof(number):
             _check_unexplained(obj, number, places, regions.get(number, []), functions)
     return Analysis(regions, differences, base_relative, targets, branches, read_addresses)
+
+
+def _unproved(
+    obj: elf.Object, number: int, jumps: Iterable[int], functions: Mapping[int, Functions]
+) -> list[IndirectBranch]:
+    """The indirect branches of a section that keeps its bytes."""
+    section = obj.sections[number].name
+    own = functions.get(number)
+    reason = "nothing is inserted into what belongs together here"
+    return [
+        IndirectBranch(section, place, own.at(place) if own else None, "not followed", (reason,))
+        for place in jumps
+    ]
+
+
+def has_indirect_branches(data: memoryview) -> bool:
+    """Whether code has a word that would have to be proved: see the two functions below."""
+    return bool(indirect_branches(data) or unusual_returns(data))
 
 
 def indirect_branches(data: memoryview) -> list[int]:

@@ -11,16 +11,16 @@ used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from rewriter import calls, elf, instruction
+from rewriter import calls, elf, instruction, units
 from rewriter.analysis import NO_REFERENCES, OBJECT, RELOCATED_DATA
 from rewriter.errors import Refusal
 from rewriter.options import Insertion, Options, Report, Resized, Result, Table
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from dwarf.offset_map import OffsetMap
     from dwarf.section import Rewritten
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from rewriter.analysis import Analysis, Place, References, Region
 
 DEFAULT_OPTIONS = Options()
+
+Need = Literal["slot", "proof", "nothing"]
+"""What a code section needs: something inserted, a proof that shows whether so, or neither."""
 
 
 class Plan(NamedTuple):
@@ -60,9 +63,12 @@ def rewrite(
     """
     obj = elf.read(data)
     refuse_intermediate_code(obj)
-    if insertions is None and not might_need_slots(obj, options):
+    if insertions is not None:
+        insertions = list(insertions)
+    needs = Needs(obj, options, insertions)
+    if not needs.might_insert():
         return _unchanged(data)
-    analysis, sections = take_apart(obj)
+    analysis, sections = take_apart(obj, needs.of)
     if insertions is None:
         plan = plan_calls(obj, sections, analysis, options)
     else:
@@ -104,32 +110,99 @@ def code_sections(obj: elf.Object) -> list[int]:
     ]
 
 
-def might_need_slots(obj: elf.Object, options: Options) -> bool:
-    """False when no word of code, data included, looks like a call without slot."""
-    functions = calls.functions_by_section(obj)
-    selection = calls.Selection(options.only, options.exempt)
-    words = {number: calls.code_words(obj, number) for number in code_sections(obj)}
+class Needs:
+    """What the code sections of an object need, every word taken as code, data included.
 
-    def lacks_slot(number: int, places: Iterable[int], references: References) -> bool:
-        own = words[number]
-        sites = calls.find(obj, number, own, places, functions, selection, references)
-        return any(site.action in ("insert", "unclear") for site in sites)
+    Each answer is found when it is first asked for.
+    """
 
-    if any(
-        lacks_slot(number, instruction.call_places(own), NO_REFERENCES)
-        for number, own in words.items()
-    ):
-        return True
-    # A no-op that somebody names or a branch leads to is no slot: look again, knowing who does.
-    places = {number: list(instruction.call_places(own)) for number, own in words.items()}
-    calling = [number for number, found in places.items() if found]
-    referring = references_to(obj, calling, {})
-    for number in calling:
-        found = instruction.sweep(words[number], (), calls.filled(obj, number))
-        entered = (target for _, target in found.branches)
-        if lacks_slot(number, found.calls, _with_entered(referring[number], entered)):
+    def __init__(
+        self,
+        obj: elf.Object,
+        options: Options,
+        insertions: Collection[tuple[int | str, int]] | None = None,
+    ) -> None:
+        """Of calls without slot, or of the caller's ``insertions`` where these are given."""
+        self._obj = obj
+        self._sections = code_sections(obj)
+        self._selection = calls.Selection(options.only, options.exempt)
+        self._functions = calls.functions_by_section(obj)
+        self._referring: dict[int, References] | None = None
+        self._known: dict[int, Need] = {}
+        self._lacking: dict[int, bool] = {}
+        if insertions is not None:
+            named = {section for section, _ in insertions}
+            for number in self._sections:
+                is_named = named & {number, obj.sections[number].name}
+                self._known[number] = "slot" if is_named else "nothing"
+
+    def might_insert(self) -> bool:
+        """False when it's certain without any proof that nothing is inserted."""
+        if self._known:
             return True
-    return False
+        if any(self._lacks_slot(number) for number in self._sections):
+            return True
+        found = {self.of(number) for number in self._sections}
+        if "slot" in found or "proof" not in found:
+            return "slot" in found
+        from rewriter import data_in_code
+
+        contents = map(self._obj.contents, self._sections)
+        return any(map(data_in_code.has_indirect_branches, contents))
+
+    def of(self, number: int) -> Need:
+        """What section ``number`` needs."""
+        need = self._known.get(number)
+        if need is None:
+            need = self._known[number] = self._find(number)
+        return need
+
+    def _find(self, number: int) -> Need:
+        if self._lacks_slot(number):
+            return "slot"
+        if not self._has_calls(number):
+            return "nothing"
+        # A no-op that somebody names or a branch leads to is no slot: look again, knowing who does.
+        words = calls.code_words(self._obj, number)
+        found = instruction.sweep(words, (), calls.filled(self._obj, number))
+        entered = {target for _, target in found.branches}
+        for place in found.prefixed:  # or data: then the word behind it may be a branch
+            for word in words[(place >> 2) + 1 : (place >> 2) + 2]:
+                entered.add(place + 4 + (instruction.branch_displacement(word) or 0))
+        sites = list(self._sites(number, _with_entered(self._references(number), entered)))
+        if _any_without_slot(sites):
+            return "slot"
+        doubtful = units.has_doubtful_slot(self._obj, number, words, sites, self._selection)
+        return "proof" if doubtful else "nothing"
+
+    def _references(self, number: int) -> References:
+        if self._referring is None:
+            calling = list(filter(self._has_calls, self._sections))
+            self._referring = references_to(self._obj, calling, {})
+        return self._referring[number]
+
+    def _has_calls(self, number: int) -> bool:
+        places = instruction.call_places(calls.code_words(self._obj, number))
+        return next(places, None) is not None
+
+    def _lacks_slot(self, number: int) -> bool:
+        """Whether a call has no no-op behind it, whosever that is."""
+        lacking = self._lacking.get(number)
+        if lacking is None:
+            sites = self._sites(number, NO_REFERENCES)
+            lacking = self._lacking[number] = _any_without_slot(sites)
+        return lacking
+
+    def _sites(self, number: int, references: References) -> Iterator[calls.CallSite]:
+        words = calls.code_words(self._obj, number)
+        places = instruction.call_places(words)
+        return calls.find(
+            self._obj, number, words, places, self._functions, self._selection, references
+        )
+
+
+def _any_without_slot(sites: Iterable[calls.CallSite]) -> bool:
+    return any(site.action in ("insert", "unclear") for site in sites)
 
 
 def references_to(
@@ -161,20 +234,32 @@ def _with_entered(references: References, entered: Iterable[int]) -> References:
     return references._replace(named={*references.named, *entered})
 
 
-def take_apart(obj: elf.Object) -> tuple[Analysis, list[Code]]:
-    """Tell data from instructions in every code section and look at each instruction once."""
+def _prove_all(number: int) -> Need:
+    """In the place of `Needs.of`: whatever it needs, it is to be proved."""
+    return "proof"
+
+
+def take_apart(
+    obj: elf.Object, need: Callable[[int], Need] = _prove_all
+) -> tuple[Analysis, list[Code]]:
+    """Tell data from instructions in every code section and look at each instruction once.
+
+    ``need`` says what each of them needs; what belongs to one that needs anything is proved.
+    """
     from rewriter import data_in_code, function_prefix
 
     numbers = code_sections(obj)
     functions = calls.functions_by_section(obj)
-    analysis = data_in_code.analyse(obj, numbers, functions)
+    own_units = units.Units(obj, numbers, lambda number: need(number) != "nothing")
+    analysis = data_in_code.analyse(obj, numbers, functions, own_units.need_proof)
     sections = []
     for number in numbers:
         words = calls.code_words(obj, number)
         data = [(region.start, region.end) for region in analysis.regions.get(number, ())]
         found = instruction.sweep(words, data, calls.filled(obj, number))
         own = functions.get(number, calls.NO_FUNCTIONS)
-        function_prefix.check(obj, number, words, found, own)
+        if need(number) != "nothing":
+            function_prefix.check(obj, number, words, found, own)
         sections.append(Code(number, words, found))
     return analysis, sections
 
