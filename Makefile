@@ -3,6 +3,7 @@
 # make corpus       every oracle case; takes hours (JOBS=n, CORPUS="names")
 # make alignment    what becomes of alignment at -O2, against gas (ten minutes; JOBS=n)
 # make bench        whole-process times against as, gcc and objcopy
+# make compare      OLD=REVISION's rewriter and this one over all objects below OBJECTS=FOLDER
 # make fuzz         mutated objects for SECONDS=n
 # make man          manual pages from the commands' own options, in build/man
 # make samples      make the committed sample objects again
@@ -17,7 +18,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 JOBS ?= 2
 SECONDS ?= 3600
 
-.PHONY: demo test lint corpus alignment bench fuzz kernel-test man samples clean
+.PHONY: demo test lint corpus alignment bench compare fuzz kernel-test man samples clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m samples.demo
@@ -42,6 +43,9 @@ alignment: $(VENV)/test tools
 
 bench: $(VENV)/test tools
 	$(BIN)/python -m tests.bench
+
+compare: $(VENV)/test
+	$(BIN)/python tests/compare_versions.py --old $(OLD) $(OBJECTS)
 
 fuzz: $(VENV)/test
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
