@@ -4,24 +4,29 @@ The problem: to show where a ``bctr`` goes, the value of CTR is followed backwar
 so of every instruction on the way two things must be known: which registers it may write, and, for
 the few that compute addresses, what it computes.
 
-The rule: `written` errs on the side of too much.  It is a table by primary and extended opcode that
-says which operand field names the destination; a word that isn't in the table is taken to write
-both fields that could be one, and a word that can't be an instruction is taken to write everything.
-`operation` knows only what compilers put between a table's address and the jump; everything else
-is opaque.
+The rule: every answer is derived from the instruction's row in `rewriter.opcodes`.  What is written
+errs on the side of too much: a word without a row is taken to write every register and every
+condition register field.  `operation` knows only the formulas that compilers put between a table's
+address and the jump; everything else is opaque.
 
 Calls: of the registers that a call may change, only r3 and r4 come back with a meaning (64-bit
 ELFv2 ABI, 2.2.3.3).  A correct program reads any other volatile register behind a call only where
 the compiler knows that this callee leaves it alone (-fipa-ra), so a call writes r3 and r4 here and
 the rest keeps its value.
 
-Source: Power ISA 3.1, Book I, chapters 2 to 7, and appendix on opcode maps.  Fields are named as
-there: RT (or RS) are bits 6:10, RA bits 11:15, RB bits 16:20.
+Source: Power ISA 3.1, Book I, chapters 2 to 7.  Fields are named as there.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from rewriter.opcodes import find, find_prefixed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rewriter.opcodes import Row
 
 CTR = 32
 LR = 33
@@ -30,6 +35,13 @@ LR = 33
 EVERYTHING = (1 << 34) - 1
 CALL_RESULTS = 1 << 3 | 1 << 4 | 1 << LR
 """What a call leaves changed, in the sense of this module's essay."""
+
+_GENERAL = 0xFFFFFFFF
+_SYSTEM_CALL = 0x1FF9 | 1 << CTR | 1 << LR
+"""r0, r3 to r12, CTR and LR: Linux, Documentation/powerpc/syscall64-abi.rst."""
+
+_RT, _RA, _RB = 21, 16, 11
+"""How far to shift a field to the right end of the word; RS and BF or BT begin where RT does."""
 
 Kind = Literal["copy", "add", "extend", "scale", "load", "opaque"]
 
@@ -59,226 +71,7 @@ class Operation(NamedTuple):
     limit: int = -1
 
 
-_RT, _RA, _BOTH = 1, 2, 3
-
-# Which field names the general register that is written, by primary opcode.  0: none.
-_BY_PRIMARY = {
-    **dict.fromkeys((2, 3, 6, 10, 11, 16, 36, 38, 44, 48, 50, 52, 54, 57, 59, 61, 63), 0),
-    **dict.fromkeys((7, 8, 12, 13, 14, 15, 32, 34, 40, 42), _RT),
-    **dict.fromkeys((20, 21, 23, 24, 25, 26, 27, 28, 29, 30), _RA),
-    **dict.fromkeys((33, 35, 41, 43), _BOTH),  # loads with update
-    **dict.fromkeys((37, 39, 45, 49, 51, 53, 55), _RA),  # stores and FP loads with update
-    47: 0,  # stmw
-}
-
-# Primary opcode 4: vector instructions whose result is a general register, by the low 11 bits, and
-# multiply-add by the low 6.
-_VECTOR_TO_GENERAL = frozenset((1538, 1549, 1613, 1677, 1805, 1869, 1933, 1602, 1228))
-_MULTIPLY_ADD = frozenset((48, 49, 51))
-
-# Primary opcode 31, by the ten bits 21:30: where the result is, by kind of instruction.
-_X_RA = frozenset(
-    (24, 26, 27, 28, 58, 59, 60, 124, 284, 316, 412, 444, 476, 536, 538, 539, 570, 571)  # logical
-    + (792, 794, 824, 826, 827, 890, 891, 922, 954, 986)  # algebraic shifts, extensions
-    + (122, 154, 186, 252, 282, 314, 378, 506, 508)  # counting, parity, decimal, compare bytes
-    + (155, 156, 187, 188, 219, 220)  # byte reverse, deposit, extract
-    + (51, 115, 307)  # moves from vector registers
-    + (181, 183, 247, 439, 567, 631, 695, 759)  # stores and FP loads with update
-)
-_X_BOTH = frozenset((53, 55, 119, 311, 373, 375))  # loads with update
-_X_NONE = frozenset(
-    (0, 4, 32, 68, 192, 224)  # compares, traps
-    + (144, 146, 178, 210, 242, 467, 512, 576)  # moves to special registers and to CR
-    + (22, 30, 54, 86, 246, 278, 470, 598, 758, 774, 838, 854, 902, 982, 1014)  # caches, barriers
-    + (142, 174, 206, 238, 886, 274, 306, 338, 370, 402, 434, 466, 498, 566)  # messages, TLB, SLB
-    + (658, 690, 722, 754, 430)  # hashes, branch history
-    + (149, 151, 215, 407, 660, 661, 662, 725, 918, 917, 949, 981, 1013)  # stores
-    + (150, 182, 214, 694, 726, 710, 742)  # conditional and atomic stores
-    + (535, 599, 663, 727, 791, 855, 887, 919, 983)  # floating-point loads and stores
-    + (6, 7, 38, 39, 71, 103, 135, 167, 199, 231, 359, 487)  # vector loads and stores
-    + (12, 13, 45, 76, 77, 109, 268, 269, 301, 332, 333, 364, 524, 588)  # VSX loads
-    + (780, 781, 812, 813, 844, 876)
-    + (140, 141, 173, 205, 237, 396, 397, 429, 461, 652, 716)  # VSX stores
-    + (908, 909, 940, 941, 972, 1004)
-    + (177, 179, 211, 243, 403, 435)  # moves to vector registers
-    + (654, 686, 718, 750, 782, 814, 846, 878, 910, 942, 1006)  # transactions
-)
-_X_RT = frozenset(
-    (19, 83, 128, 302, 339, 371, 384, 416, 448, 480, 595, 659, 755, 851, 915, 979)  # moves, sets
-    + (20, 21, 23, 52, 84, 87, 116, 279, 341, 343, 532, 534, 582, 614, 790)  # loads
-    + (789, 821, 853, 885)  # cache-inhibited loads
-    + (265, 267, 777, 779)  # modulo
-)
-# Arithmetic (XO form) by the nine bits 22:30, with and without overflow.
-_XO_RT = frozenset(
-    (8, 9, 10, 11, 40, 73, 74, 75, 104, 136, 138, 200, 202, 232, 233, 234, 235, 266)
-    + (393, 395, 425, 427, 457, 459, 489, 491)
-)
-_STRING_LOADS = frozenset((533, 597))
-
-
-def is_call(word: int) -> bool:
-    """Whether ``word`` calls: any branch with the link bit, but for those that only read the PC.
-
-    ``bcl 20,31,.+4`` and ``bl .+4`` write LR and nothing else.
-    """
-    opcode = word >> 26
-    if not word & 1:
-        return False
-    if opcode in (16, 18):
-        return not reads_address(word)
-    return opcode == 19 and word >> 1 & 0x3FF in (16, 528, 560)
-
-
-def reads_address(word: int) -> bool:
-    """Whether ``word`` only puts the address behind it into LR: ``bl .+4``, ``bcl 20,31,.+4``."""
-    return word == 0x48000005 or (word >> 26 == 16 and word & 0xFFFF == 5)
-
-
-def written(word: int) -> int:
-    """The registers that ``word`` may write, as a set of bits: 0 to 31, `CTR` and `LR`.
-
-    ``word`` is an unprefixed instruction, see `written_by_prefixed` for the others.
-    """
-    opcode = word >> 26
-    fields = _BY_PRIMARY.get(opcode)
-    if fields is None:
-        fields = _fields_of(opcode, word)
-        if fields > _BOTH:
-            return fields >> 2
-    if opcode == 16:
-        return _written_by_branch(word)
-    result = 0
-    if fields & _RT:
-        result = 1 << (word >> 21 & 31)
-    if fields & _RA:
-        result |= 1 << (word >> 16 & 31)
-    return result
-
-
-def _written_by_branch(word: int) -> int:
-    options = word >> 21 & 31
-    result = 0 if options & 0b00100 else 1 << CTR
-    if word & 1:
-        result |= CALL_RESULTS if is_call(word) else 1 << LR
-    return result
-
-
-def _fields_of(opcode: int, word: int) -> int:
-    """The destination fields, or, shifted left by two, the registers themselves."""
-    if opcode == 18:
-        return (CALL_RESULTS if is_call(word) else (word & 1) << LR) << 2
-    if opcode == 31:
-        return _fields_of_31(word)
-    if opcode in (58, 62):
-        return _fields_of_ds(opcode, word & 3)
-    if opcode == 19:
-        return _fields_of_19(word)
-    if opcode == 4:
-        to_general = word & 0x7FF in _VECTOR_TO_GENERAL or word & 0x3F in _MULTIPLY_ADD
-        return _RT if to_general else 0
-    if opcode == 60:
-        return _RT if word >> 2 & 0x1FF == 347 else 0  # xsxexpdp, xsxsigdp
-    if opcode == 17:  # sc, scv: the kernel's calling convention
-        return (0x1FF9 | 1 << CTR | 1 << LR) << 2
-    if opcode == 46:  # lmw
-        return (0xFFFFFFFF << (word >> 21 & 31) & 0xFFFFFFFF) << 2
-    if opcode == 56:  # lq
-        return (3 << (word >> 21 & 30)) << 2
-    return EVERYTHING << 2
-
-
-def _fields_of_ds(opcode: int, extended: int) -> int:
-    if opcode == 58:  # ld, ldu, lwa
-        return _BOTH if extended == 1 else _RT
-    return _RA if extended == 1 else 0  # std, stdu, stq
-
-
-def _fields_of_19(word: int) -> int:
-    extended = word >> 1 & 0x3FF
-    if extended & 31 == 2:  # addpcis
-        return _RT
-    if extended in (16, 528, 560):  # bclr, bcctr, bctar
-        return _written_by_branch(word) << 2
-    return 0
-
-
-def _fields_of_31(word: int) -> int:
-    extended = word >> 1 & 0x3FF
-    if extended in _X_RT or extended & 0x1FF in _XO_RT or extended & 31 == 15:  # isel
-        return _RT
-    if extended in _X_RA:
-        return _RA
-    if extended in _X_NONE:
-        if extended == 467:  # mtspr
-            return _SPECIAL.get(word >> 11 & 0x3FF, 0) << 2
-        return 0
-    if extended in _X_BOTH:
-        return _BOTH
-    if extended in _STRING_LOADS:
-        return 0xFFFFFFFF << 2
-    if extended == 276:  # lqarx
-        return (3 << (word >> 21 & 30)) << 2
-    return _BOTH
-
-
-# The SPR number's halves are swapped in the word.
-_SPECIAL = {9 << 5: 1 << CTR, 8 << 5: 1 << LR}
-
-
-def written_by_prefixed(prefix: int, suffix: int) -> int:
-    """The general registers that a prefixed instruction may write, as a set of bits."""
-    if prefix >> 24 & 3 == 1:
-        return 0  # 8RR: vector instructions
-    opcode = suffix >> 26
-    register = suffix >> 21 & 31
-    if opcode in (14, 32, 34, 40, 41, 42, 57):  # paddi, plwz, plbz, plhz, plwa, plha, pld
-        return 1 << register
-    if opcode == 56:  # plq
-        return 3 << (register & 30)
-    return 0
-
-
-def operation(word: int) -> Operation:
-    """What the unprefixed instruction ``word`` computes, if it is one that addresses are made of.
-
-    The target is the general register, `CTR` or `LR` that it writes, -1 where it writes none or
-    isn't known.
-    """
-    opcode = word >> 26
-    rt, ra = word >> 21 & 31, word >> 16 & 31
-    if opcode == 14 or opcode == 15:
-        immediate = signed_field(word, 16) << (16 if opcode == 15 else 0)
-        return Operation("add", rt, ra or -1, -1, immediate)
-    if opcode == 24 and word & 0xFFFF == 0:
-        return Operation("copy", ra, rt)
-    if opcode in _LOADS:
-        size, signed = _LOADS[opcode]
-        return Operation("load", rt, ra or -1, -1, signed_field(word, 16), size, signed)
-    if opcode == 58 and word & 3 != 1:
-        size, signed = (4, True) if word & 2 else (8, False)
-        return Operation("load", rt, ra or -1, -1, signed_field(word & ~3, 16), size, signed)
-    if opcode == 31:
-        return _operation_31(word, rt, ra)
-    if opcode == 30:
-        return _rotate_64(word, rt, ra)
-    if opcode == 21:
-        return _rotate_32(word, rt, ra)
-    if opcode == 28:  # andi.
-        return Operation("scale", ra, rt, -1, 0, limit=word & 0xFFFF)
-    return Operation("opaque", -1)
-
-
-_LOADS = {32: (4, False), 34: (1, False), 40: (2, False), 42: (2, True)}
-_INDEXED_LOADS = {
-    21: (8, False),
-    23: (4, False),
-    341: (4, True),
-    87: (1, False),
-    279: (2, False),
-    343: (2, True),
-}
-_EXTENDS = {986: 32, 922: 16, 954: 8}
+_OPAQUE = Operation("opaque", -1)
 
 
 def signed_field(word: int, bits: int) -> int:
@@ -287,66 +80,320 @@ def signed_field(word: int, bits: int) -> int:
     return value - ((value & 1 << bits - 1) << 1)
 
 
-def _operation_31(word: int, rt: int, ra: int) -> Operation:
-    extended = word >> 1 & 0x3FF
-    rb = word >> 11 & 31
-    if extended == 266:
-        return Operation("add", rt, ra, rb)
-    if extended == 444 and rt == rb:
-        return Operation("copy", ra, rt)
-    if extended in _INDEXED_LOADS:
-        size, signed = _INDEXED_LOADS[extended]
-        if not ra:
-            return Operation("load", rt, rb, -1, 0, size, signed)
-        return Operation("load", rt, ra, rb, 0, size, signed)
-    if extended in _EXTENDS:
-        return Operation("extend", ra, rt, size=_EXTENDS[extended], signed=True)
-    if extended in (890, 891):  # extswsli
-        return Operation("scale", ra, rt, -1, rb | (word & 2) << 4)
-    if extended == 467 and word >> 11 & 0x3FF in _SPECIAL:
-        return Operation("copy", CTR if word >> 16 & 31 == 9 else LR, rt)
-    if extended == 339 and word >> 11 & 0x3FF in _SPECIAL:
-        return Operation("copy", rt, CTR if word >> 16 & 31 == 9 else LR)
-    return Operation("opaque", -1)
+# -- calls -----------------------------------------------------------------------------------------
 
 
-def _rotate_64(word: int, rs: int, ra: int) -> Operation:
-    """The 64-bit rotates, where they are shifts, extensions or a mask and a shift."""
-    kind = word >> 2 & 7
-    shift = word >> 11 & 31 | (word & 2) << 4
-    edge = word >> 6 & 31 | word & 32
-    if kind == 0 and shift == 0:  # clrldi
-        if edge in (32, 48, 56):
-            return Operation("extend", ra, rs, size=64 - edge)
-        return Operation("scale", ra, rs, limit=(1 << 64 - edge) - 1)
-    if kind == 1 and edge == 63 - shift:  # sldi
-        return Operation("scale", ra, rs, -1, shift)
-    if kind == 2:  # clrlsldi: mask, then shift
-        bits = 64 - edge - shift
-        limit = (1 << bits) - 1 << shift if 0 < bits < 32 else -1
-        return Operation("scale", ra, rs, -1, shift, limit=limit)
-    if kind == 0 and edge:  # a field from the middle: bounded, nothing else known
-        return Operation("scale", ra, -1, limit=(1 << 64 - edge) - 1)
-    return Operation("opaque", -1)
+def is_call(word: int) -> bool:
+    """Whether ``word`` calls: any branch with the link bit, but for those that only read the PC.
+
+    ``bcl 20,31,.+4`` and ``bl .+4`` write LR and nothing else.
+    """
+    if not word & 1:
+        return False
+    row = find(word)
+    return row is not None and "LK" in row.writes and not reads_address(word)
 
 
-def _rotate_32(word: int, rs: int, ra: int) -> Operation:
-    """A 32-bit rotate without wrap-around: a mask, or a mask and a shift."""
-    shift, first, last = word >> 11 & 31, word >> 6 & 31, word >> 1 & 31
-    if first > last:
-        return Operation("opaque", -1)
-    if shift == 0 and last == 31:
-        if first in (16, 24):
-            return Operation("extend", ra, rs, size=32 - first)
-        return Operation("scale", ra, rs, limit=(1 << 32 - first) - 1)
-    limit = (1 << 32 - first) - (1 << 31 - last)
-    if last == 31 - shift:
-        return Operation("scale", ra, rs, -1, shift, limit=limit)
-    return Operation("scale", ra, -1, limit=limit)
+def reads_address(word: int) -> bool:
+    """Whether ``word`` only puts the address behind it into LR: ``bl .+4``, ``bcl 20,31,.+4``."""
+    return word == 0x48000005 or (word >> 26 == 16 and word & 0xFFFF == 5)
+
+
+# -- registers written -----------------------------------------------------------------------------
+
+
+def written(word: int) -> int:
+    """The registers that ``word`` may write, as a set of bits: 0 to 31, `CTR` and `LR`.
+
+    ``word`` is an unprefixed instruction, see `written_by_prefixed` for the others.
+    """
+    return _written(find(word), word)
+
+
+def written_by_prefixed(prefix: int, suffix: int) -> int:
+    """The registers that a prefixed instruction may write, as a set of bits."""
+    return _written(find_prefixed(prefix, suffix), suffix)
+
+
+def _written(row: Row | None, word: int) -> int:
+    if row is None:
+        return EVERYTHING
+    result = 0
+    for name in row.writes:
+        registers = _WRITTEN.get(name)
+        if registers is not None:
+            result |= registers(word)
+    return result
+
+
+def _written_by_link(word: int) -> int:
+    if is_call(word):
+        return CALL_RESULTS
+    return (word & 1) << LR
+
+
+def _counted(word: int) -> int:
+    """CTR, unless the branch's BO field says that it isn't counted down."""
+    return 0 if word >> _RT & 0b00100 else 1 << CTR
+
+
+def _special(word: int) -> int:
+    """`CTR` or `LR`, if ``word`` moves from or to one of them, else -1.
+
+    The two halves of the SPR's number are swapped in the word.
+    """
+    return {9 << 5: CTR, 8 << 5: LR}.get(word >> _RB & 0x3FF, -1)
+
+
+def _named_special(word: int) -> int:
+    special = _special(word)
+    return 0 if special < 0 else 1 << special
+
+
+_WRITTEN: dict[str, Callable[[int], int]] = {
+    "RT": lambda word: 1 << (word >> _RT & 31),
+    "RA": lambda word: 1 << (word >> _RA & 31),
+    "RTp": lambda word: 3 << (word >> _RT & 30),
+    "RT..R31": lambda word: _GENERAL << (word >> _RT & 31) & _GENERAL,
+    "R0..R31": lambda _: _GENERAL,
+    "SPR": _named_special,
+    "LK": _written_by_link,
+    "BO": _counted,
+    "SC": lambda _: _SYSTEM_CALL,
+    "EVERYTHING": lambda _: EVERYTHING,
+}
+"""The registers behind each name of the table; the names that aren't here stand for others."""
+
+
+# -- registers read --------------------------------------------------------------------------------
+
+
+def read(word: int) -> int:
+    """The registers that the unprefixed instruction ``word`` depends on, as `written` gives them.
+
+    What a called function reads, or the system, isn't among them.
+    """
+    row = find(word)
+    if row is None:
+        return EVERYTHING
+    result = 0
+    for name in row.reads.translate(_PUNCTUATION).split():
+        registers = _READ.get(name)
+        if registers is not None:
+            result |= registers(word)
+    return result
+
+
+_PUNCTUATION = str.maketrans("(),", "   ")
+
+_READ: dict[str, Callable[[int], int]] = {
+    "RS": lambda word: 1 << (word >> _RT & 31),
+    "RA": lambda word: 1 << (word >> _RA & 31),
+    "RA0": lambda word: 1 << (word >> _RA & 31) & ~1,
+    "RB": lambda word: 1 << (word >> _RB & 31),
+    "RC": lambda word: 1 << (word >> 6 & 31),
+    "RSp": lambda word: 3 << (word >> _RT & 30),
+    "RT+1": lambda word: 1 << ((word >> _RT) + 1 & 31),
+    "RT+2": lambda word: 1 << ((word >> _RT) + 2 & 31),
+    "RS..R31": lambda word: _GENERAL << (word >> _RT & 31) & _GENERAL,
+    "R0..R31": lambda _: _GENERAL,
+    "SPR": _named_special,
+    "BO": _counted,
+    "LR": lambda _: 1 << LR,
+    "CTR": lambda _: 1 << CTR,
+}
+"""The registers behind each name in a formula; the names that aren't here stand for others."""
+
+
+# -- condition register fields ---------------------------------------------------------------------
+
+_ALL_FIELDS = 0xFF
+
+
+def may_write_condition(word: int, field: int) -> bool:
+    """Whether ``word`` may write condition register field ``field`` (0 to 7)."""
+    row = find(word)
+    if row is None:
+        return True
+    return any(_CONDITIONS[name](word) >> field & 1 for name in row.writes if name in _CONDITIONS)
+
+
+def _recorded(word: int) -> int:
+    """What a record form writes: CR6 for vectors, with the record bit in bit 21, or CR1, or CR0."""
+    primary = word >> 26
+    if primary in (4, 60):
+        return (word >> 10 & 1) << 6
+    return (word & 1) << (1 if primary in (59, 63) else 0)
+
+
+def _moved_fields(word: int) -> int:
+    """What mtcrf and mtocrf write; of more than one field the latter leaves all undefined."""
+    fields = [field for field in range(8) if word >> 19 - field & 1]
+    if word >> 20 & 1 and len(fields) != 1:
+        return _ALL_FIELDS
+    return sum(1 << field for field in fields)
+
+
+_CONDITIONS: dict[str, Callable[[int], int]] = {
+    "BF": lambda word: 1 << (word >> 23 & 7),
+    "BT": lambda word: 1 << (word >> 23 & 7),
+    "FXM": _moved_fields,
+    "CR0": lambda _: 1 << 0,
+    "CR6": lambda _: 1 << 6,
+    "Rc": _recorded,
+    "LK": lambda word: _ALL_FIELDS if is_call(word) else 0,
+    "SC": lambda _: _ALL_FIELDS,
+    "EVERYTHING": lambda _: _ALL_FIELDS,
+}
+"""The condition register fields behind each name of the table, as a set of bits."""
+
+
+# -- what is computed ------------------------------------------------------------------------------
+
+
+def operation(word: int) -> Operation:
+    """What the unprefixed instruction ``word`` computes, if it is one that addresses are made of.
+
+    The target is the general register, `CTR` or `LR` that it writes, -1 where it writes none or
+    isn't known.
+    """
+    row = find(word)
+    if row is None or row.store:
+        return _OPAQUE
+    if "MEM(" in row.formula:
+        return _load(row.formula, word) if row.writes == ("RT",) else _OPAQUE
+    compute = _COMPUTED.get(row.formula)
+    return _OPAQUE if compute is None else compute(word)
+
+
+def _base(word: int) -> int:
+    """RA0: the register in field RA, -1 for the number 0."""
+    return word >> _RA & 31 or -1
+
+
+def _add_immediate(word: int) -> Operation:
+    return Operation("add", word >> _RT & 31, _base(word), -1, signed_field(word, 16))
+
+
+def _add_immediate_shifted(word: int) -> Operation:
+    return Operation("add", word >> _RT & 31, _base(word), -1, signed_field(word, 16) << 16)
+
+
+def _add(word: int) -> Operation:
+    return Operation("add", word >> _RT & 31, word >> _RA & 31, word >> _RB & 31)
+
+
+def _or_immediate(word: int) -> Operation:
+    return _OPAQUE if word & 0xFFFF else Operation("copy", word >> _RA & 31, word >> _RT & 31)
+
+
+def _or(word: int) -> Operation:
+    source = word >> _RT & 31
+    return Operation("copy", word >> _RA & 31, source) if source == word >> _RB & 31 else _OPAQUE
+
+
+def _and_immediate(word: int) -> Operation:
+    return Operation("scale", word >> _RA & 31, word >> _RT & 31, limit=word & 0xFFFF)
+
+
+def _extend(bits: int) -> Callable[[int], Operation]:
+    return lambda word: Operation(
+        "extend", word >> _RA & 31, word >> _RT & 31, size=bits, signed=True
+    )
+
+
+def _long_shift(word: int) -> int:
+    """SH of the 64-bit shifts and rotates, whose highest bit stands apart."""
+    return word >> 11 & 31 | (word & 2) << 4
+
+
+def _long_edge(word: int) -> int:
+    """MB or ME of the 64-bit rotates, whose highest bit is the lowest of the field."""
+    return word >> 6 & 31 | word & 32
+
+
+def _extend_and_shift(word: int) -> Operation:
+    return Operation("scale", word >> _RA & 31, word >> _RT & 31, -1, _long_shift(word))
+
+
+def _rotate_and_clear_left(word: int) -> Operation:
+    """A 64-bit rotate that keeps the low end (rldicl): extension, mask or field from the middle."""
+    source, target = word >> _RT & 31, word >> _RA & 31
+    shift, begin = _long_shift(word), _long_edge(word)
+    if shift == 0 and begin in (32, 48, 56):
+        return Operation("extend", target, source, size=64 - begin)
+    if shift and not begin:
+        return _OPAQUE
+    # Of a field from the middle only the bound is known.
+    return Operation("scale", target, -1 if shift else source, limit=(1 << 64 - begin) - 1)
+
+
+def _rotate_and_clear_right(word: int) -> Operation:
+    """A 64-bit rotate that keeps the high end (rldicr), where it is a shift to the left."""
+    shift = _long_shift(word)
+    if _long_edge(word) != 63 - shift:
+        return _OPAQUE
+    return Operation("scale", word >> _RA & 31, word >> _RT & 31, -1, shift)
+
+
+def _rotate_and_clear(word: int) -> Operation:
+    """A mask, and then a shift to the left (rldic)."""
+    shift = _long_shift(word)
+    bits = 64 - _long_edge(word) - shift
+    limit = (1 << bits) - 1 << shift if 0 < bits < 32 else -1
+    return Operation("scale", word >> _RA & 31, word >> _RT & 31, -1, shift, limit=limit)
+
+
+def _rotate_word(word: int) -> Operation:
+    """A 32-bit rotate without wrap-around (rlwinm): extension, mask, or mask and left shift."""
+    source, target = word >> _RT & 31, word >> _RA & 31
+    shift, begin, end = word >> 11 & 31, word >> 6 & 31, word >> 1 & 31
+    if begin > end:
+        return _OPAQUE
+    limit = (1 << 32 - begin) - (1 << 31 - end)
+    if shift == 0 and end == 31 and begin in (16, 24):
+        return Operation("extend", target, source, size=32 - begin)
+    if end == 31 - shift:
+        return Operation("scale", target, source, -1, shift, limit=limit)
+    return Operation("scale", target, -1, limit=limit)
+
+
+def _to_special(word: int) -> Operation:
+    special = _special(word)
+    return _OPAQUE if special < 0 else Operation("copy", special, word >> _RT & 31)
+
+
+def _from_special(word: int) -> Operation:
+    special = _special(word)
+    return _OPAQUE if special < 0 else Operation("copy", word >> _RT & 31, special)
+
+
+_COMPUTED: dict[str, Callable[[int], Operation]] = {
+    "RA0 + SI": _add_immediate,
+    "RA0 + (SI << 16)": _add_immediate_shifted,
+    "RA + RB": _add,
+    "RS | UI": _or_immediate,
+    "RS | RB": _or,
+    "RS & UI": _and_immediate,
+    "EXTS(RS, 8)": _extend(8),
+    "EXTS(RS, 16)": _extend(16),
+    "EXTS(RS, 32)": _extend(32),
+    "EXTS(RS, 32) << SH": _extend_and_shift,
+    "ROTL64(RS, SH) & MASK(MB, 63)": _rotate_and_clear_left,
+    "ROTL64(RS, SH) & MASK(0, ME)": _rotate_and_clear_right,
+    "ROTL64(RS, SH) & MASK(MB, 63 - SH)": _rotate_and_clear,
+    "ROTL32(RS, SH) & MASK(MB, ME)": _rotate_word,
+    "RS": _to_special,
+    "SPR": _from_special,
+}
+"""What an instruction computes, by its formula in the table; loads are the rest."""
+
+
+# -- memory ----------------------------------------------------------------------------------------
 
 
 class Store(NamedTuple):
-    """What an instruction stores: ``size`` bytes at ``base`` + ``displacement``.
+    """What an instruction stores: at most ``size`` bytes at ``base`` + ``displacement``.
 
     ``other`` is the index register of an indexed form, -1 otherwise; ``base`` -1 stands for the
     number 0.  ``source`` is the general register that is stored whole or in part, -1 where it's
@@ -360,72 +407,51 @@ class Store(NamedTuple):
     source: int
 
 
-# Stores with a displacement, by primary opcode: size in bytes, and whether a general register is
-# stored.  stmw stores up to 32 words.
-_STORES = {
-    **dict.fromkeys((36, 37), (4, True)),  # stw, stwu
-    **dict.fromkeys((38, 39), (1, True)),  # stb, stbu
-    **dict.fromkeys((44, 45), (2, True)),  # sth, sthu
-    47: (128, False),  # stmw
-    **dict.fromkeys((52, 53), (4, False)),  # stfs, stfsu
-    **dict.fromkeys((54, 55), (8, False)),  # stfd, stfdu
+_DISPLACEMENTS: dict[str, Callable[[int], int]] = {
+    "D": lambda word: signed_field(word, 16),
+    "DS": lambda word: signed_field(word & ~3, 16),
+    "DQ": lambda word: signed_field(word & ~15, 16),
+    # hashst: a negative number of doublewords, whose lowest bits are where RT is elsewhere.
+    "DX": lambda word: ((word & 1) << 5 | word >> _RT & 31) - 64 << 3,
 }
-# Those whose form the low bits tell: opcode, mask, bits: bits that aren't displacement, size.
-_FORMED_STORES = (
-    (62, 3, 0, 8, True),  # std
-    (62, 3, 1, 8, True),  # stdu
-    (62, 3, 2, 16, False),  # stq
-    (61, 3, 0, 16, False),  # stfdp
-    (61, 3, 2, 8, False),  # stxsd
-    (61, 3, 3, 4, False),  # stxssp
-    (61, 7, 5, 16, False),  # stxv
-    (6, 15, 1, 32, False),  # stxvp
-)
-# Indexed stores, by the ten bits 21:30: of general registers, with their sizes, and of all others.
-# Their longest are 32 bytes; dcbz clears a cache block.
-_INDEXED_STORES = {149: 8, 181: 8, 151: 4, 183: 4, 215: 1, 247: 1, 407: 2, 439: 2}
-_OTHER_INDEXED_STORES = frozenset(
-    (660, 661, 662, 725, 918, 917, 949, 981, 1013)  # byte-reversed, strings, cache-inhibited
-    + (150, 182, 214, 694, 726, 710, 742)  # conditional and atomic
-    + (663, 695, 727, 759, 919, 983)  # floating-point
-    + (135, 167, 199, 231, 487)  # vector
-    + (140, 141, 173, 205, 237, 396, 397, 429, 461, 652, 716, 908, 909, 940, 941, 972, 1004)  # VSX
-    + (1014, 758)  # dcbz, dcba
-)
-_LONGEST_INDEXED = 128
+
+
+def _address(text: str, word: int) -> tuple[int, int, int, int]:
+    """Base, index and displacement, and the size, of what stands inside of a MEM."""
+    address, _, size = text.partition(", ")
+    register, _, offset = address.partition(" + ")
+    base = word >> _RA & 31
+    if register == "RA0":
+        base = base or -1
+    if offset == "RB":
+        return base, word >> _RB & 31, 0, int(size)
+    displacement = _DISPLACEMENTS[offset](word) if offset else 0
+    return base, -1, displacement, int(size)
+
+
+def _load(formula: str, word: int) -> Operation:
+    """What a load computes; its formula is a MEM, or the EXTS of one."""
+    inside = formula.partition("MEM(")[2].rstrip(")")
+    base, index, displacement, size = _address(inside, word)
+    if base < 0:
+        base, index = index, -1
+    signed = formula.startswith("EXTS")
+    return Operation("load", word >> _RT & 31, base, index, displacement, size, signed)
 
 
 def store(word: int) -> Store | None:
     """What the unprefixed instruction ``word`` stores, None if it's no store."""
-    opcode = word >> 26
-    rs, ra = word >> 21 & 31, word >> 16 & 31
-    if opcode in _STORES:
-        size, is_general = _STORES[opcode]
-        return Store(ra or -1, -1, signed_field(word, 16), size, rs if is_general else -1)
-    if opcode in (6, 61, 62):
-        for primary, mask, bits, size, is_general in _FORMED_STORES:
-            if opcode == primary and word & mask == bits:
-                displacement = signed_field(word & ~(mask if mask != 7 else 15), 16)
-                return Store(ra or -1, -1, displacement, size, rs if is_general else -1)
-    if opcode == 31:
-        extended = word >> 1 & 0x3FF
-        rb = word >> 11 & 31
-        if extended in _INDEXED_STORES:
-            return Store(ra or -1, rb, 0, _INDEXED_STORES[extended], rs)
-        if extended in _OTHER_INDEXED_STORES:
-            return Store(ra or -1, rb, 0, _LONGEST_INDEXED, -1)
-    return None
-
-
-_PREFIXED_LOADS = frozenset((14, 32, 34, 40, 41, 42, 43, 48, 50, 51, 56, 57, 58))
-"""paddi, plwz, plbz, plhz, plwa, plha, plxsd, plxssp, plfs, plfd, plxv, plq, pld, plxvp."""
+    row = find(word)
+    if row is None or not row.store:
+        return None
+    source = word >> _RT & 31 if row.formula == "RS" else -1
+    return Store(*_address(row.store, word), source)
 
 
 def prefixed_store_base(prefix: int, suffix: int) -> int:
     """The base register of a prefixed store, -1 where it's none or has no base register."""
-    if prefix >> 24 & 3 in (1, 3) or suffix >> 26 in _PREFIXED_LOADS:
-        return -1
-    return suffix >> 16 & 31 or -1
+    row = find_prefixed(prefix, suffix)
+    return -1 if row is None or not row.store else _base(suffix)
 
 
 def makes_address(word: int, base: int) -> bool:
@@ -434,36 +460,12 @@ def makes_address(word: int, base: int) -> bool:
     Copies, sums and differences count; whatever else is done with a register makes no address of
     what it points to.
     """
-    opcode = word >> 26
-    rt, ra, rb = word >> 21 & 31, word >> 16 & 31, word >> 11 & 31
-    if opcode in (12, 13, 14, 15):
-        return ra == base and rt not in (base, 1)
-    if opcode == 31:
-        extended = word >> 1 & 0x3FF
-        if extended == 444:
-            return base in (rt, rb) and ra not in (base, 1)
-        return extended & 0x1FF in (266, 40) and base in (ra, rb) and rt not in (base, 1)
-    return False
-
-
-def may_write_condition(word: int, field: int) -> bool:
-    """Whether ``word`` may write condition register field ``field`` (0 to 7).
-
-    Compare instructions write the field that they name; record forms write CR0, CR1 or CR6.
-    """
-    opcode = word >> 26
-    if opcode in (10, 11):
-        return word >> 23 & 7 == field
-    if opcode in (13, 28, 29):  # addic., andi., andis.
-        return field == 0
-    if opcode in (20, 21, 23, 30):
-        return bool(word & 1) and field == 0
-    if opcode == 31:
-        if word >> 1 & 0x3FF in (0, 32):
-            return word >> 23 & 7 == field
-        if word >> 1 & 0x3FF in (128, 192, 224, 384, 416, 448, 480, 144, 512, 576):
-            return True
-        return bool(word & 1) and field == 0
-    if opcode in _BY_PRIMARY and opcode not in (59, 63):
+    row = find(word)
+    if row is None or row.formula not in _ADDRESSES:
         return False
-    return opcode not in (58, 62)
+    others = _GENERAL & ~(1 << base | 1 << 1)
+    return bool(read(word) >> base & 1 and _written(row, word) & others)
+
+
+_ADDRESSES = {"RA + SI", "RA0 + SI", "RA0 + (SI << 16)", "RS | RB", "RA + RB", "RB - RA"}
+"""Formulas of copies, sums and differences."""
