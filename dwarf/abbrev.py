@@ -3,7 +3,7 @@
 A table of declarations, each of them a code, a tag, whether there are children, and attribute
 names paired with forms; units name a table by its offset and entries name a declaration by its
 code.  The only values in here are those of DW_FORM_implicit_const; where one of them would have to
-change, every entry with that declaration would, so that is for `dwarf.info` to refuse.
+change, every entry with that declaration would, so that is for `dwarf.distances` to refuse.
 
 Source: DWARF 5, section 7.5.3.
 """
@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dwarf import leb128
+from dwarf import encodings, leb128
+from dwarf.encodings import DW_FORM_implicit_const
 from dwarf.errors import Unsupported
-from dwarf.forms import SIZES, DW_FORM_implicit_const
+from dwarf.forms import SIZES
 
 if TYPE_CHECKING:
     from dwarf.section import Section
@@ -82,7 +83,8 @@ def parse(
                 attribute = known.get((name, form))
                 if attribute is None:
                     if form not in SIZES:
-                        raise Unsupported(section.name, at, f"unknown attribute form {form:#x}")
+                        found = f"unknown attribute form {encodings.name('DW_FORM', form)}"
+                        raise Unsupported(section.name, at, found)
                     attribute = known[name, form] = Attribute(name, form, 0)
                 if form == DW_FORM_implicit_const:
                     implicit, place = leb128.signed(data, place)

@@ -12,15 +12,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf.errors import Unsupported
-from dwarf.forms import initial_length, number
-from dwarf.offset_map import IDENTITY, OffsetMap, resize
-from dwarf.section import Change, CopiedRelocation, Rewritten, apply
+from dwarf.numbers import changed, initial_length, number
+from dwarf.offset_map import IDENTITY
+from dwarf.section import Change, CopiedRelocation, Rewritten, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dwarf.forms import Sizes
-    from dwarf.offset_map import Side
+    from dwarf.offset_map import OffsetMap, Side
     from dwarf.section import Section
 
 _ENTRY = 8
@@ -115,12 +115,12 @@ def _grow(section: Section, sides: Mapping[int, Side], copies: Sequence[Copy]) -
             width = 4 if header == 8 else 8
             place = added[0].base - 4 - width
             length = number(section.data, place, width) + size
-            changes.append(Change(place, place + width, length.to_bytes(width, "little")))
-    map_ = OffsetMap(resize(end, _ENTRY * len(added)) for end, added in new.items())
+            changes.append(changed(section.name, place, place + width, length, "length"))
+    data, own = splice(section.data, changes)
     relocations = [
-        # `resize` puts what ends at an offset behind the new bytes; these begin in front of them.
-        CopiedRelocation(copy.place, map_.start(end) - _ENTRY * (len(added) - index), copy.side)
+        # The map puts what ends at an offset behind the new bytes; these begin in front of them.
+        CopiedRelocation(copy.place, own.start(end) - _ENTRY * (len(added) - index), copy.side)
         for end, added in sorted(new.items())
         for index, copy in enumerate(added)
     ]
-    return Rewritten(apply(section, changes), map_, sides, relocations)
+    return Rewritten(data, own, sides, relocations)

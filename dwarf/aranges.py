@@ -12,20 +12,18 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from dwarf.errors import Unsupported
-from dwarf.forms import initial_length
-from dwarf.offset_map import IDENTITY
-from dwarf.section import Rewritten
+from dwarf.numbers import changed, initial_length
+from dwarf.section import Rewritten, splice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from dwarf.offset_map import OffsetMap
-    from dwarf.section import Section
+    from dwarf.section import Change, Section
 
 _VERSION = 2
 _ADDRESS_SIZE = 8
 _TUPLE = Struct("<QQ")
-_LENGTH = Struct("<Q")
 _UNKNOWN = "use --strip-unknown-debug to drop the section, or build without -g"
 
 
@@ -35,19 +33,18 @@ def rewrite(section: Section, maps: Mapping[int, OffsetMap]) -> Rewritten | None
     Returns None when nothing changes.  Raises `Unsupported` for a set that is malformed or that
     holds an address without relocation.
     """
-    old = bytes(section.data)
-    data = bytearray(old)
-    changed = False
+    data = bytes(section.data)
+    changes: list[Change] = []
     place = 0
-    while place < len(old):
-        end, offset_size, header = initial_length(old, place, section.name)
+    while place < len(data):
+        end, offset_size, header = initial_length(data, place, section.name)
         first = _first_tuple(section.name, data, place, header, offset_size)
-        changed |= _move_lengths(section, data, first, end, maps)
+        changes += _moved_lengths(section, data[:end], first, maps)
         place = end
-    return Rewritten(data, IDENTITY, {}) if changed else None
+    return Rewritten(*splice(data, changes), {}) if changes else None
 
 
-def _first_tuple(name: str, data: bytearray, start: int, header: int, offset_size: int) -> int:
+def _first_tuple(name: str, data: bytes, start: int, header: int, offset_size: int) -> int:
     """Check the header of the set at ``start``; returns the section offset of its first tuple."""
     sizes = header + 2 + offset_size
     version = int.from_bytes(data[header : header + 2], "little")
@@ -58,13 +55,12 @@ def _first_tuple(name: str, data: bytearray, start: int, header: int, offset_siz
     return start + -(-(sizes + 2 - start) // _TUPLE.size) * _TUPLE.size
 
 
-def _move_lengths(
-    section: Section, data: bytearray, first: int, end: int, maps: Mapping[int, OffsetMap]
-) -> bool:
-    """Write the new lengths of the tuples from ``first`` to ``end``; True when one changed."""
-    changed = False
-    for place in range(first, end, _TUPLE.size):
-        if place + _TUPLE.size > end:
+def _moved_lengths(
+    section: Section, data: bytes, first: int, maps: Mapping[int, OffsetMap]
+) -> Iterator[Change]:
+    """The lengths that change in a set's tuples, from ``first`` to the end of ``data``."""
+    for place in range(first, len(data), _TUPLE.size):
+        if place + _TUPLE.size > len(data):
             raise Unsupported(section.name, place, "a truncated tuple", _UNKNOWN)
         address, length = _TUPLE.unpack_from(data, place)
         target = section.relocations.target(place)
@@ -78,8 +74,7 @@ def _move_lengths(
             continue
         new = code.after(target.offset + length) - code.start(target.offset)
         if new != length:
-            if not 0 < new < 1 << 64:
+            if new <= 0:
                 raise Unsupported(section.name, place, f"a range of {length:#x} bytes", _UNKNOWN)
-            _LENGTH.pack_into(data, place + _ADDRESS_SIZE, new)
-            changed = True
-    return changed
+            field = place + _ADDRESS_SIZE
+            yield changed(section.name, field, place + _TUPLE.size, new, "length")

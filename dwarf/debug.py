@@ -4,11 +4,11 @@ The problem: debug sections point into one another, and any of them may grow.  L
 addresses that entries hold; entries hold the offsets of lists; expressions in lists refer to
 entries; and an entry of .debug_addr can lie on one side of a slot only, whoever uses it.  The rule:
 
-1. read every unit once (`info.survey`), of the object and of its .dwo files;
-2. rewrite the lists, which need the base addresses of units and tell at which entries of
-   .debug_addr something starts;
-3. put call sites on their side of the slot, work out the new constants of the entries, and with
-   them where entries move; if any does, the lists' expressions may change: rewrite them again;
+1. find: read every unit once (`survey.survey`), of the object and of its .dwo files;
+2. move the lists, which need the base addresses of units and tell at which entries of .debug_addr
+   something starts;
+3. put call sites on their side of the slot, work out the new distances in entries, and with them
+   where entries move; if any does, the lists' expressions may change: move them again;
 4. write the entries, with the offsets of lists in them;
 5. rewrite whatever else refers to entries or code.
 
@@ -22,19 +22,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from dwarf import addr, constants, info, list_references, pubnames, references, sides
+from dwarf import (
+    addr,
+    distances,
+    entries,
+    list_references,
+    pubnames,
+    references,
+    sides,
+    survey,
+)
+from dwarf.encodings import (
+    DW_AT_comp_dir,
+    DW_AT_dwo_name,
+    DW_AT_GNU_dwo_name,
+    DW_AT_GNU_ranges_base,
+)
 from dwarf.errors import Unsupported
-from dwarf.section import Rewritten, Target, apply
-from dwarf.unit import Entries, file_of
+from dwarf.section import Rewritten, Target, splice
+from dwarf.unit import MovedEntries, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dwarf import scopes
-    from dwarf.info import Surveyed
     from dwarf.list_references import Loose
+    from dwarf.lists import Moved
     from dwarf.offset_map import OffsetMap
-    from dwarf.section import Section
+    from dwarf.section import Change, Section
+    from dwarf.survey import Skeleton, Surveyed
     from dwarf.unit import File, ListUses
 
 UNMOVED = frozenset(
@@ -109,29 +125,35 @@ def rewrite(
     skeleton units but not their split units, and for split units that don't fit its functions.
     """
     own, splits = _divide(sections, split)
-    address_sides: dict[int, info.AddressSides] = {}
-    files = _read_files(own, splits, address_sides)
-
+    files = _read_files(own, splits)
     for read in files[1:]:
         for number, units in read.units.items():
-            constants.check_lengths(read.file.sections[number], units, sizes)
-    lists = [_rewrite_lists(read, maps, {}) for read in files]
-    for read in files:
-        for number, units in read.units.items():
-            sides.mark_starts(read.file.sections[number], units)
-    copies: addr.Copies = {}
-    layouts = [_lay_out(read, maps, address_sides, copies) for read in files]
+            distances.check_lengths(read.file.sections[number], units, sizes)
+
+    lists = [_move_lists(read, maps, {}) for read in files]
+    started = {start for moved in lists for start in moved.starts}
+    read_entries = [
+        (read.file.sections[number], units)
+        for read in files
+        for number, units in read.units.items()
+    ]
+    for section, units in read_entries:
+        started |= sides.starts(section, units)
+    settled = sides.of_indices(read_entries, started, maps)
+    indices = iter(settled.changes)
+    layouts = [_lay_out(read, maps, indices) for read in files]
     for index, layout in enumerate(layouts):
         if moved := _maps(layout):
-            lists[index] = _rewrite_lists(files[index], maps, moved)
+            lists[index] = _move_lists(files[index], maps, moved)
 
-    object_lists = {number: new.map for number, new in lists[0].items()}
+    object_lists = {number: new.map for number, new in lists[0].rewritten.items()}
     results = []
     split_units = _split_units(files[1:], layouts[1:])
-    for read, layout, rewritten in zip(files, layouts, lists, strict=True):
-        entries = Entries(_maps(layout), {} if read.file.split else split_units)
-        rewritten |= _rewrite_entries(read, layout, rewritten, object_lists)
-        rewritten |= _rewrite_others(read, entries, maps, address_sides, copies)
+    for read, layout, moved_lists in zip(files, layouts, lists, strict=True):
+        moves = MovedEntries(_maps(layout), {} if read.file.split else split_units)
+        rewritten = dict(moved_lists.rewritten)
+        rewritten |= _write_entries(read, layout, rewritten, object_lists)
+        rewritten |= _rewrite_others(read, moves, maps, settled)
         results.append(rewritten)
     if len(splits) > len(split):  # embedded
         results[0] |= results.pop()
@@ -147,7 +169,7 @@ def function_scopes(
     """
     from dwarf import scopes
 
-    files, units = _read_units(*_divide(sections, split), {})
+    files, units = _read_units(*_divide(sections, split))
     for file, read in zip(files, units, strict=True):
         for number, found in read.items():
             for unit in found:
@@ -167,28 +189,20 @@ def _divide(
 
 
 def _read_units(
-    own: Sequence[Section],
-    splits: Sequence[Sequence[Section]],
-    address_sides: dict[int, info.AddressSides],
+    own: Sequence[Section], splits: Sequence[Sequence[Section]]
 ) -> tuple[list[File], list[Mapping[int, Sequence[Surveyed]]]]:
     """The units of an object and of its split files, by section number, file by file."""
     files = [file_of(own), *(file_of(sections, split=True) for sections in splits)]
-    units: list[Mapping[int, Sequence[Surveyed]]] = [
-        _with_table_ends(info.survey(files[0], {}, address_sides))
-    ]
+    units: list[Mapping[int, Sequence[Surveyed]]] = [_with_table_ends(survey.survey(files[0], {}))]
     skeletons = _skeletons(files[0], units[0])
-    units += [info.survey(file, skeletons, address_sides) for file in files[1:]]
+    units += [survey.survey(file, skeletons) for file in files[1:]]
     _check_complete(skeletons, files, units)
     return files, units
 
 
-def _read_files(
-    own: Sequence[Section],
-    splits: Sequence[Sequence[Section]],
-    address_sides: dict[int, info.AddressSides],
-) -> list[_Read]:
+def _read_files(own: Sequence[Section], splits: Sequence[Sequence[Section]]) -> list[_Read]:
     """Read the units of an object and of its split files, and which lists they refer to."""
-    files, units = _read_units(own, splits, address_sides)
+    files, units = _read_units(own, splits)
     lists = [
         list_references.list_uses(file, [unit for found in read.values() for unit in found])
         for file, read in zip(files, units, strict=True)
@@ -229,41 +243,51 @@ def _with_table_ends(units: Mapping[int, list[Surveyed]]) -> dict[int, list[Surv
     return {number: [with_end(unit) for unit in found] for number, found in units.items()}
 
 
-def _rewrite_lists(
-    read: _Read, maps: Mapping[int, OffsetMap], entries: Mapping[int, OffsetMap]
-) -> dict[int, Rewritten]:
-    """Rewrite the lists of one file; ``entries`` are the maps of sections whose entries moved."""
+class _Lists(NamedTuple):
+    """The sections of lists of one file that changed, and where they start by index."""
+
+    rewritten: Mapping[int, Rewritten]
+    starts: frozenset[Target]
+
+
+def _move_lists(
+    read: _Read, maps: Mapping[int, OffsetMap], moved: Mapping[int, OffsetMap]
+) -> _Lists:
+    """Move the lists of one file; ``moved`` are the maps of sections whose entries moved."""
     rewritten = {}
+    starts: set[Target] = set()
     for section in read.file.sections.values():
         name = section.name.removesuffix(".dwo")
         uses = read.uses.get(section.number, ())
-        new = None
+        found: Moved
         if name in (".debug_loclists", ".debug_loc"):
             from dwarf import loclists
 
-            new = loclists.rewrite(section, uses, maps, references.mover(section, entries))
+            found = loclists.rewrite(section, uses, maps, references.mover(section, moved))
         elif name in (".debug_rnglists", ".debug_ranges"):
             from dwarf import rnglists
 
-            new = rnglists.rewrite(section, uses, maps)
-        if new is not None:
-            rewritten[section.number] = new
-    return rewritten
+            found = rnglists.rewrite(section, uses, maps)
+        else:
+            continue
+        starts |= found.starts
+        if found.rewritten is not None:
+            rewritten[section.number] = found.rewritten
+    return _Lists(rewritten, frozenset(starts))
 
 
 def _lay_out(
-    read: _Read,
-    maps: Mapping[int, OffsetMap],
-    address_sides: dict[int, info.AddressSides],
-    copies: addr.Copies,
+    read: _Read, maps: Mapping[int, OffsetMap], indices: Iterator[Sequence[Change]]
 ) -> dict[int, references.Layout]:
-    """The new constants of every section of entries, and what follows where they change sizes."""
+    """The new distances of every section of entries, and what follows where they change sizes.
+
+    ``indices`` gives the new indices of one section after the other.
+    """
     layouts = {}
     for number, units in read.units.items():
         section = read.file.sections[number]
-        indices = sides.of_indices(section, units, maps, address_sides, copies)
-        numbers = constants.changes(section, units, maps)
-        layouts[number] = references.lay_out(section, units, [*numbers, *indices])
+        changes = [*distances.changes(section, units, maps), *next(indices)]
+        layouts[number] = references.lay_out(section, units, changes)
     return layouts
 
 
@@ -275,26 +299,26 @@ def _maps(layouts: Mapping[int, references.Layout]) -> dict[int, OffsetMap]:
 def _split_units(
     files: Sequence[_Read], layouts: Sequence[Mapping[int, references.Layout]]
 ) -> dict[Target, tuple[OffsetMap, int]]:
-    """By skeleton header, the split unit whose entries moved: see `Entries`."""
+    """By skeleton header, the split unit whose entries moved: see `MovedEntries`."""
     found = {}
     for read, layout in zip(files, layouts, strict=True):
         for number, units in read.units.items():
             section = read.file.sections[number]
             for unit in units:
-                dwo_id = info.unit_dwo_id(section, unit.header, unit.entry)
+                dwo_id = entries.unit_dwo_id(section, unit.header, unit.entry)
                 if layout[number].map and unit.skeleton and dwo_id is not None:
                     skeleton = Target(unit.skeleton.unit.section, unit.skeleton.unit.offset)
                     found[skeleton] = (layout[number].map, unit.header.offset)
     return found
 
 
-def _rewrite_entries(
+def _write_entries(
     read: _Read,
     layouts: Mapping[int, references.Layout],
     lists: Mapping[int, Rewritten],
     object_lists: Mapping[int, OffsetMap],
 ) -> dict[int, Rewritten]:
-    """Rewrite the sections of entries of one file; ``lists`` are its lists, rewritten."""
+    """Write the sections of entries of one file; ``lists`` are its lists, rewritten."""
     own_lists = {number: new.map for number, new in lists.items()}
     loose: dict[int, list[Loose]] = {}
     for field in read.loose:
@@ -309,17 +333,13 @@ def _rewrite_entries(
         changes = [*layout.changes, *(change for change in offsets if change)]
         entry_sides = sides.of_relocations(read.units[number])
         if changes or entry_sides:
-            data = apply(section, changes) if changes else section.data
-            rewritten[number] = Rewritten(data, layout.map, entry_sides)
+            data, own = splice(section.data, changes)
+            rewritten[number] = Rewritten(data, own, entry_sides)
     return rewritten
 
 
 def _rewrite_others(
-    read: _Read,
-    entries: Entries,
-    maps: Mapping[int, OffsetMap],
-    address_sides: dict[int, info.AddressSides],
-    copies: addr.Copies,
+    read: _Read, moves: MovedEntries, maps: Mapping[int, OffsetMap], settled: sides.Settled
 ) -> dict[int, Rewritten]:
     """Rewrite what is neither entries nor lists in one file."""
     rewritten = {}
@@ -329,15 +349,15 @@ def _rewrite_others(
         if name in UNMOVED or name in _DONE_BEFORE:
             continue
         if name == ".debug_addr":
-            own = address_sides.get(section.number)
-            added = list(copies.get(section.number, ()))
-            new = addr.rewrite(section, own.sides if own else {}, added, maps)
+            own = settled.sides.get(section.number, {})
+            added = list(settled.copies.get(section.number, ()))
+            new = addr.rewrite(section, own, added, maps)
         elif name in pubnames.NAMES:
-            new = pubnames.rewrite(section, read.file, entries)
+            new = pubnames.rewrite(section, read.file, moves)
         elif name == ".debug_names":
             from dwarf import names
 
-            new = names.rewrite(section, read.file, entries)
+            new = names.rewrite(section, read.file, moves)
         else:
             new = _rewrite_by_code(section, name, maps)
         if new is not None:
@@ -377,31 +397,31 @@ def _rewrite_by_code(
 # -- split DWARF ----------------------------------------------------------------------------------
 
 
-def _skeletons(file: File, units: Mapping[int, Sequence[Surveyed]]) -> dict[int, info.Skeleton]:
+def _skeletons(file: File, units: Mapping[int, Sequence[Surveyed]]) -> dict[int, Skeleton]:
     """The skeleton units of an object by their DWO id."""
-    found: dict[int, info.Skeleton] = {}
+    found: dict[int, Skeleton] = {}
     for number, surveyed in units.items():
         section = file.sections[number]
         for unit in surveyed:
-            dwo_id = info.unit_dwo_id(section, unit.header, unit.entry)
+            dwo_id = entries.unit_dwo_id(section, unit.header, unit.entry)
             if dwo_id is None:
                 continue
             if dwo_id in found:
                 raise Unsupported(section.name, unit.header.offset, f"a second DWO id {dwo_id:#x}")
-            names = (info.DW_AT_GNU_ranges_base,)
-            base = info.base_of(file, section, unit.entry, names, ".debug_ranges")
-            found[dwo_id] = info.Skeleton(unit.unit, base)
+            names = (DW_AT_GNU_ranges_base,)
+            base = entries.base_of(file, section, unit.entry, names, ".debug_ranges")
+            found[dwo_id] = survey.Skeleton(unit.unit, base)
     return found
 
 
 def _check_complete(
-    skeletons: Mapping[int, info.Skeleton],
+    skeletons: Mapping[int, Skeleton],
     files: Sequence[File],
     units: Sequence[Mapping[int, Sequence[Surveyed]]],
 ) -> None:
     """Refuse an object whose split units aren't all there: their addresses would go stale."""
     present = {
-        info.unit_dwo_id(file.sections[number], unit.header, unit.entry)
+        entries.unit_dwo_id(file.sections[number], unit.header, unit.entry)
         for file, read in zip(files[1:], units[1:], strict=True)
         for number, surveyed in read.items()
         for unit in surveyed
@@ -420,17 +440,17 @@ def split_names(sections: Sequence[Section]) -> list[SplitName]:
     """The .dwo files that the units of an object name.  Raises `Unsupported`."""
     file = file_of(section for section in sections if not section.name.endswith(".dwo"))
     found = []
-    for section, header, entry in info.unit_entries(file):
-        dwo_id = info.unit_dwo_id(section, header, entry)
+    for section, header, entry in entries.unit_entries(file):
+        dwo_id = entries.unit_dwo_id(section, header, entry)
         if dwo_id is None:
             continue
-        name = entry.get(info.DW_AT_dwo_name) or entry.get(info.DW_AT_GNU_dwo_name)
-        folder = entry.get(info.DW_AT_comp_dir)
+        name = entry.get(DW_AT_dwo_name) or entry.get(DW_AT_GNU_dwo_name)
+        folder = entry.get(DW_AT_comp_dir)
         found.append(
             SplitName(
                 dwo_id,
-                info.text(file, section, header, entry, name) if name else "",
-                info.text(file, section, header, entry, folder) if folder else "",
+                entries.text(file, section, header, entry, name) if name else "",
+                entries.text(file, section, header, entry, folder) if folder else "",
             )
         )
     return found

@@ -16,9 +16,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf import encodings as dw
 from dwarf import leb128
 from dwarf.errors import Unsupported
-from dwarf.forms import number
+from dwarf.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from dwarf.section import Relocations
     from dwarf.unit import Unit
 
-DW_OP_bra = 0x28
-DW_OP_skip = 0x2F
-
 _NESTED_TOO_DEEPLY = 8
 
 _OPERANDS: Mapping[int, str] = {
@@ -37,57 +35,75 @@ _OPERANDS: Mapping[int, str] = {
     # b a block behind its ULEB128 length; c a block behind a length of one byte; j a branch;
     # and the references to entries: h w two or four bytes and t ULEB128, relative to the unit; o
     # an offset into .debug_info (relocated where relocations are); e an expression in a block.
-    0x03: "a",  # DW_OP_addr
-    0x08: "1",  # DW_OP_const1u
-    0x09: "1",  # DW_OP_const1s
-    0x0A: "2",  # DW_OP_const2u
-    0x0B: "2",  # DW_OP_const2s
-    0x0C: "4",  # DW_OP_const4u
-    0x0D: "4",  # DW_OP_const4s
-    0x0E: "8",  # DW_OP_const8u
-    0x0F: "8",  # DW_OP_const8s
-    0x10: "u",  # DW_OP_constu
-    0x11: "s",  # DW_OP_consts
-    0x15: "1",  # DW_OP_pick
-    0x23: "u",  # DW_OP_plus_uconst
-    DW_OP_bra: "j",
-    DW_OP_skip: "j",
-    0x90: "u",  # DW_OP_regx
-    0x91: "s",  # DW_OP_fbreg
-    0x92: "us",  # DW_OP_bregx
-    0x93: "u",  # DW_OP_piece
-    0x94: "1",  # DW_OP_deref_size
-    0x95: "1",  # DW_OP_xderef_size
-    0x98: "h",  # DW_OP_call2
-    0x99: "w",  # DW_OP_call4
-    0x9A: "o",  # DW_OP_call_ref
-    0x9D: "uu",  # DW_OP_bit_piece
-    0x9E: "b",  # DW_OP_implicit_value
-    0xA0: "os",  # DW_OP_implicit_pointer
-    0xA1: "u",  # DW_OP_addrx
-    0xA2: "u",  # DW_OP_constx
-    0xA3: "e",  # DW_OP_entry_value
-    0xA4: "tc",  # DW_OP_const_type
-    0xA5: "ut",  # DW_OP_regval_type
-    0xA6: "1t",  # DW_OP_deref_type
-    0xA7: "1t",  # DW_OP_xderef_type
-    0xA8: "t",  # DW_OP_convert
-    0xA9: "t",  # DW_OP_reinterpret
-    0xF2: "os",  # DW_OP_GNU_implicit_pointer
-    0xF3: "e",  # DW_OP_GNU_entry_value
-    0xF4: "tc",  # DW_OP_GNU_const_type
-    0xF5: "ut",  # DW_OP_GNU_regval_type
-    0xF6: "1t",  # DW_OP_GNU_deref_type
-    0xF7: "t",  # DW_OP_GNU_convert
-    0xF9: "t",  # DW_OP_GNU_reinterpret
-    0xFA: "w",  # DW_OP_GNU_parameter_ref
-    0xFB: "u",  # DW_OP_GNU_addr_index
-    0xFC: "u",  # DW_OP_GNU_const_index
-    0xFD: "o",  # DW_OP_GNU_variable_value
-    **dict.fromkeys((6, *range(18, 21), *range(22, 35), *range(36, 40)), ""),
-    **dict.fromkeys((*range(41, 47), *range(48, 112), 150, 151, 155, 156, 159), ""),
-    **dict.fromkeys(range(112, 144), "s"),  # DW_OP_breg0 to DW_OP_breg31
-    **dict.fromkeys((224, 240), ""),  # DW_OP_GNU_push_tls_address, DW_OP_GNU_uninit
+    dw.DW_OP_addr: "a",
+    dw.DW_OP_const1u: "1",
+    dw.DW_OP_const1s: "1",
+    dw.DW_OP_const2u: "2",
+    dw.DW_OP_const2s: "2",
+    dw.DW_OP_const4u: "4",
+    dw.DW_OP_const4s: "4",
+    dw.DW_OP_const8u: "8",
+    dw.DW_OP_const8s: "8",
+    dw.DW_OP_constu: "u",
+    dw.DW_OP_consts: "s",
+    dw.DW_OP_pick: "1",
+    dw.DW_OP_plus_uconst: "u",
+    dw.DW_OP_bra: "j",
+    dw.DW_OP_skip: "j",
+    dw.DW_OP_regx: "u",
+    dw.DW_OP_fbreg: "s",
+    dw.DW_OP_bregx: "us",
+    dw.DW_OP_piece: "u",
+    dw.DW_OP_deref_size: "1",
+    dw.DW_OP_xderef_size: "1",
+    dw.DW_OP_call2: "h",
+    dw.DW_OP_call4: "w",
+    dw.DW_OP_call_ref: "o",
+    dw.DW_OP_bit_piece: "uu",
+    dw.DW_OP_implicit_value: "b",
+    dw.DW_OP_implicit_pointer: "os",
+    dw.DW_OP_addrx: "u",
+    dw.DW_OP_constx: "u",
+    dw.DW_OP_entry_value: "e",
+    dw.DW_OP_const_type: "tc",
+    dw.DW_OP_regval_type: "ut",
+    dw.DW_OP_deref_type: "1t",
+    dw.DW_OP_xderef_type: "1t",
+    dw.DW_OP_convert: "t",
+    dw.DW_OP_reinterpret: "t",
+    dw.DW_OP_GNU_implicit_pointer: "os",
+    dw.DW_OP_GNU_entry_value: "e",
+    dw.DW_OP_GNU_const_type: "tc",
+    dw.DW_OP_GNU_regval_type: "ut",
+    dw.DW_OP_GNU_deref_type: "1t",
+    dw.DW_OP_GNU_convert: "t",
+    dw.DW_OP_GNU_reinterpret: "t",
+    dw.DW_OP_GNU_parameter_ref: "w",
+    dw.DW_OP_GNU_addr_index: "u",
+    dw.DW_OP_GNU_const_index: "u",
+    dw.DW_OP_GNU_variable_value: "o",
+    **dict.fromkeys(range(dw.DW_OP_breg0, dw.DW_OP_breg0 + 32), "s"),
+    **dict.fromkeys(range(dw.DW_OP_lit0, dw.DW_OP_lit0 + 32), ""),
+    **dict.fromkeys(range(dw.DW_OP_reg0, dw.DW_OP_reg0 + 32), ""),
+    **dict.fromkeys(
+        (
+            *(dw.DW_OP_deref, dw.DW_OP_dup, dw.DW_OP_drop, dw.DW_OP_over),
+            *(dw.DW_OP_swap, dw.DW_OP_rot, dw.DW_OP_xderef, dw.DW_OP_abs),
+            *(dw.DW_OP_and, dw.DW_OP_div, dw.DW_OP_minus, dw.DW_OP_mod),
+            *(dw.DW_OP_mul, dw.DW_OP_neg, dw.DW_OP_not, dw.DW_OP_or),
+            *(dw.DW_OP_plus, dw.DW_OP_shl, dw.DW_OP_shr, dw.DW_OP_shra),
+            *(dw.DW_OP_xor, dw.DW_OP_eq, dw.DW_OP_ge, dw.DW_OP_gt),
+            *(dw.DW_OP_le, dw.DW_OP_lt, dw.DW_OP_ne, dw.DW_OP_nop),
+            *(
+                dw.DW_OP_push_object_address,
+                dw.DW_OP_form_tls_address,
+                dw.DW_OP_call_frame_cfa,
+                dw.DW_OP_stack_value,
+            ),
+            *(dw.DW_OP_GNU_push_tls_address, dw.DW_OP_GNU_uninit),
+        ),
+        "",
+    ),
 }
 
 
@@ -100,37 +116,13 @@ class _Operand(NamedTuple):
     value: int
 
 
-def move(
-    data: bytes | memoryview,
-    start: int,
-    end: int,
-    unit: Unit,
-    entries: OffsetMap,
-    relocations: Relocations,
-    section: str,
-) -> bytes | None:
-    """The expression in ``data[start:end]`` with its references to entries moved by ``entries``.
+class Context(NamedTuple):
+    """Where expressions lie, and what moves the entries that they name.
 
-    ``unit`` is the unit that it belongs to, ``relocations`` and ``section`` (the name, for errors)
-    are those of the section that it lies in.  Returns None when nothing changes.  Raises
-    `Unsupported` for operations that aren't known, and where a relocated operand would move inside
-    an expression that grows.
+    They are in ``data``, the bytes of the section ``section`` (its name, for errors) with
+    ``relocations``, and belong to ``unit``; ``entries`` is the map of that unit's section.
     """
-    context = _Context(data, unit, entries, relocations, section)
-    try:
-        moved = _move(context, start, end, 0)
-    except (IndexError, leb128.BadLeb128):
-        raise Unsupported(section, start, "an expression without an end") from None
-    if moved == data[start:end]:
-        return None
-    places = relocations.places
-    relocated = bisect_left(places, start) != bisect_left(places, end)
-    if relocated and len(moved) != end - start:
-        raise Unsupported(section, start, "an expression that grows around a relocated operand")
-    return moved
 
-
-class _Context(NamedTuple):
     data: bytes | memoryview
     unit: Unit
     entries: OffsetMap
@@ -138,7 +130,27 @@ class _Context(NamedTuple):
     section: str
 
 
-def _move(context: _Context, start: int, end: int, depth: int) -> bytes:
+def move(context: Context, start: int, end: int) -> bytes | None:
+    """The expression in ``data[start:end]`` with its references to entries moved.
+
+    Returns None when nothing changes.  Raises `Unsupported` for operations that aren't known, and
+    where a relocated operand would move inside an expression that grows.
+    """
+    section = context.section
+    try:
+        moved = _move(context, start, end, 0)
+    except (IndexError, leb128.BadLeb128):
+        raise Unsupported(section, start, "an expression without an end") from None
+    if moved == context.data[start:end]:
+        return None
+    places = context.relocations.places
+    relocated = bisect_left(places, start) != bisect_left(places, end)
+    if relocated and len(moved) != end - start:
+        raise Unsupported(section, start, "an expression that grows around a relocated operand")
+    return moved
+
+
+def _move(context: Context, start: int, end: int, depth: int) -> bytes:
     """The new bytes of ``data[start:end]``; branches counted anew where the size changes."""
     data = context.data
     if depth > _NESTED_TOO_DEEPLY:
@@ -168,13 +180,15 @@ def _move(context: _Context, start: int, end: int, depth: int) -> bytes:
     return bytes(moved)
 
 
-def _operands(context: _Context, place: int) -> Iterator[_Operand]:
+def _operands(context: Context, place: int) -> Iterator[_Operand]:
     """The operands of the operation at ``place``."""
     data, unit = context.data, context.unit
     operation = data[place]
     kinds = _OPERANDS.get(operation)
     if kinds is None:
-        raise Unsupported(context.section, place, f"unknown operation DW_OP {operation:#x}")
+        raise Unsupported(
+            context.section, place, f"unknown operation {dw.name('DW_OP', operation)}"
+        )
     place += 1
     for kind in kinds:
         value = 0
@@ -206,7 +220,7 @@ def _fixed_size(kind: str, unit: Unit) -> int:
     return {"h": 2, "w": 4}.get(kind) or int(kind)
 
 
-def _moved_operand(context: _Context, operand: _Operand, depth: int) -> bytes:
+def _moved_operand(context: Context, operand: _Operand, depth: int) -> bytes:
     """The new bytes of one operand."""
     kind, place, end, value = operand
     unit = context.unit

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from dwarf import encodings as dw
 from dwarf import leb128
-from dwarf.errors import Unsupported
+from dwarf.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,115 +38,86 @@ Size = (
 )
 """Bytes that a form takes, or what has to be known to tell."""
 
-DW_FORM_addr = 0x01
-DW_FORM_block2 = 0x03
-DW_FORM_block4 = 0x04
-DW_FORM_data2 = 0x05
-DW_FORM_data4 = 0x06
-DW_FORM_data8 = 0x07
-DW_FORM_string = 0x08
-DW_FORM_block = 0x09
-DW_FORM_block1 = 0x0A
-DW_FORM_data1 = 0x0B
-DW_FORM_sdata = 0x0D
-DW_FORM_strp = 0x0E
-DW_FORM_udata = 0x0F
-DW_FORM_ref_addr = 0x10
-DW_FORM_ref1 = 0x11
-DW_FORM_ref2 = 0x12
-DW_FORM_ref4 = 0x13
-DW_FORM_ref8 = 0x14
-DW_FORM_ref_udata = 0x15
-DW_FORM_indirect = 0x16
-DW_FORM_sec_offset = 0x17
-DW_FORM_exprloc = 0x18
-DW_FORM_strx = 0x1A
-DW_FORM_addrx = 0x1B
-DW_FORM_data16 = 0x1E
-DW_FORM_line_strp = 0x1F
-DW_FORM_implicit_const = 0x21
-DW_FORM_loclistx = 0x22
-DW_FORM_rnglistx = 0x23
-DW_FORM_strx1 = 0x25
-DW_FORM_addrx1 = 0x29
-DW_FORM_GNU_addr_index = 0x1F01
-DW_FORM_GNU_str_index = 0x1F02
-DW_FORM_LLVM_addrx_offset = 0x2001
-
 SIZES: Mapping[int, Size] = {
-    DW_FORM_addr: "address",
-    DW_FORM_block2: "block2",
-    DW_FORM_block4: "block4",
-    DW_FORM_data2: 2,
-    DW_FORM_data4: 4,
-    DW_FORM_data8: 8,
-    DW_FORM_string: "string",
-    DW_FORM_block: "block",
-    DW_FORM_block1: "block1",
-    DW_FORM_data1: 1,
-    0x0C: 1,  # DW_FORM_flag
-    DW_FORM_sdata: "leb128",
-    DW_FORM_strp: "offset",
-    DW_FORM_udata: "leb128",
-    DW_FORM_ref_addr: "ref_addr",
-    DW_FORM_ref1: 1,
-    DW_FORM_ref2: 2,
-    DW_FORM_ref4: 4,
-    DW_FORM_ref8: 8,
-    DW_FORM_ref_udata: "leb128",
-    DW_FORM_indirect: "indirect",
-    DW_FORM_sec_offset: "offset",
-    DW_FORM_exprloc: "block",
-    0x19: 0,  # DW_FORM_flag_present
-    DW_FORM_strx: "leb128",
-    DW_FORM_addrx: "leb128",
-    0x1C: 4,  # DW_FORM_ref_sup4
-    0x1D: "offset",  # DW_FORM_strp_sup
-    DW_FORM_data16: 16,
-    DW_FORM_line_strp: "offset",
-    0x20: 8,  # DW_FORM_ref_sig8
-    DW_FORM_implicit_const: 0,  # the value is in the abbreviation
-    DW_FORM_loclistx: "leb128",
-    DW_FORM_rnglistx: "leb128",
-    0x24: 8,  # DW_FORM_ref_sup8
-    DW_FORM_strx1: 1,
-    0x26: 2,  # DW_FORM_strx2
-    0x27: 3,  # DW_FORM_strx3
-    0x28: 4,  # DW_FORM_strx4
-    DW_FORM_addrx1: 1,
-    0x2A: 2,  # DW_FORM_addrx2
-    0x2B: 3,  # DW_FORM_addrx3
-    0x2C: 4,  # DW_FORM_addrx4
-    DW_FORM_GNU_addr_index: "leb128",
-    DW_FORM_GNU_str_index: "leb128",
-    0x1F20: "offset",  # DW_FORM_GNU_ref_alt
-    0x1F21: "offset",  # DW_FORM_GNU_strp_alt
-    DW_FORM_LLVM_addrx_offset: "addrx_offset",
+    dw.DW_FORM_addr: "address",
+    dw.DW_FORM_block2: "block2",
+    dw.DW_FORM_block4: "block4",
+    dw.DW_FORM_data2: 2,
+    dw.DW_FORM_data4: 4,
+    dw.DW_FORM_data8: 8,
+    dw.DW_FORM_string: "string",
+    dw.DW_FORM_block: "block",
+    dw.DW_FORM_block1: "block1",
+    dw.DW_FORM_data1: 1,
+    dw.DW_FORM_flag: 1,
+    dw.DW_FORM_sdata: "leb128",
+    dw.DW_FORM_strp: "offset",
+    dw.DW_FORM_udata: "leb128",
+    dw.DW_FORM_ref_addr: "ref_addr",
+    dw.DW_FORM_ref1: 1,
+    dw.DW_FORM_ref2: 2,
+    dw.DW_FORM_ref4: 4,
+    dw.DW_FORM_ref8: 8,
+    dw.DW_FORM_ref_udata: "leb128",
+    dw.DW_FORM_indirect: "indirect",
+    dw.DW_FORM_sec_offset: "offset",
+    dw.DW_FORM_exprloc: "block",
+    dw.DW_FORM_flag_present: 0,
+    dw.DW_FORM_strx: "leb128",
+    dw.DW_FORM_addrx: "leb128",
+    dw.DW_FORM_ref_sup4: 4,
+    dw.DW_FORM_strp_sup: "offset",
+    dw.DW_FORM_data16: 16,
+    dw.DW_FORM_line_strp: "offset",
+    dw.DW_FORM_ref_sig8: 8,
+    dw.DW_FORM_implicit_const: 0,  # the value is in the abbreviation
+    dw.DW_FORM_loclistx: "leb128",
+    dw.DW_FORM_rnglistx: "leb128",
+    dw.DW_FORM_ref_sup8: 8,
+    dw.DW_FORM_strx1: 1,
+    dw.DW_FORM_strx2: 2,
+    dw.DW_FORM_strx3: 3,
+    dw.DW_FORM_strx4: 4,
+    dw.DW_FORM_addrx1: 1,
+    dw.DW_FORM_addrx2: 2,
+    dw.DW_FORM_addrx3: 3,
+    dw.DW_FORM_addrx4: 4,
+    dw.DW_FORM_GNU_addr_index: "leb128",
+    dw.DW_FORM_GNU_str_index: "leb128",
+    dw.DW_FORM_GNU_ref_alt: "offset",
+    dw.DW_FORM_GNU_strp_alt: "offset",
+    dw.DW_FORM_LLVM_addrx_offset: "addrx_offset",
 }
 
 INDEXED_ADDRESSES = frozenset(
-    (DW_FORM_addrx, DW_FORM_addrx1, 0x2A, 0x2B, 0x2C, DW_FORM_GNU_addr_index)
+    (
+        *(dw.DW_FORM_addrx, dw.DW_FORM_addrx1, dw.DW_FORM_addrx2, dw.DW_FORM_addrx3),
+        *(dw.DW_FORM_addrx4, dw.DW_FORM_GNU_addr_index),
+    )
 )
 """Forms whose value is an index into .debug_addr."""
 
-ADDRESSES = INDEXED_ADDRESSES | {DW_FORM_addr, DW_FORM_LLVM_addrx_offset}
+ADDRESSES = INDEXED_ADDRESSES | {dw.DW_FORM_addr, dw.DW_FORM_LLVM_addrx_offset}
 """Forms of the class address."""
 
 CONSTANTS = frozenset(
     (
-        *(DW_FORM_data1, DW_FORM_data2, DW_FORM_data4, DW_FORM_data8, DW_FORM_data16),
-        *(DW_FORM_sdata, DW_FORM_udata),
+        *(dw.DW_FORM_data1, dw.DW_FORM_data2, dw.DW_FORM_data4, dw.DW_FORM_data8),
+        *(dw.DW_FORM_data16, dw.DW_FORM_sdata, dw.DW_FORM_udata),
     )
 )
 """Forms of the class constant whose value lies in .debug_info."""
 
 UNIT_REFERENCES = frozenset(
-    (DW_FORM_ref1, DW_FORM_ref2, DW_FORM_ref4, DW_FORM_ref8, DW_FORM_ref_udata)
+    (dw.DW_FORM_ref1, dw.DW_FORM_ref2, dw.DW_FORM_ref4, dw.DW_FORM_ref8, dw.DW_FORM_ref_udata)
 )
 """Forms that hold the offset of an entry relative to its unit's header."""
 
 BLOCK_LENGTHS: Mapping[Size, int] = {"block1": 1, "block2": 2, "block4": 4}
 """Bytes of the length in front of a block."""
+
+BLOCKS = frozenset(("block", *BLOCK_LENGTHS))
+"""The sizes, as in `SIZES`, of forms that hold a block of bytes behind its length."""
 
 
 class Sizes(NamedTuple):
@@ -167,13 +139,6 @@ class Sizes(NamedTuple):
         if size == "ref_addr":
             return self.address_size if self.version == 2 else self.offset_size
         return None
-
-
-def number(data: bytes | bytearray | memoryview, place: int, size: int) -> int:
-    """The little-endian number of ``size`` bytes at ``place``.  Raises IndexError past the end."""
-    if place < 0 or place + size > len(data):
-        raise IndexError(place)
-    return int.from_bytes(data[place : place + size], "little")
 
 
 def skip(data: bytes, place: int, form: int, sizes: Sizes) -> int:
@@ -202,24 +167,3 @@ def skip(data: bytes, place: int, form: int, sizes: Sizes) -> int:
     if end > len(data):
         raise IndexError(place)
     return end
-
-
-def initial_length(
-    data: bytes | bytearray | memoryview, place: int, section: str
-) -> tuple[int, int, int]:
-    """Read the unit_length at ``place``: ``(end of the unit, offset size, offset behind it)``.
-
-    The offset size is 4 or 8, which tells 32-bit from 64-bit DWARF (DWARF 5, section 7.4).
-    ``section`` is the section's name for the error, `Unsupported`, that is raised where the length
-    is reserved or reaches past the end of ``data``.
-    """
-    begin, offset_size = place + 4, 4
-    length = int.from_bytes(data[place:begin], "little")
-    if length == 0xFFFFFFFF:
-        length = int.from_bytes(data[begin : begin + 8], "little")
-        begin, offset_size = begin + 8, 8
-    elif length >= 0xFFFFFFF0:
-        raise Unsupported(section, place, f"reserved unit length {length:#x}")
-    if begin > len(data) or length > len(data) - begin:
-        raise Unsupported(section, place, f"a unit of {length} bytes runs past the section's end")
-    return begin + length, offset_size, begin

@@ -18,6 +18,8 @@ numbers.  When the code moves,
 * the distance from an FDE back to its CIE is a plain number in ``.eh_frame`` and follows; in
   ``.debug_frame`` it is an offset, relocated or plain.
 
+Three steps: find the advances at which an edit of the code has been reached (`find`), move them and
+the lengths (`_moved_advance`, `_moved_fde`), write (`_laid_out`: padding and CIE pointers follow).
 An FDE whose function holds no edit is copied as it is, and nothing in it is looked at but its
 address, which is what makes this fast: a file has hundreds of functions and a few that change.
 
@@ -31,26 +33,31 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf import encodings as dw
 from dwarf import leb128
+from dwarf.encodings import (
+    DW_CFA_advance_loc,
+    DW_CFA_advance_loc1,
+    DW_CFA_advance_loc2,
+    DW_CFA_advance_loc4,
+    DW_CFA_MIPS_advance_loc8,
+    DW_CFA_nop,
+    DW_CFA_offset,
+    DW_CFA_restore,
+    DW_CFA_set_loc,
+    DW_EH_PE_aligned,
+    DW_EH_PE_omit,
+)
 from dwarf.errors import Unsupported
-from dwarf.offset_map import IDENTITY, Edit, OffsetMap, resize
-from dwarf.section import Rewritten, Section, Target
+from dwarf.numbers import changed, initial_length, number
+from dwarf.offset_map import IDENTITY, OffsetMap
+from dwarf.section import Change, Rewritten, Section, Target, splice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 ADDRESS_SIZE = 8
 """Bytes of an address where the CIE doesn't say otherwise (64-bit objects only)."""
-
-DW_CFA_nop = 0x00
-DW_CFA_set_loc = 0x01
-DW_CFA_advance_loc1 = 0x02
-DW_CFA_advance_loc2 = 0x03
-DW_CFA_advance_loc4 = 0x04
-DW_CFA_MIPS_advance_loc8 = 0x1D
-DW_CFA_advance_loc = 0x40
-DW_CFA_offset = 0x80
-DW_CFA_restore = 0xC0
 
 _ADVANCE_WIDTHS = {
     DW_CFA_advance_loc1: 1,
@@ -62,37 +69,46 @@ _ADVANCE_OPERATIONS = {width: operation for operation, width in _ADVANCE_WIDTHS.
 
 # The other operations: how many LEB128 operands, and whether a block (a DWARF expression) follows.
 _OPERANDS = {
-    0x05: (2, False),  # DW_CFA_offset_extended
-    0x06: (1, False),  # DW_CFA_restore_extended
-    0x07: (1, False),  # DW_CFA_undefined
-    0x08: (1, False),  # DW_CFA_same_value
-    0x09: (2, False),  # DW_CFA_register
-    0x0A: (0, False),  # DW_CFA_remember_state
-    0x0B: (0, False),  # DW_CFA_restore_state
-    0x0C: (2, False),  # DW_CFA_def_cfa
-    0x0D: (1, False),  # DW_CFA_def_cfa_register
-    0x0E: (1, False),  # DW_CFA_def_cfa_offset
-    0x0F: (0, True),  # DW_CFA_def_cfa_expression
-    0x10: (1, True),  # DW_CFA_expression
-    0x11: (2, False),  # DW_CFA_offset_extended_sf
-    0x12: (2, False),  # DW_CFA_def_cfa_sf
-    0x13: (1, False),  # DW_CFA_def_cfa_offset_sf
-    0x14: (2, False),  # DW_CFA_val_offset
-    0x15: (2, False),  # DW_CFA_val_offset_sf
-    0x16: (1, True),  # DW_CFA_val_expression
-    0x2D: (0, False),  # DW_CFA_GNU_window_save
-    0x2E: (1, False),  # DW_CFA_GNU_args_size
-    0x2F: (2, False),  # DW_CFA_GNU_negative_offset_extended
-    0x30: (3, False),  # DW_CFA_LLVM_def_aspace_cfa
-    0x31: (3, False),  # DW_CFA_LLVM_def_aspace_cfa_sf
+    dw.DW_CFA_offset_extended: (2, False),
+    dw.DW_CFA_restore_extended: (1, False),
+    dw.DW_CFA_undefined: (1, False),
+    dw.DW_CFA_same_value: (1, False),
+    dw.DW_CFA_register: (2, False),
+    dw.DW_CFA_remember_state: (0, False),
+    dw.DW_CFA_restore_state: (0, False),
+    dw.DW_CFA_def_cfa: (2, False),
+    dw.DW_CFA_def_cfa_register: (1, False),
+    dw.DW_CFA_def_cfa_offset: (1, False),
+    dw.DW_CFA_def_cfa_expression: (0, True),
+    dw.DW_CFA_expression: (1, True),
+    dw.DW_CFA_offset_extended_sf: (2, False),
+    dw.DW_CFA_def_cfa_sf: (2, False),
+    dw.DW_CFA_def_cfa_offset_sf: (1, False),
+    dw.DW_CFA_val_offset: (2, False),
+    dw.DW_CFA_val_offset_sf: (2, False),
+    dw.DW_CFA_val_expression: (1, True),
+    dw.DW_CFA_GNU_window_save: (0, False),
+    dw.DW_CFA_GNU_args_size: (1, False),
+    dw.DW_CFA_GNU_negative_offset_extended: (2, False),
+    dw.DW_CFA_LLVM_def_aspace_cfa: (3, False),
+    dw.DW_CFA_LLVM_def_aspace_cfa_sf: (3, False),
 }
 
 _PLAIN = {code: numbers for code, (numbers, block) in _OPERANDS.items() if not block}
 
-# DW_EH_PE_*: the low four bits say how a pointer is written, the others how it is applied.
-DW_EH_PE_omit = 0xFF
-_POINTER_SIZES = {0x0: 0, 0x2: 2, 0x3: 4, 0x4: 8, 0x8: 0, 0xA: 2, 0xB: 4, 0xC: 8}
-_DW_EH_PE_aligned = 0x50
+_POINTER_SIZES = {
+    dw.DW_EH_PE_absptr: 0,
+    dw.DW_EH_PE_udata2: 2,
+    dw.DW_EH_PE_udata4: 4,
+    dw.DW_EH_PE_udata8: 8,
+    dw.DW_EH_PE_signed: 0,
+    dw.DW_EH_PE_sdata2: 2,
+    dw.DW_EH_PE_sdata4: 4,
+    dw.DW_EH_PE_sdata8: 8,
+}
+"""Bytes of a pointer by the low four bits of its encoding; 0 is the size of an address."""
+
+_NEVER = 1 << 64
 
 _DAMAGED = "the frame information is damaged; compile the file again"
 _UNKNOWN = "nopfix can't move it; compile the file without it"
@@ -125,13 +141,57 @@ class _Entry(NamedTuple):
     numeric: bool
 
 
-class _Change(NamedTuple):
-    """The new form of an FDE's variable parts.  ``edits`` are those inside its instructions."""
+class Fde(NamedTuple):
+    """An FDE whose function moved: ``length`` bytes of code at ``start``, as they were.
 
+    ``code`` is the map of the section that they are in, which has the number ``section``.
+    ``instructions`` is where the program begins.
+    """
+
+    entry: _Entry
+    cie: _Cie
+    section: int
+    start: int
     length: int
-    old_instructions: int
-    instructions: bytes
-    edits: list[Edit]
+    code: OffsetMap
+    instructions: int
+
+    def shift(self, label: int) -> int:
+        """By how much the label at ``label`` moves.
+
+        One at the end of the function is the function's, not of what follows.
+        """
+        end = label == self.start + self.length
+        return (self.code.after(label) if end else self.code.start(label)) - label
+
+
+class Advance(NamedTuple):
+    """An advance at which an edit of the code has been reached: from ``place`` to ``end``.
+
+    It has ``width`` bytes behind its opcode and goes ``units`` of code forward, to the label at
+    ``label``; ``since`` is a label from which on nothing had changed before it.
+    """
+
+    place: int
+    end: int
+    width: int
+    units: int
+    since: int
+    label: int
+
+
+class Program(NamedTuple):
+    """The advances of one FDE that may change, and where its padding begins (section offset)."""
+
+    advances: list[Advance]
+    padding: int
+
+
+class _Moved(NamedTuple):
+    """What changes in an FDE but for its length, and where its padding begins."""
+
+    changes: list[Change]
+    padding: int
 
 
 class CallSites(NamedTuple):
@@ -154,16 +214,19 @@ def rewrite(
     data = bytes(section.data)
     entries = _read_entries(section, data, eh=eh)
     cies = _read_cies(section, data, entries)
-    changes: dict[int, _Change] = {}
+    moved: dict[int, _Moved] = {}
     for entry in entries:
         if entry.cie not in (entry.start, -1):
-            change = _change(section, data, entry, cies[entry.cie], maps)
-            if change is not None:
-                changes[entry.start] = change
-    if not changes:
+            fde = _fde(section, data, entry, cies[entry.cie], maps)
+            if fde is not None and (new := _moved_fde(section, data, fde)):
+                moved[entry.start] = new
+    if not moved:
         return Rewritten(section.data, IDENTITY, {})
     rule = _alignments(section, data, entries, cies, eh=eh, alignment=alignment)
-    return _emit(section, data, entries, cies, changes, rule, eh=eh)
+    changes = _laid_out(section, data, entries, cies, moved, rule)
+    pointers = _cie_pointers(entries, changes, eh=eh)
+    found = [change for entry in changes.values() for change in entry.changes]
+    return Rewritten(*splice(data, [*found, *pointers]), {})
 
 
 def call_site_tables(section: Section) -> list[CallSites]:
@@ -215,47 +278,47 @@ def _number(section: Section, data: bytes, offset: int, size: int, entry: _Entry
 def _read_entries(section: Section, data: bytes, *, eh: bool) -> list[_Entry]:
     """Cut the section into entries (DWARF 5, 6.4.1; LSB Core, 10.6.1)."""
     entries: list[_Entry] = []
-    name = section.name
-    size = len(data)
     start = 0
-    while start < size:
-        body = start + 4
-        length = int.from_bytes(data[start:body], "little")
-        if length == 0 and body <= size:
+    while start < len(data):
+        if data[start : start + 4] == bytes(4):
+            body = start + 4
             entries.append(_Entry(start, body, body, body, -1, False))
             start = body
             continue
-        id_size = 4
-        if length == 0xFFFFFFFF:
-            body = start + 12
-            length = int.from_bytes(data[start + 4 : body], "little")
-            id_size = _wide_id_size(section, data, body) if eh else 8
-        elif length >= 0xFFFFFFF0:
-            raise Unsupported(name, start, f"an entry with the length {length:#x}", _DAMAGED)
-        end = body + length
-        if end > size or length < id_size:
-            raise Unsupported(name, start, f"an entry of {length} bytes", _DAMAGED)
-        identity = int.from_bytes(data[body : body + id_size], "little")
-        numeric = True
+        end, id_size, body = initial_length(data, start, section.name, _DAMAGED)
         if eh:
-            cie = start if identity == 0 else body - identity
-        elif identity == (1 << 8 * id_size) - 1:
-            cie = start
-        else:
-            target = section.relocations.target(body)
-            if target is None:
-                cie = identity
-            elif target.section == section.number:
-                cie = target.offset
-                numeric = False
-            else:
-                raise Unsupported(name, body, "a CIE in another section", _UNKNOWN)
-        if cie < 0:
-            raise Unsupported(name, body, "a CIE pointer that leads out of the section", _DAMAGED)
-        numeric = numeric and cie != start
+            id_size = 4 if id_size == 4 else _wide_id_size(section, data, body)
+        if end - body < id_size:
+            found = f"an entry of {end - body} bytes"
+            raise Unsupported(section.name, start, found, _DAMAGED)
+        cie, relocated = _cie_of(section, data, start, body, id_size, eh=eh)
+        numeric = not relocated and cie != start
         entries.append(_Entry(start, body, body + id_size, end, cie, numeric))
         start = end
     return entries
+
+
+def _cie_of(
+    section: Section, data: bytes, start: int, body: int, id_size: int, *, eh: bool
+) -> tuple[int, bool]:
+    """The offset of the CIE of the entry at ``start``, its own for a CIE; whether a relocation
+    says so.
+    """
+    identity = number(data, body, id_size)
+    relocated = False
+    if eh:
+        cie = start if identity == 0 else body - identity
+    elif identity == (1 << 8 * id_size) - 1:
+        cie = start
+    else:
+        target = section.relocations.target(body)
+        cie, relocated = (target.offset, True) if target else (identity, False)
+        if target and target.section != section.number:
+            raise Unsupported(section.name, body, "a CIE in another section", _UNKNOWN)
+    if cie < 0:
+        found = "a CIE pointer that leads out of the section"
+        raise Unsupported(section.name, body, found, _DAMAGED)
+    return cie, relocated
 
 
 def _wide_id_size(section: Section, data: bytes, offset: int) -> int:
@@ -344,12 +407,13 @@ def _read_cie(section: Section, data: bytes, entry: _Entry) -> _Cie:
 def pointer_size(section: Section, encoding: int, place: int, address_size: int) -> int:
     """Bytes of a pointer written as ``encoding`` (LSB Core, 10.5.1)."""
     size = _POINTER_SIZES.get(encoding & 0xF)
-    if size is None or encoding & 0x70 == _DW_EH_PE_aligned or encoding == DW_EH_PE_omit:
-        raise Unsupported(section.name, place, f"the pointer encoding {encoding:#x}", _UNKNOWN)
+    if size is None or encoding & 0x70 == DW_EH_PE_aligned or encoding == DW_EH_PE_omit:
+        found = f"a pointer in {dw.name('DW_EH_PE', encoding)}"
+        raise Unsupported(section.name, place, found, _UNKNOWN)
     return size or address_size
 
 
-# -- what changes ---------------------------------------------------------------------------------
+# -- what moves -----------------------------------------------------------------------------------
 
 
 def touched(code_map: OffsetMap, start: int, length: int) -> bool:
@@ -365,28 +429,20 @@ def touched(code_map: OffsetMap, start: int, length: int) -> bool:
     return places[first] < end or code_map.after(end) - code_map.start(start) != length
 
 
-def _change(
+def _fde(
     section: Section, data: bytes, entry: _Entry, cie: _Cie, maps: Mapping[int, OffsetMap]
-) -> _Change | None:
-    """The new length and instructions of an FDE, None when it stays as it is."""
+) -> Fde | None:
+    """The FDE in ``entry``; None where nothing in its function moves against the rest."""
     place = entry.body + cie.segment_size
-    size = cie.pointer_size
-    length = _number(section, data, place + size, size, entry)
+    length = _number(section, data, place + cie.pointer_size, cie.pointer_size, entry)
     function = section.relocations.target(place)
     if function is None or function.section not in maps:
         return None
-    code_map = maps[function.section]
-    if not touched(code_map, function.offset, length):
+    code = maps[function.section]
+    if not touched(code, function.offset, length):
         return None
-    end = function.offset + length
-    new_length = code_map.after(end) - code_map.start(function.offset)
-    if new_length >> 8 * size:
-        raise Unsupported(section.name, place + size, f"a length of {size} bytes", _UNKNOWN)
     instructions = _instructions(section, data, entry, cie)
-    code, edits = _move(section, data, entry, cie, function, length, code_map)
-    if new_length == length and code == data[instructions : instructions + len(code)]:
-        return None
-    return _Change(new_length, instructions, code, edits)
+    return Fde(entry, cie, function.section, function.offset, length, code, instructions)
 
 
 def _instructions(section: Section, data: bytes, entry: _Entry, cie: _Cie) -> int:
@@ -426,9 +482,8 @@ def _behind(section: Section, data: bytes, position: int, entry: _Entry, cie: _C
                 size, position = leb128.unsigned(data, position)
                 position += size
     except KeyError:
-        raise Unsupported(
-            section.name, begin, f"the call frame instruction {operation:#x}", _UNKNOWN
-        ) from None
+        found = f"the call frame instruction {dw.name('DW_CFA', operation)}"
+        raise Unsupported(section.name, begin, found, _UNKNOWN) from None
     except leb128.BadLeb128:
         position = entry.end + 1
     if position > entry.end:
@@ -447,32 +502,19 @@ def _used(section: Section, data: bytes, position: int, entry: _Entry, cie: _Cie
     return used
 
 
-def _move(
-    section: Section,
-    data: bytes,
-    entry: _Entry,
-    cie: _Cie,
-    function: Target,
-    length: int,
-    code_map: OffsetMap,
-) -> tuple[bytes, list[Edit]]:
-    """The instructions of an FDE without their padding, moved, and the edits inside them.
+def find(section: Section, data: bytes, fde: Fde) -> Program:
+    """The advances of an FDE at which an edit of the code has been reached.
 
-    ``function`` and its ``length`` are old.  The loop takes bytes from an iterator and asks for its
-    position only where an advance reaches the next edit of the code: going by positions took twice
-    the time for a kernel object's .debug_frame (180 FDEs that change, 4,500 instructions).
+    Hot: the loop takes bytes from an iterator and asks for its position only at an advance that
+    reaches an edit; going by positions took twice the time for a kernel object's .debug_frame (180
+    FDEs that change, 4,500 instructions).
     """
-    unit = cie.code_alignment or 1
-    here = function.offset
-    end = here + length
-    shift, limit = _shift(code_map, here, end)
-    first = _instructions(section, data, entry, cie)
+    entry, cie, _, since, _, code, first = fde
+    here, limit = since, _next_edit(code, since)
     program = data[first : entry.end]
-    used = size = len(program)
+    padding = size = len(program)
     zeros = len(program.rstrip(b"\0"))  # from here on a nop is padding
-    copied = 0
-    result = bytearray()
-    edits: list[Edit] = []
+    advances: list[Advance] = []
     operations = iter(program)
     left = operations.__length_hint__  # type: ignore[attr-defined]
     jump = operations.__setstate__  # type: ignore[attr-defined]
@@ -484,17 +526,11 @@ def _move(
                         pass
                 continue
             if operation >= DW_CFA_advance_loc:
-                width, old = 0, operation & 0x3F
+                width, units = 0, operation & 0x3F
             elif operation in _ADVANCE_WIDTHS:
                 width, begin = _ADVANCE_WIDTHS[operation], size - left()
-                old = int.from_bytes(program[begin : begin + width], "little")
+                units = int.from_bytes(program[begin : begin + width], "little")
                 jump(_behind(section, data, first + begin - 1, entry, cie) - first)
-            elif operation == DW_CFA_nop:
-                begin = size - left() - 1
-                if begin >= zeros:
-                    used = begin
-                    break
-                continue
             elif operation in _PLAIN:
                 for _ in range(_PLAIN[operation]):
                     while next(operations) > 0x7F:
@@ -502,56 +538,72 @@ def _move(
                 continue
             else:
                 begin = size - left() - 1
+                if operation == DW_CFA_nop:
+                    if begin < zeros:
+                        continue
+                    padding = begin
+                    break
                 jump(_behind(section, data, first + begin, entry, cie) - first)
                 if operation == DW_CFA_set_loc:
-                    target = section.relocations.target(first + begin + 1)
-                    if target is None or target.section != function.section:
-                        raise Unsupported(
-                            section.name, first + begin, "DW_CFA_set_loc elsewhere", _UNKNOWN
-                        )
-                    here = target.offset
-                    shift, limit = _shift(code_map, here, end)
+                    here = since = _set_loc(section, fde, first + begin)
+                    limit = _next_edit(code, here)
                 continue
-            here += old * unit
-            if here < limit:
-                continue
-            growth = -shift
-            shift, limit = _shift(code_map, here, end)
-            growth += shift
-            if growth:
-                behind = size - left()
-                begin = behind - width - 1
-                new, rest = divmod(old * unit + growth, unit)
-                if rest or new < 0:
-                    raise Unsupported(
-                        section.name,
-                        first + begin,
-                        f"an advance in units of {unit} bytes",
-                        _UNKNOWN,
-                    )
-                encoded = _advance(new, 0 if width == _advance_width(old) else width)
-                result += program[copied:begin]
-                result += encoded
-                copied = behind
-                if len(encoded) != behind - begin:
-                    edits.append(resize(first + behind, len(encoded) - (behind - begin)))
+            here += units * (cie.code_alignment or 1)
+            if here >= limit:
+                end = first + size - left()
+                advances.append(Advance(end - width - 1, end, width, units, since, here))
+                since, limit = here, _next_edit(code, here)
     except StopIteration:
-        raise Unsupported(
-            section.name, entry.start, "a cut-off call frame instruction", _DAMAGED
-        ) from None
-    result += program[copied:used]
-    return bytes(result), edits
+        found = "a cut-off call frame instruction"
+        raise Unsupported(section.name, entry.start, found, _DAMAGED) from None
+    return Program(advances, first + padding)
 
 
-def _shift(code_map: OffsetMap, here: int, end: int) -> tuple[int, int]:
-    """By how much the label at ``here`` moves, and the next edit behind it.
+def _next_edit(code: OffsetMap, label: int) -> int:
+    """Where the first edit behind ``label`` is."""
+    places = code.places
+    index = bisect_right(places, label)
+    return places[index] if index < len(places) else _NEVER
 
-    A label at the ``end`` of the function is one of the function's, not of what follows.
-    """
-    places = code_map.places
-    index = bisect_right(places, here)
-    limit = places[index] if index < len(places) else 1 << 64
-    return (code_map.after(here) - here if here == end else code_map.shifts[index]), limit
+
+def _set_loc(section: Section, fde: Fde, place: int) -> int:
+    """The label that the DW_CFA_set_loc at ``place`` goes to."""
+    target = section.relocations.target(place + 1)
+    if target is None or target.section != fde.section:
+        raise Unsupported(section.name, place, "DW_CFA_set_loc elsewhere", _UNKNOWN)
+    return target.offset
+
+
+def _moved_fde(section: Section, data: bytes, fde: Fde) -> _Moved | None:
+    """The new length of the function and the new advances; None where the FDE stays as it is."""
+    entry, cie = fde.entry, fde.cie
+    program = find(section, data, fde)
+    changes = [
+        change
+        for advance in program.advances
+        if (change := _moved_advance(section, fde, advance)) is not None
+    ]
+    length = fde.length + fde.shift(fde.start + fde.length) - fde.shift(fde.start)
+    if length != fde.length:
+        place = entry.body + cie.segment_size + cie.pointer_size
+        end = place + cie.pointer_size
+        changes.append(changed(section.name, place, end, length, "length"))
+    return _Moved(changes, program.padding) if changes else None
+
+
+def _moved_advance(section: Section, fde: Fde, advance: Advance) -> Change | None:
+    """The advance as it is now; None where it stays."""
+    place, end, width, units, since, label = advance
+    unit = fde.cie.code_alignment or 1
+    growth = fde.shift(label) - fde.shift(since)
+    if not growth:
+        return None
+    new, rest = divmod(units * unit + growth, unit)
+    if rest or new < 0:
+        found = f"an advance in units of {unit} bytes"
+        raise Unsupported(section.name, place, found, _UNKNOWN)
+    # Where the writer had used a wider one than it needed, the width is kept.
+    return Change(place, end, _advance(new, 0 if width == _advance_width(units) else width))
 
 
 def _advance_width(units: int) -> int:
@@ -660,57 +712,60 @@ def _whole_from(entries: list[_Entry]) -> set[int]:
 # -- writing --------------------------------------------------------------------------------------
 
 
-def _emit(
+class _Placed(NamedTuple):
+    """By how many bytes an entry moves, and all that changes in it but for its CIE pointer."""
+
+    shift: int
+    changes: list[Change]
+
+
+def _laid_out(
     section: Section,
     data: bytes,
     entries: list[_Entry],
     cies: dict[int, _Cie],
-    changes: dict[int, _Change],
-    padding_rule: tuple[int, set[int]],
-    *,
-    eh: bool,
-) -> Rewritten:
-    """Put the section together: entries, lengths, padding, and then the CIE pointers."""
-    base, wide = padding_rule
-    result = bytearray()
-    edits: list[Edit] = []
-    starts = []
+    moved: dict[int, _Moved],
+    rule: tuple[int, set[int]],
+) -> dict[int, _Placed]:
+    """Every entry by its offset, padded to what ``rule`` says, with its new length."""
+    base, wide = rule
+    placed = {}
+    shift = 0
     for entry in entries:
-        begin = len(result)
-        starts.append(begin)
         alignment = ADDRESS_SIZE if entry.start in wide else base
-        change = changes.get(entry.start)
-        if change is not None:
-            result += data[entry.start : change.old_instructions]
-            size = cies[entry.cie].pointer_size
-            place = begin + entry.body - entry.start + cies[entry.cie].segment_size + size
-            result[place : place + size] = change.length.to_bytes(size, "little")
-            result += change.instructions
-            edits += change.edits
-            inside = sum(edit.start for edit in change.edits)
-        elif entry.cie == -1 or (begin - entry.start) % alignment == 0:
-            result += data[entry.start : entry.end]
+        new = moved.get(entry.start)
+        placed[entry.start] = _Placed(shift, list(new.changes) if new else [])
+        if new is not None:
+            padding = new.padding
+        elif entry.cie == -1 or shift % alignment == 0:
             continue
         else:
-            padding = _padding(section, data, entry, cies)
-            result += data[entry.start : entry.end - padding]
-            inside = 0
-        result += bytes(-len(result) % alignment)
-        growth = len(result) - begin - (entry.end - entry.start)
-        if growth != inside:
-            edits.append(resize(entry.end, growth - inside))
+            padding = entry.end - _padding(section, data, entry, cies)
+        changes = placed[entry.start].changes
+        growth = sum(len(change.data) - (change.end - change.place) for change in changes)
+        size = -(padding + shift + growth) % alignment
+        if size != entry.end - padding:
+            changes.append(Change(padding, entry.end, bytes(size)))
+            growth += size - (entry.end - padding)
         if growth:
             width = 4 if entry.pointer - entry.start == 4 else 8
-            place = begin + entry.pointer - entry.start
-            length = len(result) - place
-            result[place - width : place] = length.to_bytes(width, "little")
-    section_map = OffsetMap(edits)
-    moved_cies = {cie: section_map.start(cie) for cie in cies}
-    for entry, begin in zip(entries, starts, strict=True):
-        if not entry.numeric:
-            continue
-        place = begin + entry.pointer - entry.start
-        size = entry.body - entry.pointer
-        cie_pointer = place - moved_cies[entry.cie] if eh else moved_cies[entry.cie]
-        result[place : place + size] = (cie_pointer % (1 << 8 * size)).to_bytes(size, "little")
-    return Rewritten(result, section_map, {})
+            length = entry.end - entry.pointer + growth
+            place = entry.pointer - width
+            changes.append(changed(section.name, place, entry.pointer, length, "length"))
+        shift += growth
+    return placed
+
+
+def _cie_pointers(
+    entries: list[_Entry], placed: Mapping[int, _Placed], *, eh: bool
+) -> Iterator[Change]:
+    """The CIE pointers that are numbers: a distance in ``.eh_frame``, else an offset."""
+    for entry in entries:
+        if entry.numeric:
+            to = placed[entry.cie].shift
+            growth = placed[entry.start].shift - to if eh else to
+            if growth:
+                size = entry.body - entry.pointer
+                old = entry.pointer - entry.cie if eh else entry.cie
+                pointer = (old + growth) % (1 << 8 * size)
+                yield Change(entry.pointer, entry.body, pointer.to_bytes(size, "little"))

@@ -14,23 +14,28 @@ from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import leb128
-from dwarf.errors import Unsupported
-from dwarf.forms import DW_FORM_loclistx, DW_FORM_rnglistx, number
-from dwarf.info import (
+from dwarf.encodings import (
     DW_AT_GNU_ranges_base,
     DW_AT_loclists_base,
     DW_AT_rnglists_base,
-    base_of,
+    DW_FORM_loclistx,
+    DW_FORM_rnglistx,
 )
-from dwarf.section import Change, Relocations, Section, Target
+from dwarf.entries import base_of
+from dwarf.errors import Unsupported
+from dwarf.numbers import changed, number
+from dwarf.section import Change, Section, Target
 from dwarf.unit import ListUses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Literal
 
-    from dwarf.info import Surveyed
     from dwarf.offset_map import OffsetMap
-    from dwarf.unit import File
+    from dwarf.survey import Surveyed
+    from dwarf.unit import File, ListKind
+
+    Named = ListKind | Literal["views"]
 
 
 class Loose(NamedTuple):
@@ -58,122 +63,131 @@ class Lists(NamedTuple):
     loose: list[Loose]
 
 
-_MASK = (1 << 64) - 1
-
-_LISTS = {
-    "locations": (".debug_loc", ".debug_loclists"),
-    "ranges": (".debug_ranges", ".debug_rnglists"),
-}
-_BASES = {
-    "locations": (DW_AT_loclists_base,),
-    "ranges": (DW_AT_rnglists_base, DW_AT_GNU_ranges_base),
-}
-
-
-def list_uses(file: File, units: Sequence[Surveyed]) -> Lists:
-    """Which lists the units of ``file`` refer to.  Raises `Unsupported`."""
-    lists = Lists([], [], [])
-    section, by_place = Section(0, "", b"", Relocations()), {}
-    for surveyed in units:
-        if surveyed.header.section != section.number:
-            section = file.sections[surveyed.header.section]
-            places = section.relocations.places
-            # Thousands of look-ups follow; one bisection costs more than this does a relocation.
-            by_place = dict(zip(places, range(len(places)), strict=True))
-        _uses_of_unit(file, section, by_place, surveyed, lists)
-    return lists
-
-
-def _uses_of_unit(
-    file: File, section: Section, by_place: Mapping[int, int], surveyed: Surveyed, lists: Lists
-) -> None:
-    offsets: dict[tuple[str, int, bool], array[int]] = {}
-    views: dict[int, dict[int, int]] = {}
-    for (kind, form, other, _), column in surveyed.columns.items():
-        if kind == "viewed":
-            seen = surveyed.columns["views", form, other, 0]
-            named = _references(file, section, by_place, surveyed, "locations", form, column, lists)
-            pairs = _references(file, section, by_place, surveyed, "views", other, seen, lists)
-            if named.section != pairs.section or len(named.offsets) != len(pairs.offsets):
-                raise Unsupported(section.name, column[0], "view numbers apart from their lists")
-            seen_at = views.setdefault(named.section, {})
-            seen_at.update(zip(named.offsets, pairs.offsets, strict=True))
-            kind = "locations"
-        elif kind in _LISTS:
-            named = _references(file, section, by_place, surveyed, kind, form, column, lists)
-        else:
-            continue
-        if named.offsets:
-            group = offsets.setdefault((kind, named.section, named.foreign), array("Q"))
-            group.extend(named.offsets)
-    tables = {kind: _list_table(file, section, surveyed, kind) for kind in _LISTS}
-    for kind, table in tables.items():
-        if table is not None:
-            offsets.setdefault((kind, table.section, False), array("Q"))
-    for (kind, target, foreign), group in offsets.items():
-        table = tables[kind]
-        begin = table.offset if table and table.section == target and not foreign else None
-        use = ListUses(
-            surveyed.unit,
-            "locations" if kind == "locations" else "ranges",
-            target,
-            group,
-            views.get(target, {}),
-            begin,
-        )
-        (lists.foreign if foreign else lists.own).append(use)
-
-
-def _list_table(file: File, section: Section, surveyed: Surveyed, kind: str) -> Target | None:
-    """Where the lists of one kind begin that a unit names by index.
-
-    In a split file they begin behind the header of the section's first table (DWARF 5, section
-    7.3.2.2: the contribution starts the section).
+class _Entries(NamedTuple):
+    """The entries of one unit: in ``section`` of ``file``; ``by_place`` are the indices of that
+    section's relocations.
     """
-    entry, header = surveyed.entry, surveyed.header
-    explicit = base_of(file, section, entry, _BASES[kind], *_LISTS[kind])
-    if explicit is not None or not file.split or header.sizes.version < 5:
-        return explicit
-    found = file.named(_LISTS[kind][1])
-    if not found:
-        return None
-    return Target(found[0].number, 20 if header.sizes.offset_size == 8 else 12)
+
+    file: File
+    section: Section
+    by_place: Mapping[int, int]
+    surveyed: Surveyed
 
 
 class _Named(NamedTuple):
     """Lists that values of one form name: in section number ``section``, at ``offsets``.
 
-    ``foreign`` says that the section is one of the object that a split file belongs to.
+    ``loose`` are the fields among them that aren't relocated; ``foreign`` says that the section is
+    one of the object that a split file belongs to.
     """
 
     section: int
-    foreign: bool
     offsets: array[int]
+    loose: Sequence[Loose] = ()
+    foreign: bool = False
 
 
-def _references(
-    file: File,
-    section: Section,
-    by_place: Mapping[int, int],
-    surveyed: Surveyed,
-    kind: str,
-    form: int,
-    column: array[int],
-    lists: Lists,
-) -> _Named:
-    """The lists named by the values of ``form`` at the places in ``column``, in that order.
+_MASK = (1 << 64) - 1
 
-    ``by_place`` are the indices of the section's relocations.  Fields that aren't relocated are
-    added to ``lists.loose``.
+_LISTS: Mapping[Named, tuple[str, str]] = {
+    "locations": (".debug_loc", ".debug_loclists"),
+    "ranges": (".debug_ranges", ".debug_rnglists"),
+    "views": (".debug_loc", ".debug_loclists"),
+}
+"""The sections of lists, before DWARF 5 and since; view numbers lie among location lists."""
+
+_BASES: Mapping[Named, tuple[int, ...]] = {
+    "locations": (DW_AT_loclists_base,),
+    "ranges": (DW_AT_rnglists_base, DW_AT_GNU_ranges_base),
+}
+_KINDS: tuple[ListKind, ...] = ("locations", "ranges")
+
+
+def list_uses(file: File, units: Sequence[Surveyed]) -> Lists:
+    """Which lists the units of ``file`` refer to.  Raises `Unsupported`."""
+    lists = Lists([], [], [])
+    number = -1
+    for surveyed in units:
+        if surveyed.header.section != number:
+            number = surveyed.header.section
+            section = file.sections[number]
+            places = section.relocations.places
+            # Thousands of look-ups follow; one bisection costs more than this does a relocation.
+            by_place = dict(zip(places, range(len(places)), strict=True))
+        found = _uses_of_unit(_Entries(file, section, by_place, surveyed))
+        lists.own.extend(found.own)
+        lists.foreign.extend(found.foreign)
+        lists.loose.extend(found.loose)
+    return lists
+
+
+def _uses_of_unit(entries: _Entries) -> Lists:
+    """The lists that one unit refers to, and that its tables hold."""
+    columns = entries.surveyed.columns
+    named: list[tuple[ListKind, _Named]] = [
+        (lists.kind, _references(entries, lists.kind, lists.form, places))
+        for lists, places in columns.lists.items()
+    ]
+    views: dict[int, dict[int, int]] = {}
+    loose: list[Loose] = []
+    for viewed, (places, partners) in columns.viewed.items():
+        lists = _references(entries, "locations", viewed.form, places)
+        pairs = _references(entries, "views", viewed.views_form, partners)
+        if lists.section != pairs.section or len(lists.offsets) != len(pairs.offsets):
+            found = "view numbers apart from their lists"
+            raise Unsupported(entries.section.name, places[0], found)
+        seen = views.setdefault(lists.section, {})
+        seen.update(zip(lists.offsets, pairs.offsets, strict=True))
+        named.append(("locations", lists))
+        loose += pairs.loose
+    offsets: dict[tuple[ListKind, int, bool], array[int]] = {}
+    for kind, lists in named:
+        loose += lists.loose
+        if lists.offsets:
+            group = offsets.setdefault((kind, lists.section, lists.foreign), array("Q"))
+            group.extend(lists.offsets)
+    tables = {kind: _list_table(entries, kind) for kind in _KINDS}
+    for kind, table in tables.items():
+        if table is not None:
+            offsets.setdefault((kind, table.section, False), array("Q"))
+    result = Lists([], [], loose)
+    for (kind, target, foreign), group in offsets.items():
+        table = tables[kind]
+        begin = table.offset if table and table.section == target and not foreign else None
+        unit = entries.surveyed.unit
+        use = ListUses(unit, kind, target, group, views.get(target, {}), begin)
+        (result.foreign if foreign else result.own).append(use)
+    return result
+
+
+def _list_table(entries: _Entries, kind: ListKind) -> Target | None:
+    """Where the lists of one kind begin that a unit names by index.
+
+    In a split file they begin behind the header of the section's first table (DWARF 5, section
+    7.3.2.2: the contribution starts the section).
     """
+    file, section, _, surveyed = entries
+    sizes = surveyed.header.sizes
+    explicit = base_of(file, section, surveyed.entry, _BASES[kind], *_LISTS[kind])
+    if explicit is not None or not file.split or sizes.version < 5:
+        return explicit
+    found = file.named(_LISTS[kind][1])
+    if not found:
+        return None
+    return Target(found[0].number, 20 if sizes.offset_size == 8 else 12)
+
+
+def _references(entries: _Entries, kind: Named, form: int, column: array[int]) -> _Named:
+    """The lists named by the values of ``form`` at the places in ``column``, in that order."""
     if form in (DW_FORM_loclistx, DW_FORM_rnglistx):
-        return _by_index(file, section, surveyed, kind, column)
+        return _by_index(entries, kind, column)
+    file, section, by_place, surveyed = entries
     relocations = section.relocations
     symbols, addends = relocations.symbols, relocations.addends
     values = relocations.symbol_values
     offsets = array("Q")
+    loose: list[Loose] = []
     seen: set[int] = set()
-    foreign = False
     for place in column:
         index = by_place.get(place)
         if index is not None:
@@ -182,19 +196,18 @@ def _references(
             # Masked, a negative offset is found to be past the end below.
             offsets.append(values[symbol] + addends[index] & _MASK)
         elif file.split or surveyed.header.sizes.version >= 4:
-            loose = _loose(file, section, surveyed, kind, place)
-            lists.loose.append(loose)
-            offsets.append(loose.target.offset & _MASK)
-            seen.add(-1 - loose.target.section)
-            foreign = loose.foreign
+            field = _loose(entries, kind, place)
+            loose.append(field)
+            offsets.append(field.target.offset & _MASK)
         # else a plain number: in an object a section offset in DW_FORM_data4 is relocated.
-    sections = {relocations.symbol_sections[s] if s >= 0 else -1 - s for s in seen}
+    sections = {relocations.symbol_sections[symbol] for symbol in seen}
+    sections.update(field.target.section for field in loose)
     if len(sections) > 1:
         raise Unsupported(section.name, column[0], f"one unit with {kind} in several sections")
     if not sections:
-        return _Named(0, False, offsets)
-    named = _Named(sections.pop(), foreign, offsets)
-    if not foreign:
+        return _Named(0, offsets)
+    named = _Named(sections.pop(), offsets, loose, bool(loose) and loose[-1].foreign)
+    if not named.foreign:
         _check(file, section, named)
     return named
 
@@ -209,7 +222,9 @@ def _check(file: File, section: Section, named: _Named) -> None:
         raise Unsupported(section.name, None, found)
 
 
-def _loose(file: File, section: Section, surveyed: Surveyed, kind: str, place: int) -> Loose:
+def _loose(entries: _Entries, kind: Named, place: int) -> Loose:
+    """The field at ``place``, which isn't relocated."""
+    file, section, _, surveyed = entries
     sizes, skeleton = surveyed.header.sizes, surveyed.skeleton
     size = sizes.offset_size
     value = number(section.data, place, size)
@@ -221,21 +236,19 @@ def _loose(file: File, section: Section, surveyed: Surveyed, kind: str, place: i
         return Loose(section.number, place, size, target, base.offset, True)
     if kind == "views" and file.split and sizes.version >= 5:
         # GCC counts them from the table, as if they were indexed; for lists it writes indices.
-        table = _list_table(file, section, surveyed, "locations")
+        table = _list_table(entries, "locations")
         if table is None:
             raise Unsupported(section.name, place, "view numbers without location lists")
         target = Target(table.section, table.offset + value)
         return Loose(section.number, place, size, target, table.offset, False)
-    names = _LISTS["ranges" if kind == "ranges" else "locations"]
-    target = file.resolve(section, place, value, names[sizes.version >= 5])
+    target = file.resolve(section, place, value, _LISTS[kind][sizes.version >= 5])
     return Loose(section.number, place, size, target, 0, False)
 
 
-def _by_index(
-    file: File, section: Section, surveyed: Surveyed, kind: str, column: array[int]
-) -> _Named:
+def _by_index(entries: _Entries, kind: Named, column: array[int]) -> _Named:
     """The lists that are named by their index in a table of offsets (DWARF 5, section 7.28)."""
-    table = _list_table(file, section, surveyed, kind)
+    file, section, _, surveyed = entries
+    table = _list_table(entries, "ranges" if kind == "ranges" else "locations")
     place = column[0]
     lists = file.sections.get(table.section) if table else None
     if table is None or lists is None:
@@ -255,7 +268,7 @@ def _by_index(
         raise Unsupported(
             section.name, place, f"indexed {kind} past the end of their table"
         ) from None
-    named = _Named(table.section, False, offsets)
+    named = _Named(table.section, offsets)
     _check(file, section, named)
     return named
 
@@ -271,6 +284,4 @@ def moved(section: Section, field: Loose, maps: Mapping[int, OffsetMap]) -> Chan
     new = lists.start(field.target.offset) - lists.start(field.base)
     if new == field.target.offset - field.base:
         return None
-    if new < 0 or new >> 8 * field.size:
-        raise Unsupported(section.name, field.place, f"the new offset {new:#x} doesn't fit")
-    return Change(field.place, field.place + field.size, new.to_bytes(field.size, "little"))
+    return changed(section.name, field.place, field.place + field.size, new)

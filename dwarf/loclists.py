@@ -18,39 +18,33 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from dwarf import lists
+from dwarf import address_pairs, encodings, list_entries, lists
+from dwarf.encodings import (
+    DW_LLE_end_of_list,
+    DW_LLE_GNU_base_address_selection_entry,
+    DW_LLE_GNU_end_of_list_entry,
+    DW_LLE_GNU_offset_pair_entry,
+    DW_LLE_GNU_start_end_entry,
+    DW_LLE_GNU_start_length_entry,
+    DW_LLE_GNU_view_pair,
+)
 from dwarf.leb128 import BadLeb128, unsigned
+from dwarf.section import Change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dwarf.lists import Base
+    from dwarf.lists import Base, Moved
     from dwarf.offset_map import OffsetMap
-    from dwarf.section import Rewritten, Section, Target
+    from dwarf.section import Section, Target
     from dwarf.unit import ListUses, MoveExpression, Unit
 
-KINDS = lists.Kinds(
-    meanings=(
-        lists.END_OF_LIST,  # DW_LLE_end_of_list
-        lists.BASE_ADDRESSX,  # DW_LLE_base_addressx
-        lists.STARTX_ENDX,  # DW_LLE_startx_endx
-        lists.STARTX_LENGTH,  # DW_LLE_startx_length
-        lists.OFFSET_PAIR,  # DW_LLE_offset_pair
-        lists.DEFAULT_LOCATION,  # DW_LLE_default_location
-        lists.BASE_ADDRESS,  # DW_LLE_base_address
-        lists.START_END,  # DW_LLE_start_end
-        lists.START_LENGTH,  # DW_LLE_start_length
-        lists.VIEW_PAIR,  # DW_LLE_GNU_view_pair
-    ),
+KINDS = list_entries.Kinds(
+    family="DW_LLE",
+    meanings={kind: kind for kind in range(DW_LLE_end_of_list, DW_LLE_GNU_view_pair + 1)},
     located=True,
 )
 """DWARF 5, table 7.10, and GCC's view pair (-gvariable-location-views=incompat5)."""
-
-DW_LLE_GNU_END_OF_LIST = 0
-DW_LLE_GNU_BASE_ADDRESS_SELECTION = 1
-DW_LLE_GNU_START_END = 2
-DW_LLE_GNU_START_LENGTH = 3
-DW_LLE_GNU_OFFSET_PAIR = 4
 
 _HIGHEST = 0x7FFFFFFF
 _ONES = b"\xff" * 4
@@ -63,19 +57,19 @@ def rewrite(
     uses: Sequence[ListUses],
     maps: Mapping[int, OffsetMap],
     move_expression: MoveExpression | None = None,
-) -> Rewritten | None:
+) -> Moved:
     """Move the location lists of ``section``: .debug_loclists, .debug_loc, or a .dwo form of one.
 
     ``uses`` are the references to lists of this section, ``maps`` the maps of code sections by
-    number; ``move_expression`` rewrites expressions that refer to entries which moved.  Returns
-    None when nothing changes.  Raises `Unsupported` for what can't be moved.
+    number; ``move_expression`` rewrites expressions that refer to entries which moved.
+    Raises `Unsupported` for what can't be moved.
     """
     if section.name == ".debug_loc.dwo":
         walk = _SplitWalk(section, bytes(section.data), maps, move_expression)
         return lists.walk_whole(walk, lists.reach(section.name, uses))
     if section.name == ".debug_loc":
-        return lists.rewrite_pairs(section, True, uses, maps, move_expression)
-    return lists.rewrite_kinds(section, KINDS, uses, maps, move_expression)
+        return address_pairs.rewrite(section, True, uses, maps, move_expression)
+    return list_entries.rewrite(section, KINDS, uses, maps, move_expression)
 
 
 class _SplitWalk(lists.Walk):
@@ -85,18 +79,20 @@ class _SplitWalk(lists.Walk):
 
     def chooses_base(self, position: int) -> bool:
         """Whether the entry at ``position`` selects a base address."""
-        return self.data[position : position + 1] == bytes((DW_LLE_GNU_BASE_ADDRESS_SELECTION,))
+        return self.data[position : position + 1] == bytes(
+            (DW_LLE_GNU_base_address_selection_entry,)
+        )
 
     def move_list(self, position: int, unit: Unit, stop: int) -> int:
         """Move the list at ``position``; see `dwarf.lists.Walk.move_list`."""
         begun = position
         try:
             base = lists.base_at(unit.base, self.maps)
-            while (kind := self.data[position]) != DW_LLE_GNU_END_OF_LIST:
+            while (kind := self.data[position]) != DW_LLE_GNU_end_of_list_entry:
                 if position == stop:
                     return self.check_run_on(base, unit, stop)
                 position += 1
-                if kind == DW_LLE_GNU_BASE_ADDRESS_SELECTION:
+                if kind == DW_LLE_GNU_base_address_selection_entry:
                     base, position = self.indexed_base(position, unit)
                     continue
                 position = self._move_addresses(kind, position, unit, base)
@@ -106,27 +102,31 @@ class _SplitWalk(lists.Walk):
         return position + 1
 
     def _move_addresses(self, kind: int, position: int, unit: Unit, base: Base | None) -> int:
-        if kind == DW_LLE_GNU_START_END:
+        if kind == DW_LLE_GNU_start_end_entry:
             return self.move_indexed_pair(position, unit)
-        if kind == DW_LLE_GNU_START_LENGTH:
+        if kind == DW_LLE_GNU_start_length_entry:
             index, place = unsigned(self.data, position)
-            target, new_start = self.indexed(position, unit, index)
+            entry, target = self.indexed(position, unit, index)
+            self.starts.add(entry)
             # GCC 12's slip makes -1 of the length of one byte.
             slipped = target.offset % 4 == 3 and self.data[place : place + 4] == _ONES
             length = -1 if slipped else self._number(place)
-            new_length = self._moved_length(target, new_start, length)
+            new_length = self._moved_length(target, length)
             if new_length != length:
-                self.changes.append((place, place + 4, _U4.pack(new_length & 0xFFFFFFFF)))
+                new = _U4.pack(new_length & 0xFFFFFFFF)
+                self.changes.append(Change(place, place + 4, new))
             return place + 4
-        if kind == DW_LLE_GNU_OFFSET_PAIR:
+        if kind == DW_LLE_GNU_offset_pair_entry:
             start, end = self._number(position), self._number(position + 4)
             if base is None or end < start:
                 raise self.malformed(position, "offsets without a base, or an end before its start")
             if end >= base.limit:
                 new = _U4_PAIR.pack(*lists.moved_pair(base, start, end))
-                self.changes.append((position, position + 8, new))
+                self.changes.append(Change(position, position + 8, new))
             return position + 8
-        raise self.unknown(position - 1, f"a location list entry of kind {kind}")
+        raise self.unknown(
+            position - 1, f"a list entry of kind {encodings.name('DW_LLE_GNU', kind)}"
+        )
 
     def _number(self, place: int) -> int:
         number = int.from_bytes(self.data[place : place + 4], "little")
@@ -134,8 +134,8 @@ class _SplitWalk(lists.Walk):
             raise self.malformed(place, "a number that is truncated or far too large")
         return number
 
-    def _moved_length(self, target: Target, new_start: int, length: int) -> int:
+    def _moved_length(self, target: Target, length: int) -> int:
         """The new length; see the module's essay for the one that is 2 too small."""
         if length and target.offset % 4 == 3 and (target.offset + length) % 4 == 2:
-            return lists.moved_length(target, new_start, length + 2, self.maps) - 2
-        return lists.moved_length(target, new_start, length, self.maps)
+            return lists.moved_length(target, length + 2, self.maps) - 2
+        return lists.moved_length(target, length, self.maps)

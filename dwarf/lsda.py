@@ -33,17 +33,16 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import leb128
+from dwarf.encodings import DW_EH_PE_omit, DW_EH_PE_uleb128
 from dwarf.errors import Unsupported
-from dwarf.frame import DW_EH_PE_omit, pointer_size, touched
-from dwarf.offset_map import IDENTITY, OffsetMap, padding, resize
-from dwarf.section import Rewritten, Section, Target
+from dwarf.frame import pointer_size, touched
+from dwarf.offset_map import IDENTITY, OffsetMap
+from dwarf.section import Change, Rewritten, Section, Target, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from dwarf.frame import CallSites
-
-DW_EH_PE_uleb128 = 0x01
 
 _LLVM_ALIGNMENT = 4
 _ADDRESS_SIZE = 8
@@ -66,6 +65,13 @@ class _Header(NamedTuple):
     encoding_place: int
     sites: int
     sites_end: int
+
+
+class _Sites(NamedTuple):
+    """Call sites as they are written, and the actions that they name."""
+
+    data: bytes
+    actions: frozenset[int]
 
 
 class _Lsda(NamedTuple):
@@ -158,9 +164,8 @@ def rewrite(
             moved = [
                 _move_sites(section, data[:limit], header, owner, maps) for owner in owners[start]
             ]
-            sites, actions = moved[0]
             lsdas.append(
-                _read_rest(section, data[:limit], header, sites, actions, alignment, previous_end)
+                _read_rest(section, data[:limit], header, moved[0], alignment, previous_end)
             )
         except (IndexError, leb128.BadLeb128) as error:
             raise Unsupported(
@@ -170,7 +175,7 @@ def rewrite(
             raise Unsupported(
                 section.name, start, "an LSDA of functions that move differently", _UNKNOWN
             )
-    return _emit(data, lsdas, alignment)
+    return Rewritten(*splice(data, _laid_out(bytes(data), lsdas, alignment)), {})
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -210,7 +215,7 @@ def _read_header(section: Section, data: memoryview, start: int) -> _Header:
 
 
 class _Site(NamedTuple):
-    """A call site as it is written: three numbers with their places, the action, the end."""
+    """A call site as it is written: three numbers, their places and the action's, the end."""
 
     start: int
     length: int
@@ -248,8 +253,8 @@ def _move_sites(
     header: _Header,
     owner: CallSites,
     maps: Mapping[int, OffsetMap],
-) -> tuple[bytes, set[int]]:
-    """The call sites as they are after the move of ``owner``, and the actions that they name."""
+) -> _Sites:
+    """The call sites as they are after the move of ``owner``."""
     size = _site_field_size(section, data, header)
     function = owner.function
     pads = header.landing_pads or function
@@ -283,7 +288,7 @@ def _move_sites(
                 padded = end - place > leb128.unsigned_size(old)
                 result += leb128.encode_unsigned(new, end - place if padded else 0)
         result += data[action_place : site.end]
-    return bytes(result), actions
+    return _Sites(bytes(result), frozenset(actions))
 
 
 def _field(data: memoryview, position: int, size: int) -> tuple[int, int]:
@@ -299,14 +304,13 @@ def _read_rest(
     section: Section,
     data: memoryview,
     header: _Header,
-    sites: bytes,
-    actions: set[int],
+    sites: _Sites,
     alignment: int,
     previous_end: int,
 ) -> _Lsda:
     """Find the parts of the LSDA behind its call sites, and what its parts are aligned to."""
     start = header.start
-    actions_end, filters = _walk_actions(section, data, header.sites_end, actions)
+    actions_end, filters = _walk_actions(section, data, header.sites_end, sites.actions)
     if header.base_offset:
         types, end = _types(section, data, header, actions_end, filters)
     else:
@@ -335,11 +339,11 @@ def _read_rest(
         type_alignment //= 2
     # Zeros beyond the alignment's are types that no action names.
     types = actions_end + -actions_end % type_alignment
-    return _Lsda(header, start_alignment, actions_end, type_alignment, types, end, sites)
+    return _Lsda(header, start_alignment, actions_end, type_alignment, types, end, sites.data)
 
 
 def _walk_actions(
-    section: Section, data: memoryview, table: int, actions: set[int]
+    section: Section, data: memoryview, table: int, actions: frozenset[int]
 ) -> tuple[int, set[int]]:
     """Follow the chains of action records in the table at ``table``.
 
@@ -394,7 +398,7 @@ def _types(
 
 
 def _base_offset(lsda: _Lsda, start: int) -> tuple[int, int, int]:
-    """The TType base offset of an LSDA that begins at ``start``, its size, and the types' padding.
+    """The TType base offset of an LSDA that begins at ``start``, its size, the types' padding.
 
     A byte more for the offset is a byte less of padding (or seven more).  With the LSDA aligned as
     its types are, there is one smallest size that fits; where an LSDA isn't, a size may be too
@@ -413,37 +417,32 @@ def _base_offset(lsda: _Lsda, start: int) -> tuple[int, int, int]:
             return distance, size, padding_size
 
 
-def _emit(data: memoryview, lsdas: list[_Lsda], alignment: int) -> Rewritten:
-    """Put the section together, whose own alignment is ``alignment``."""
+def _laid_out(data: bytes, lsdas: list[_Lsda], alignment: int) -> Iterator[Change]:
+    """What changes in the section, whose own alignment is ``alignment``.
+
+    Where each LSDA begins now follows from the ones in front of it.
+    """
+    shift = 0
     end = lsdas[0].header.start
-    result = bytearray(data[:end])
-    edits = []
     for lsda in lsdas:
         header = lsda.header
-        start_padding = -len(result) % lsda.alignment
-        edits.append(padding(header.start, start_padding - (header.start - end)))
-        result += bytes(start_padding)
-        types_padding = 0
-        prefix = header.base_offset or header.encoding_place
-        begin = len(result)
+        size = -(end + shift) % lsda.alignment
+        yield Change(end, header.start, bytes(size), fills=True)
+        shift += size - (header.start - end)
+        types_padding = lsda.types - lsda.actions_end
+        length = leb128.encode_unsigned(len(lsda.sites))
+        changes = [
+            Change(header.encoding_place + 1, header.sites, length),
+            Change(header.sites, header.sites_end, lsda.sites),
+        ]
         if header.base_offset:
-            distance, size, types_padding = _base_offset(lsda, begin)
-        result += data[header.start : prefix]
-        if header.base_offset:
-            result += leb128.encode_unsigned(distance, size)
-        result.append(data[header.encoding_place])
-        result += leb128.encode_unsigned(len(lsda.sites))
-        result += lsda.sites
-        growth = len(result) - begin - (header.sites_end - header.start)
-        edits.append(resize(header.sites_end, growth))
-        result += data[header.sites_end : lsda.actions_end]
-        result += bytes(types_padding)
-        edits.append(resize(lsda.types, types_padding - (lsda.types - lsda.actions_end)))
-        result += data[lsda.types : lsda.end]
+            distance, size, types_padding = _base_offset(lsda, header.start + shift)
+            encoded = leb128.encode_unsigned(distance, size)
+            changes.append(Change(header.base_offset, header.encoding_place, encoded))
+        changes.append(Change(lsda.actions_end, lsda.types, bytes(types_padding)))
+        yield from changes
+        shift += sum(len(change.data) - (change.end - change.place) for change in changes)
         end = lsda.end
     rest = data[end:]
     if alignment == _LLVM_ALIGNMENT and not any(rest) and len(rest) == -end % alignment:
-        rest = memoryview(bytes(-len(result) % alignment))
-        edits.append(resize(len(data), len(rest) - (len(data) - end)))
-    result += rest
-    return Rewritten(result, OffsetMap(edit for edit in edits if edit.start), {})
+        yield Change(end, len(data), bytes(-(end + shift) % alignment))

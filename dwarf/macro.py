@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dwarf import encodings as dw
 from dwarf import leb128
 from dwarf.errors import Unsupported
 
@@ -29,18 +30,18 @@ _UNKNOWN = "use --strip-unknown-debug to drop the section, or build with -g2"
 
 _OPERANDS: Mapping[int, str] = {
     # u is a ULEB128, s a string, o a section offset.
-    0x01: "us",  # DW_MACRO_define
-    0x02: "us",  # DW_MACRO_undef
-    0x03: "uu",  # DW_MACRO_start_file
-    0x04: "",  # DW_MACRO_end_file
-    0x05: "uo",  # DW_MACRO_define_strp
-    0x06: "uo",  # DW_MACRO_undef_strp
-    0x07: "o",  # DW_MACRO_import
-    0x08: "uo",  # DW_MACRO_define_sup
-    0x09: "uo",  # DW_MACRO_undef_sup
-    0x0A: "o",  # DW_MACRO_import_sup
-    0x0B: "uu",  # DW_MACRO_define_strx
-    0x0C: "uu",  # DW_MACRO_undef_strx
+    dw.DW_MACRO_define: "us",
+    dw.DW_MACRO_undef: "us",
+    dw.DW_MACRO_start_file: "uu",
+    dw.DW_MACRO_end_file: "",
+    dw.DW_MACRO_define_strp: "uo",
+    dw.DW_MACRO_undef_strp: "uo",
+    dw.DW_MACRO_import: "o",
+    dw.DW_MACRO_define_sup: "uo",
+    dw.DW_MACRO_undef_sup: "uo",
+    dw.DW_MACRO_import_sup: "o",
+    dw.DW_MACRO_define_strx: "uu",
+    dw.DW_MACRO_undef_strx: "uu",
 }
 
 
@@ -89,7 +90,9 @@ def _skip_operations(name: str, data: bytes, place: int, offset_size: int) -> in
     while opcode := data[place]:
         operands = _OPERANDS.get(opcode)
         if operands is None:
-            raise Unsupported(name, place, f"unknown operation DW_MACRO {opcode:#x}", _UNKNOWN)
+            raise Unsupported(
+                name, place, f"unknown operation {dw.name('DW_MACRO', opcode)}", _UNKNOWN
+            )
         place += 1
         for operand in operands:
             if operand == "u":

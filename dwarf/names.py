@@ -14,18 +14,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import leb128
+from dwarf.encodings import DW_IDX_compile_unit, DW_IDX_die_offset, DW_IDX_type_unit
 from dwarf.errors import Unsupported
-from dwarf.forms import SIZES, Sizes, initial_length, number, skip
-from dwarf.offset_map import IDENTITY
-from dwarf.section import Rewritten
+from dwarf.forms import SIZES, Sizes, skip
+from dwarf.numbers import changed, initial_length, number
+from dwarf.section import Change, Rewritten, splice
 
 if TYPE_CHECKING:
-    from dwarf.section import Section, Target
-    from dwarf.unit import Entries, File
+    from collections.abc import Iterator
 
-DW_IDX_compile_unit = 1
-DW_IDX_type_unit = 2
-DW_IDX_die_offset = 3
+    from dwarf.section import Section, Target
+    from dwarf.unit import File, MovedEntries
 
 _HEADER_COUNTS = 7
 _FOREIGN_TYPE = "an entry of a type unit in another file"
@@ -42,24 +41,24 @@ class _Set(NamedTuple):
     sizes: Sizes
 
 
-def rewrite(section: Section, file: File, entries: Entries) -> Rewritten | None:
-    """Move the offsets in ``section``, which name debugging entries, by ``entries``.
+def rewrite(section: Section, file: File, moves: MovedEntries) -> Rewritten | None:
+    """Move the offsets in ``section``, which name debugging entries, by ``moves``.
 
     ``file`` is the file that the section lies in.  Returns None when nothing changes.  Raises
     `Unsupported` for a set that is malformed or whose size would change.
     """
-    if not entries.maps and not entries.split:
+    if not moves.maps and not moves.split:
         return None
-    data = bytearray(section.data)
+    changes: list[Change] = []
     place = 0
     try:
-        while place < len(data):
+        while place < len(section.data):
             found = _read_set(section, file, place)
-            _move_pool(section, data, found, entries)
+            changes += _moved_offsets(section, found, moves)
             place = found.end
     except (IndexError, KeyError, ValueError):
         raise Unsupported(section.name, place, "a set of names without an end") from None
-    return Rewritten(data, IDENTITY, {})
+    return Rewritten(*splice(section.data, changes), {})
 
 
 def _read_set(section: Section, file: File, begin: int) -> _Set:
@@ -82,59 +81,60 @@ def _read_set(section: Section, file: File, begin: int) -> _Set:
     return _Set(units, compile_units, place, place + table, end, Sizes(5, size, 8))
 
 
-def _move_pool(section: Section, data: bytearray, found: _Set, entries: Entries) -> None:
-    """Move every entry of the pool in place."""
-    old = bytes(section.data[: found.end])
-    shapes = _abbreviations(old, found.abbreviations)
+class _Offset(NamedTuple):
+    """An offset of an entry of ``unit``: in ``form``, from ``place`` to ``end``."""
+
+    unit: Target
+    place: int
+    end: int
+    form: int
+
+
+def _moved_offsets(section: Section, found: _Set, moves: MovedEntries) -> Iterator[Change]:
+    """The offsets in the pool of one set, moved."""
+    data = bytes(section.data[: found.end])
+    for unit, place, end, form in _offsets(section, data, found):
+        new = moves.moved(unit, _value(data, place, end, form))
+        if isinstance(SIZES[form], int):
+            yield changed(section.name, place, end, new)
+            continue
+        encoded = leb128.encode_unsigned(new, end - place)
+        if len(encoded) != end - place:
+            raise Unsupported(section.name, place, f"the new offset {new:#x} needs another byte")
+        yield Change(place, end, encoded)
+
+
+def _offsets(section: Section, data: bytes, found: _Set) -> Iterator[_Offset]:
+    """The offsets of debugging entries in the pool of one set, whose bytes end with ``data``."""
+    shapes = _abbreviations(data, found.abbreviations)
     place = found.pool
     while place < found.end:
-        code, place = leb128.unsigned(old, place)
+        code, place = leb128.unsigned(data, place)
         if not code:
             continue
         unit = found.units[0] if len(found.units) == 1 else None
-        offset = (0, 0, 0)
+        offset = None
         for index, form in shapes[code]:
-            after = skip(old, place, form, found.sizes)
+            after = skip(data, place, form, found.sizes)
             if index in (DW_IDX_compile_unit, DW_IDX_type_unit):
-                which = _value(old, place, after, form)
+                which = _value(data, place, after, form)
                 which += found.type_units if index == DW_IDX_type_unit else 0
                 if which >= len(found.units):
                     raise Unsupported(section.name, place, _FOREIGN_TYPE)
                 unit = found.units[which]
             elif index == DW_IDX_die_offset:
-                offset = (place, after, form)
+                offset = place, after, form
             place = after
-        if offset[1]:
+        if offset:
             if unit is None:
                 raise Unsupported(section.name, offset[0], "an index entry without a unit")
-            _move_offset(section, data, offset, unit, entries)
+            yield _Offset(unit, *offset)
 
 
-def _move_offset(
-    section: Section,
-    data: bytearray,
-    offset: tuple[int, int, int],
-    unit: Target,
-    entries: Entries,
-) -> None:
-    place, end, form = offset
-    new = entries.moved(unit, _value(data, place, end, form))
-    if isinstance(SIZES[form], int):
-        encoded = new.to_bytes(8, "little")
-        if any(encoded[end - place :]):
-            raise Unsupported(section.name, place, f"the new offset {new:#x} doesn't fit")
-        data[place:end] = encoded[: end - place]
-        return
-    encoded = leb128.encode_unsigned(new, end - place)
-    if len(encoded) != end - place:
-        raise Unsupported(section.name, place, f"the new offset {new:#x} needs another byte")
-    data[place:end] = encoded
-
-
-def _value(data: bytes | bytearray, place: int, end: int, form: int) -> int:
+def _value(data: bytes, place: int, end: int, form: int) -> int:
     if isinstance(SIZES[form], int):
         return number(data, place, end - place)
-    return leb128.unsigned(bytes(data[place:end]), 0)[0]
+    return leb128.unsigned(data, place)[0]
 
 
 def _abbreviations(data: bytes, place: int) -> dict[int, list[tuple[int, int]]]:

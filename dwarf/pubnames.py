@@ -12,13 +12,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dwarf.errors import Unsupported
-from dwarf.forms import initial_length, number
-from dwarf.offset_map import IDENTITY
-from dwarf.section import Rewritten
+from dwarf.numbers import changed, initial_length, number
+from dwarf.section import Rewritten, splice
 
 if TYPE_CHECKING:
-    from dwarf.section import Section
-    from dwarf.unit import Entries, File
+    from collections.abc import Iterator
+
+    from dwarf.section import Change, Section
+    from dwarf.unit import File, MovedEntries
 
 _GNU = frozenset((".debug_gnu_pubnames", ".debug_gnu_pubtypes"))
 
@@ -26,43 +27,38 @@ NAMES = _GNU | {".debug_pubnames", ".debug_pubtypes"}
 """The names of these sections."""
 
 
-def rewrite(section: Section, file: File, entries: Entries) -> Rewritten | None:
-    """Move the offsets in ``section``, which name debugging entries, by ``entries``.
+def rewrite(section: Section, file: File, moves: MovedEntries) -> Rewritten | None:
+    """Move the offsets in ``section``, which name debugging entries, by ``moves``.
 
     ``file`` is the file that the section lies in.  Returns None when nothing changes.  Raises
     `Unsupported` for a set that is malformed.
     """
-    if not entries.maps and not entries.split:
+    if not moves.maps and not moves.split:
         return None
-    data = bytearray(section.data)
+    changes: list[Change] = []
     place = 0
     try:
-        while place < len(data):
-            place = _move_set(section, data, place, file, entries)
+        while place < len(section.data):
+            end, offset_size, header = initial_length(section.data, place, section.name)
+            changes += _moved_offsets(section, header, end, offset_size, file, moves)
+            place = end
     except (IndexError, ValueError):
         raise Unsupported(section.name, place, "a set of names without an end") from None
-    return Rewritten(data, IDENTITY, {})
+    return Rewritten(*splice(section.data, changes), {})
 
 
-def _move_set(section: Section, data: bytearray, begin: int, file: File, entries: Entries) -> int:
-    """Move one set in place; returns the offset behind it."""
-    end, size, place = initial_length(data, begin, section.name)
-    place += 2
-    target = file.resolve(section, place, number(data, place, size), ".debug_info", ".debug_types")
+def _moved_offsets(
+    section: Section, header: int, end: int, size: int, file: File, moves: MovedEntries
+) -> Iterator[Change]:
+    """The offsets in one set, moved: behind its length it has a version, the unit, and names."""
+    data = bytes(section.data)
+    place = header + 2
+    unit = file.resolve(section, place, number(data, place, size), ".debug_info", ".debug_types")
     place += size
-    _store(section, data, place, size, entries.moved(target, number(data, place, size)))
+    length = moves.moved(unit, number(data, place, size))
+    yield changed(section.name, place, place + size, length, "length")
     place += size
     flags = section.name.removesuffix(".dwo") in _GNU
-    while place < end:
-        offset = number(data, place, size)
-        if not offset:
-            return end
-        _store(section, data, place, size, entries.moved(target, offset))
+    while place < end and (offset := number(data, place, size)):
+        yield changed(section.name, place, place + size, moves.moved(unit, offset))
         place = data.index(0, place + size + flags) + 1
-    return end
-
-
-def _store(section: Section, data: bytearray, place: int, size: int, new: int) -> None:
-    if new >> 8 * size:
-        raise Unsupported(section.name, place, f"the new offset {new:#x} doesn't fit")
-    data[place : place + size] = new.to_bytes(size, "little")

@@ -13,23 +13,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import leb128
+from dwarf.encodings import (
+    DW_AT_location,
+    DW_AT_low_pc,
+    DW_FORM_addr,
+    DW_OP_addr,
+    DW_OP_addrx,
+    DW_OP_GNU_addr_index,
+    DW_TAG_label,
+    DW_TAG_subprogram,
+    DW_TAG_variable,
+)
+from dwarf.entries import block_start, constant, walk
 from dwarf.errors import Unsupported
-from dwarf.forms import INDEXED_ADDRESSES, SIZES, DW_FORM_addr
-from dwarf.info import BLOCKS, DW_AT_low_pc, block_start, constant, walk
+from dwarf.forms import BLOCKS, INDEXED_ADDRESSES, SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dwarf.info import Surveyed, Value
+    from dwarf.entries import Value
     from dwarf.section import Section, Target
-
-DW_TAG_label = 0x0A
-DW_TAG_subprogram = 0x2E
-DW_TAG_variable = 0x34
-DW_AT_location = 0x02
-DW_OP_addr = 0x03
-DW_OP_addrx = 0xA1
-DW_OP_GNU_addr_index = 0xFB
+    from dwarf.survey import Surveyed
 
 
 class Scope(NamedTuple):

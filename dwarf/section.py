@@ -12,10 +12,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.offset_map import IDENTITY, OffsetMap, padding, resize
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dwarf.offset_map import OffsetMap, Side
+    from dwarf.offset_map import Side
 
 
 class Target(NamedTuple):
@@ -103,26 +105,51 @@ class Rewritten(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The bytes from ``place`` to ``end`` of an old section become ``data``."""
+    """The bytes from ``place`` to ``end`` of an old section become ``data``.
+
+    ``fills`` says that they are padding, which aligns what begins at ``end``: what ends there stays
+    in front of padding that is new (`dwarf.offset_map`).
+    """
 
     place: int
     end: int
     data: bytes
+    fills: bool = False
 
 
-def apply(section: Section, changes: Iterable[Change]) -> bytes | bytearray:
-    """The bytes of ``section`` with ``changes``, which don't overlap, in any order."""
+def map_of(changes: Iterable[Change]) -> OffsetMap:
+    """The map that follows from ``changes``, in any order."""
+    return OffsetMap(
+        (padding if fills else resize)(end, len(new) - (end - place))
+        for place, end, new, fills in changes
+        if len(new) != end - place
+    )
+
+
+def splice(
+    data: bytes | bytearray | memoryview, changes: Iterable[Change]
+) -> tuple[bytearray, OffsetMap]:
+    """The old bytes ``data`` with ``changes``, and the map that follows.
+
+    The changes don't overlap and come in any order.  A bytearray is used up: what keeps its size is
+    put in place there.
+    """
     ordered = sorted(changes)
-    if all(len(new) == end - place for place, end, new in ordered):
-        data = bytearray(section.data)
-        for place, end, new in ordered:
-            data[place:end] = new
-        return data
-    pieces: list[bytes | memoryview] = []
-    old = memoryview(section.data)
-    done = 0
-    for place, end, new in ordered:
-        pieces += (old[done:place], new)
-        done = end
-    pieces.append(old[done:])
-    return b"".join(pieces)
+    kept = data if isinstance(data, bytearray) else bytearray(data)
+    resized = []
+    for change in ordered:
+        place, end, new, _ = change
+        if len(new) == end - place:
+            kept[place:end] = new
+        else:
+            resized.append(change)
+    if not resized:
+        return kept, IDENTITY
+    result = bytearray()
+    copied = 0
+    for place, end, new, _ in resized:
+        result += kept[copied:place]
+        result += new
+        copied = end
+    result += kept[copied:]
+    return result, map_of(resized)

@@ -3,108 +3,142 @@
 A relocated address is moved by the caller; here is said on which side.  In split units and in
 LLVM's DWARF 5 an address is an index into .debug_addr, and compilers let several users share an
 entry: GCC gives a call's return address and the location list that starts there the same one.  An
-entry can lie on one side of a slot only.  Where a call site shares its entry with something that
-starts there, the call site gets an entry of its own at the end of the unit's table.
+entry can lie on one side of a slot only.  So first all is collected that something starts at: in
+lists (`dwarf.lists`) and in entries (`starts`).  Then each index that wants another side is looked
+at: what nothing starts at goes to that side; where a call site shares its entry with something that
+starts there, the call site gets an entry of its own at the end of the unit's table (`of_indices`).
 
 Source: DWARF 5, sections 2.17, 3.4.1 (DW_AT_call_return_pc), 7.27 (.debug_addr).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import leb128
 from dwarf.addr import Copy
+from dwarf.encodings import DW_FORM_addr, DW_FORM_LLVM_addrx_offset
 from dwarf.errors import Unsupported
-from dwarf.forms import SIZES, DW_FORM_addr, number
-from dwarf.section import Change
+from dwarf.forms import SIZES
+from dwarf.numbers import changed, number
+from dwarf.section import Change, Target
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from dwarf.addr import Copies
-    from dwarf.info import AddressSides, Surveyed
     from dwarf.offset_map import OffsetMap, Side
     from dwarf.section import Section
+    from dwarf.survey import Surveyed
     from dwarf.unit import AddressTable, Unit
+
+
+class Use(NamedTuple):
+    """An index in ``form`` at ``place`` that wants entry ``number`` of ``table`` on ``side``."""
+
+    place: int
+    form: int
+    side: Side
+    table: AddressTable
+    number: int
+
+
+class Settled(NamedTuple):
+    """How all indices get the side that they want.
+
+    ``changes`` are those of the indices, section by section as given; ``sides`` are the entries of
+    each .debug_addr, by its number and by place, that aren't on the ``start`` side; ``copies`` are
+    new entries.
+    """
+
+    changes: list[list[Change]]
+    sides: Mapping[int, Mapping[int, Side]]
+    copies: Copies
 
 
 def of_relocations(units: Sequence[Surveyed]) -> dict[int, Side]:
     """The relocations in a section of entries that aren't on the start side, by place."""
-    found: dict[int, Side] = {}
-    for surveyed in units:
-        for (kind, form, _, _), column in surveyed.columns.items():
-            if form == DW_FORM_addr and kind in ("before", "after"):
-                side: Side = "before" if kind == "before" else "after"
-                found.update(dict.fromkeys(column, side))
-    return found
+    return {
+        place: address.side
+        for surveyed in units
+        for address, column in surveyed.columns.addresses.items()
+        if address.form == DW_FORM_addr
+        for place in column
+    }
 
 
-def mark_starts(section: Section, units: Sequence[Surveyed]) -> None:
-    """Note the entries of .debug_addr that something in ``section`` starts at."""
+def starts(section: Section, units: Sequence[Surveyed]) -> set[Target]:
+    """Where the entries of .debug_addr are that something in ``section`` starts at."""
     data = bytes(section.data)
+    found = set()
     for surveyed in units:
-        for (kind, form, _, _), column in surveyed.columns.items():
-            if kind == "start" or kind.startswith("offset "):
-                for place in column:
-                    table, index = indexed(section, surveyed.unit, data, form, place)
-                    table.target(index)
+        columns, unit = surveyed.columns, surveyed.unit
+        for address, places in columns.addresses.items():
+            if address.side == "start":
+                for place in places:
+                    table, index = indexed(section, unit, data, address.form, place)
+                    found.add(table.entry(index))
+        for places in columns.offsets.values():
+            for place in places:
+                table, index = indexed(section, unit, data, DW_FORM_LLVM_addrx_offset, place)
+                found.add(table.entry(index))
+    return found
 
 
 def of_indices(
-    section: Section,
-    units: Sequence[Surveyed],
+    entries: Sequence[tuple[Section, Sequence[Surveyed]]],
+    started: AbstractSet[Target],
     maps: Mapping[int, OffsetMap],
-    sides: Mapping[int, AddressSides],
-    copies: Copies,
-) -> list[Change]:
-    """Put the return addresses and ends that ``section`` names by index on their sides.
+) -> Settled:
+    """Put the return addresses and ends that ``entries`` name by index on their sides.
 
-    Adds to ``sides`` the entries that nothing starts at (`AddressTable.used`, complete by now) and
-    to ``copies`` new entries for the others.  Returns the indices that change.
+    ``entries`` are sections of entries with their units; something starts at ``started``.  Raises
+    `Unsupported` for an index outside its table, or one that would outgrow its field.
     """
+    settled: list[list[Change]] = []
+    sides: dict[int, dict[int, Side]] = {}
+    copies: Copies = {}
+    for section, units in entries:
+        changes: list[Change] = []
+        settled.append(changes)
+        for use in _uses(section, units):
+            table, side = use.table, use.side
+            if not _parts(table.target(use.number), side, maps):
+                continue
+            entry = table.entry(use.number)
+            of_table = sides.setdefault(table.section, {})
+            if entry not in started and of_table.setdefault(entry.offset, side) == side:
+                continue
+            made = copies.setdefault(table.section, {})
+            copy = Copy(table.base, table.end, table.header, entry.offset, side)
+            if copy not in made:
+                before = sum(other.base == table.base for other in made)
+                made[copy] = (table.end - table.base) // table.address_size + before
+            changes.append(_changed_index(section, use, made[copy]))
+    return Settled(settled, sides, copies)
+
+
+def _uses(section: Section, units: Sequence[Surveyed]) -> Iterator[Use]:
+    """The indices in ``section`` that aren't on the start side, unit by unit, by place."""
     data = bytes(section.data)
-    found: list[Change] = []
     for surveyed in units:
         wanted = sorted(
-            (place, key[0], key[1])
-            for key, column in surveyed.columns.items()
-            if key[0] in ("before", "after") and key[1] != DW_FORM_addr
+            (place, address.form, address.side)
+            for address, column in surveyed.columns.addresses.items()
+            if address.side != "start" and address.form != DW_FORM_addr
             for place in column
         )
-        for place, kind, form in wanted:
-            side: Side = "before" if kind == "before" else "after"
-            table, index = indexed(section, surveyed.unit, data, form, place)
-            new = _entry_on_side(table, index, side, maps, sides, copies)
-            if new != index:
-                found.append(_changed_index(section, data, form, place, new))
-    return found
+        for place, form, side in wanted:
+            yield Use(place, form, side, *indexed(section, surveyed.unit, data, form, place))
 
 
-def _entry_on_side(
-    table: AddressTable,
-    index: int,
-    side: Side,
-    maps: Mapping[int, OffsetMap],
-    sides: Mapping[int, AddressSides],
-    copies: Copies,
-) -> int:
-    """The index of an entry with the same target as ``index`` and on ``side``."""
-    place = table.place(index)
-    target = table.relocations.target(place)
+def _parts(target: Target | None, side: Side, maps: Mapping[int, OffsetMap]) -> bool:
+    """Whether ``target`` moves otherwise on ``side`` than as a start."""
     code = maps.get(target.section) if target else None
     if target is None or code is None:
-        return index
-    if code.move(target.offset, side) == code.start(target.offset):
-        return index
-    if place not in table.used and sides[table.section].sides.setdefault(place, side) == side:
-        return index
-    made = copies.setdefault(table.section, {})
-    copy = Copy(table.base, table.end, table.header, place, side)
-    if copy not in made:
-        own = sum(other.base == table.base for other in made)
-        made[copy] = (table.end - table.base) // table.address_size + own
-    return made[copy]
+        return False
+    return code.move(target.offset, side) != code.start(target.offset)
 
 
 def indexed(
@@ -128,11 +162,9 @@ def indexed(
     return table, index
 
 
-def _changed_index(section: Section, data: bytes, form: int, place: int, new: int) -> Change:
-    size = SIZES[form]
-    if not isinstance(size, int):
-        end = leb128.skip(data, place)
-        return Change(place, end, leb128.encode_unsigned(new, end - place))
-    if new >> 8 * size:
-        raise Unsupported(section.name, place, f"address {new} doesn't fit {size} bytes")
-    return Change(place, place + size, new.to_bytes(size, "little"))
+def _changed_index(section: Section, use: Use, new: int) -> Change:
+    size, place = SIZES[use.form], use.place
+    if isinstance(size, int):
+        return changed(section.name, place, place + size, new, "index")
+    end = leb128.skip(bytes(section.data[place : place + leb128.LONGEST]), 0) + place
+    return Change(place, end, leb128.encode_unsigned(new, end - place))

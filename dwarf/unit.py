@@ -3,7 +3,7 @@
 A location list or a range list can't be read alone: its offsets are relative to the base address
 of the unit that refers to it, its indices belong to that unit's table in .debug_addr, and in DWARF
 2 to 4 it has no header that gives the size of an address (DWARF 5, sections 2.6.2, 2.17.3, 3.1.1).
-`dwarf.info` reads every unit once and tells here what it found; `dwarf.loclists` and
+`dwarf.survey` reads every unit once and tells here what it found; `dwarf.loclists` and
 `dwarf.rnglists` take it from there.
 """
 
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dwarf.offset_map import OffsetMap, Side
+    from dwarf.offset_map import OffsetMap
     from dwarf.section import Relocations, Section
+
+
+ListKind = Literal["locations", "ranges"]
+"""Of which kind a list is: where a value is found, or which code something covers."""
 
 
 class File(NamedTuple):
@@ -72,9 +76,11 @@ class AddressTable(NamedTuple):
 
     ``section`` is the number of that .debug_addr, ``end`` where the table ends, ``base`` the
     section offset of entry 0, ``address_size`` the bytes of an entry, ``header`` those in front of
-    ``base``.  ``sides`` holds, by place in .debug_addr, the entries that aren't on the ``start``
-    side.  ``used`` collects the places of those that something starts at, while lists and entries
-    are read: only an entry that nothing starts at can be on another side.
+    ``base``.
+
+    An entry can lie on one side of an insertion only.  One that something starts at is on the
+    ``start`` side: who reads an index of a start says so in its result, and only those that nobody
+    named may be on another side (`dwarf.sides`).
     """
 
     section: int
@@ -82,8 +88,6 @@ class AddressTable(NamedTuple):
     base: int
     address_size: int
     relocations: Relocations
-    sides: Mapping[int, Side]
-    used: set[int]
     header: int = 0
 
     def place(self, index: int) -> int:
@@ -91,20 +95,13 @@ class AddressTable(NamedTuple):
         place = self.base + index * self.address_size
         return place if place + self.address_size <= self.end else -1
 
+    def entry(self, index: int) -> Target:
+        """Where entry ``index`` is."""
+        return Target(self.section, self.place(index))
+
     def target(self, index: int) -> Target | None:
-        """What entry ``index``, at which something starts, points to; None: it isn't relocated."""
-        place = self.place(index)
-        self.used.add(place)
-        return self.relocations.target(place)
-
-    def side(self, index: int) -> Side:
-        """On which side of an insertion entry ``index`` moves."""
-        return self.sides.get(self.place(index), "start")
-
-    def new_offset(self, index: int, target: Target, maps: Mapping[int, OffsetMap]) -> int:
-        """Where entry ``index``, which points to ``target``, points after the rewrite."""
-        code = maps.get(target.section)
-        return code.move(target.offset, self.side(index)) if code else target.offset
+        """What entry ``index`` points to; None where it isn't relocated."""
+        return self.relocations.target(self.place(index))
 
 
 class Unit(NamedTuple):
@@ -139,14 +136,14 @@ class ListUses(NamedTuple):
     """
 
     unit: Unit
-    kind: Literal["locations", "ranges"]
+    kind: ListKind
     section: int
     offsets: array[int]
     views: Mapping[int, int]
     table: int | None
 
 
-class Entries(NamedTuple):
+class MovedEntries(NamedTuple):
     """Where debugging entries are now, for those who name one by its offset from its unit.
 
     ``maps`` are those of the file's own sections of entries that moved, by number.  An index in an

@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
-from dwarf import forms, leb128
+from dwarf import encodings, forms, leb128, numbers
 from dwarf.errors import Unsupported
 from rewriter import compressed, elf
 from rewriter.errors import Refusal
@@ -91,12 +91,12 @@ def _targets(obj: elf.Object, number: int) -> dict[int, Place]:
 def _programs(obj: elf.Object, data: bytes, targets: dict[int, Place]) -> Iterator[Program]:
     at = 0
     while at < len(data):
-        end, offset_size, place = forms.initial_length(data, at, ".debug_line")
-        version = forms.number(data, place, 2)
+        end, offset_size, place = numbers.initial_length(data, at, ".debug_line")
+        version = numbers.number(data, place, 2)
         if not 2 <= version <= 5:
             return
         place += 4 if version >= 5 else 2
-        start = place + offset_size + forms.number(data, place, offset_size)
+        start = place + offset_size + numbers.number(data, place, offset_size)
         place += offset_size
         minimum_length = data[place]
         place += 3 if version >= 4 else 2  # maximum_operations, default_is_stmt
@@ -154,7 +154,7 @@ def _files(
 
 
 def _string(obj: elf.Object, data: bytes, place: int, form: int, targets: dict[int, Place]) -> str:
-    if form != forms.DW_FORM_string:
+    if form != encodings.DW_FORM_string:
         section, place = targets.get(place, (0, 0))
         if section <= 0:
             return "?"
@@ -209,7 +209,7 @@ def _run(
         elif opcode == DW_LNS_const_add_pc:
             offset += (255 - opcode_base) // line_range * unit
         elif opcode == DW_LNS_fixed_advance_pc:
-            offset += forms.number(data, place, 2)
+            offset += numbers.number(data, place, 2)
             place += 2
         elif opcode != DW_LNS_copy:
             for _ in range(program.operand_counts[opcode - 1]):

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from assembled import check
+import pytest
+from assembled import Step, check, pair
 
-from dwarf import debug, forms
+from dwarf import debug, encodings, forms
+from dwarf.errors import Unsupported
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from assembled import Pair
 
     from dwarf.section import Rewritten, Section
@@ -64,7 +68,7 @@ class Unit(NamedTuple):
 def value_text(value: Value, wide: bool, version: int) -> str:
     """The directives of one value."""
     name, form, text, actual = value
-    if form == forms.DW_FORM_indirect:
+    if form == encodings.DW_FORM_indirect:
         return f".uleb128 {actual}\n" + value_text(Value(name, actual, text), wide, version)
     size = forms.Sizes(version, 8 if wide else 4, 8).fixed(form)
     if size == 0:
@@ -77,7 +81,7 @@ def value_text(value: Value, wide: bool, version: int) -> str:
         return f".8byte {text}, 0\n"
     kind = forms.SIZES[form]
     if kind == "leb128":
-        directive = ".sleb128" if form == forms.DW_FORM_sdata else ".uleb128"
+        directive = ".sleb128" if form == encodings.DW_FORM_sdata else ".uleb128"
         return f"{directive} {text}\n"
     if kind == "string":
         return f'.asciz "{text}"\n'
@@ -120,7 +124,7 @@ def _header(number: int, unit: Unit, base: int) -> str:
 
 
 def _entry_text(entry: Entry, unit: Unit, codes: dict[tuple[object, ...], int]) -> str:
-    implicit = tuple(v.text for v in entry.values if v.form == forms.DW_FORM_implicit_const)
+    implicit = tuple(v.text for v in entry.values if v.form == encodings.DW_FORM_implicit_const)
     pairs = tuple((v.name, v.form) for v in entry.values)
     code = codes.setdefault((entry.tag, bool(entry.children), pairs, implicit), len(codes) + 1)
     text = (f"{entry.label}:\n" if entry.label else "") + f".uleb128 {code}\n"
@@ -137,7 +141,7 @@ def _abbreviations(codes: dict[tuple[object, ...], int]) -> str:
         constants = iter(implicit)
         for name, form in pairs:
             text += f".uleb128 {name}, {form}\n"
-            if form == forms.DW_FORM_implicit_const:
+            if form == encodings.DW_FORM_implicit_const:
                 text += f".sleb128 {next(constants)}\n"
         text += ".uleb128 0, 0\n"
     return text
@@ -156,3 +160,36 @@ def check_all(found: Pair) -> dict[str, Rewritten]:
         check(found, section.name, rewritten.get(section.number), maps)
     names = {number: name for name, number in found.plain.numbers.items()}
     return {names[number]: new for number, new in rewritten.items()}
+
+
+# -- trees ----------------------------------------------------------------------------------------
+
+CODE = [Step(call=i % 2 == 1, align=4 if i % 7 == 6 else 0) for i in range(24)]
+LAST = len(CODE)
+
+
+def compile_unit(*children: Entry, values: Sequence[Value] = ()) -> Entry:
+    """A unit's own entry, which covers all of `CODE`."""
+    low = Value(LOW_PC, encodings.DW_FORM_addr, "S0")
+    return Entry(
+        COMPILE_UNIT,
+        (low, Value(HIGH_PC, encodings.DW_FORM_data8, f"E{LAST}-S0"), *values),
+        children,
+    )
+
+
+def block(start: int, end: int, form: int, *children: Entry, tag: int = LEXICAL_BLOCK) -> Entry:
+    """An entry from one boundary of the code to another, with a length in ``form``."""
+    values = (
+        Value(LOW_PC, encodings.DW_FORM_addr, f"S{start}"),
+        Value(HIGH_PC, form, f"E{end}-S{start}"),
+    )
+    return Entry(tag, values, children)
+
+
+def refused(tree: Entry, version: int = 5) -> Unsupported:
+    """What a rewrite of ``tree`` is refused for."""
+    found = pair({".text": CODE}, units(Unit(tree, version)))
+    with pytest.raises(Unsupported) as caught:
+        debug.rewrite(sections(found), found.maps)
+    return caught.value

@@ -36,7 +36,7 @@ def test_an_implicit_constant_of_zero_does_not_end_the_declaration() -> None:
         ("01 11", "without an end"),
         ("01 11 00 00 00", "without an end"),
         ("ff" * 40, "without an end"),
-        ("01 11 00 03 77 00 00 00", "form 0x77"),
+        ("01 11 00 03 77 00 00 00", "DW_FORM 0x77"),
         ("01 11 00 00 00 01 11 00 00 00 00", "declared twice"),
     ],
 )

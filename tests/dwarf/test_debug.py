@@ -13,8 +13,11 @@ from elftools.elf.elffile import ELFFile
 from entries import COMPILE_UNIT, HIGH_PC, LOW_PC, Entry, Unit, Value, check_all, sections, units
 
 from dwarf import debug
+from dwarf.encodings import (
+    DW_FORM_addr,
+    DW_FORM_data8,
+)
 from dwarf.errors import Unsupported
-from dwarf.forms import DW_FORM_addr, DW_FORM_data8
 from dwarf.offset_map import OffsetMap, slot
 from dwarf.section import Relocations, Section
 

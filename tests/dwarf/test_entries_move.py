@@ -22,7 +22,7 @@ from entries import (
     units,
 )
 
-from dwarf.forms import (
+from dwarf.encodings import (
     DW_FORM_addr,
     DW_FORM_sec_offset,
     DW_FORM_udata,

@@ -20,7 +20,8 @@ GROWN = OffsetMap([resize(16 + 100, 60)])
 def move(code: str | bytes, relocated: tuple[int, ...] = (), unit: Unit = UNIT) -> str | None:
     data = bytes.fromhex(code) if isinstance(code, str) else code
     relocations = Relocations(relocated, [0] * len(relocated), [0] * len(relocated), [1], [0])
-    moved = expression.move(data, 0, len(data), unit, GROWN, relocations, ".debug_loc")
+    context = expression.Context(data, unit, GROWN, relocations, ".debug_loc")
+    moved = expression.move(context, 0, len(data))
     return None if moved is None else moved.hex(" ")
 
 

@@ -474,14 +474,18 @@ def test_call_site_tables_name_the_function_of_each_lsda() -> None:
 # -- damage ---------------------------------------------------------------------------------------
 
 DAMAGED: list[tuple[str, Callable[[bytes], bytes], str]] = [
-    ("a length beyond the section", lambda d: b"\xff\xff\0\0" + d[4:], "an entry of"),
+    ("a length beyond the section", lambda d: b"\xff\xff\0\0" + d[4:], "past the section"),
     ("a reserved length", lambda d: b"\xf5\xff\xff\xff" + d[4:], "length"),
-    ("a 4 GiB entry", lambda d: b"\xff" * 4 + (1 << 32).to_bytes(8, "little") + d, "an entry of"),
+    (
+        "a 4 GiB entry",
+        lambda d: b"\xff" * 4 + (1 << 32).to_bytes(8, "little") + d,
+        "past the section",
+    ),
     ("no CIE where one should be", lambda d: d[:24] + b"\x07" + d[25:], "without a CIE"),
     ("an unknown version", lambda d: d[:8] + b"\x09" + d[9:], "version 9"),
     ("an unknown augmentation", lambda d: d[:9] + b"zQ" + d[11:], 'augmentation "zQ"'),
-    ("a cut section", lambda d: d[:-3], "an entry of"),
-    ("an unknown instruction", lambda d: d[:-3] + b"\x3f\0\0", "instruction 0x3f"),
+    ("a cut section", lambda d: d[:-3], "past the section"),
+    ("an unknown instruction", lambda d: d[:-3] + b"\x3f\0\0", "DW_CFA 0x3f"),
     ("an endless number", lambda d: d[:-3] + b"\x0e\x80\x80", "cut-off"),
 ]
 

@@ -22,8 +22,7 @@ from entries import (
 )
 
 from dwarf import debug
-from dwarf.errors import Unsupported
-from dwarf.forms import (
+from dwarf.encodings import (
     DW_FORM_addr,
     DW_FORM_data4,
     DW_FORM_data8,
@@ -33,6 +32,7 @@ from dwarf.forms import (
     DW_FORM_sec_offset,
     DW_FORM_string,
 )
+from dwarf.errors import Unsupported
 
 CODE = [Step(size=112), *(Step(call=i % 2 == 0) for i in range(10))]
 LOCVIEWS = 0x2137

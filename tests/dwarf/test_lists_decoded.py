@@ -286,8 +286,6 @@ def test_what_is_read_from_the_result_is_the_map_of_what_was_written(name: str) 
                 [target.section for target in out.indexed],
                 [0] * len(out.indexed),
             ),
-            {},
-            set(),
         )
         version = 5 if name.endswith("lists") else 4
         unit = Unit(8, 0, version, 4, 8, None if pairs else unit_base, table)
@@ -339,5 +337,5 @@ def rewrite(
     section: Section, uses: Sequence[ListUses], maps: Mapping[int, OffsetMap]
 ) -> Rewritten | None:
     if "loc" in section.name:
-        return loclists.rewrite(section, uses, maps)
-    return rnglists.rewrite(section, uses, maps)
+        return loclists.rewrite(section, uses, maps).rewritten
+    return rnglists.rewrite(section, uses, maps).rewritten

@@ -341,8 +341,8 @@ GOOD = "ff9b10 0104 04100801 0100 00000000 00000000"
 DAMAGED: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("types in front of the table's end", lambda d: d[:2] + b"\x02" + d[3:], "lengths"),
     ("types beyond the section", lambda d: d[:2] + b"\x7f" + d[3:], "lengths"),
-    ("an unknown encoding of types", lambda d: d[:1] + b"\x07" + d[2:], "encoding 0x7"),
-    ("an unknown encoding of call sites", lambda d: d[:3] + b"\x05" + d[4:], "encoding 0x5"),
+    ("an unknown encoding of types", lambda d: d[:1] + b"\x07" + d[2:], "DW_EH_PE 0x7"),
+    ("an unknown encoding of call sites", lambda d: d[:3] + b"\x05" + d[4:], "DW_EH_PE 0x5"),
     ("a section that ends in a call site", lambda d: d[:6], "lengths"),
     ("an action beyond the section", lambda d: d[:7] + b"\x7f" + d[8:], "too early"),
     ("an endless number", lambda d: d[:-1] + b"\x80", "too early"),

@@ -29,8 +29,7 @@ from entries import (
 )
 
 from dwarf import debug
-from dwarf.errors import Unsupported
-from dwarf.forms import (
+from dwarf.encodings import (
     DW_FORM_addr,
     DW_FORM_addrx,
     DW_FORM_addrx1,
@@ -43,6 +42,7 @@ from dwarf.forms import (
     DW_FORM_sec_offset,
     DW_FORM_string,
 )
+from dwarf.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
