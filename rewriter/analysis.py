@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
 
     from dwarf.offset_map import Side
-
-Place = tuple[int, int]
-"""A section's number and an offset in bytes into it."""
+    from rewriter.program import Place
 
 SWITCH_TABLE = "switch table"
 TRACEBACK_TABLE = "traceback table"
@@ -90,7 +88,7 @@ class Analysis(NamedTuple):
     read_addresses: Mapping[int, Sequence[tuple[int, int]]] = {}
 
 
-class References(NamedTuple):
+class Claims(NamedTuple):
     """What names places in one code section; offsets into it, in bytes.
 
     ``named`` are the places that a symbol, a branch with a relocation, a table or data of any kind
@@ -107,4 +105,4 @@ class References(NamedTuple):
     entries: Set[int] = frozenset()
 
 
-NO_REFERENCES = References(frozenset())
+NO_CLAIMS = Claims(frozenset())

@@ -18,7 +18,7 @@ A no-op behind a call is its slot unless it is somebody else's: it lies behind t
 calling function (padding), a branch or an exception leads to it (it would load r2 without a call in
 front), a symbol or a table names it (a static key's, a probe's), or it keeps the prefixed
 instruction behind it off a boundary.  Where data of unknown meaning holds its address (see
-`rewriter.references`), nobody can tell.
+`rewriter.claims`), nobody can tell.
 
 Source: 64-bit ELFv2 ABI, 2.2.4 (TOC restore), 3.5.1 (R_PPC64_REL24, R_PPC64_REL24_NOTOC), 2.3.3
 (register save and restore functions); GCC's libgcc/config/rs6000/morestack.S; Linux
@@ -27,19 +27,17 @@ arch/powerpc/kernel/module_64.c for the profiling entries.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from rewriter import elf, instruction
-from rewriter.analysis import NO_REFERENCES
-from rewriter.errors import Refusal
-from rewriter.relocation import MARKERS, REL24, REL24_NOTOC, REL24_P9NOTOC
+from rewriter.analysis import NO_CLAIMS
+from rewriter.relocation import REL24, REL24_NOTOC, REL24_P9NOTOC
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from rewriter.analysis import References
+    from rewriter.analysis import Claims
+    from rewriter.program import Functions, Program
 
 EXEMPT_NAMES = frozenset(
     ("_mcount", "ftrace_caller", "ftrace_regs_caller", "__morestack", "__morestack_non_split")
@@ -57,33 +55,6 @@ EXEMPT_PREFIXES = (
 
 Action = Literal["insert", "has slot", "exempt", "no TOC", "not selected", "reads PC", "unclear"]
 """``unclear``: data holds the address of the word behind the call, and nothing says what for."""
-
-
-class Functions(NamedTuple):
-    """The functions of one section in ascending order: start and end offsets in bytes, names."""
-
-    starts: Sequence[int]
-    ends: Sequence[int]
-    names: Sequence[str]
-
-    def at(self, offset: int) -> str | None:
-        """The name of the function that ``offset`` lies in, None outside of all."""
-        index = bisect_right(self.starts, offset) - 1
-        if index >= 0 and offset < self.ends[index]:
-            return self.names[index]
-        return None
-
-    def start(self, offset: int) -> int | None:
-        """The start of the function that ``offset`` lies in."""
-        index = bisect_right(self.starts, offset) - 1
-        return self.starts[index] if index >= 0 and offset < self.ends[index] else None
-
-    def end(self, offset: int) -> int | None:
-        """The end of the function that ``offset`` lies in."""
-        index = bisect_right(self.starts, offset) - 1
-        if index >= 0 and offset < self.ends[index]:
-            return self.ends[index]
-        return None
 
 
 class CallSite(NamedTuple):
@@ -111,87 +82,48 @@ class Selection(NamedTuple):
         return "insert"
 
 
-def functions_by_section(obj: elf.Object) -> dict[int, Functions]:
-    """All STT_FUNC symbols, by section number; of several at one offset the longest is kept.
-
-    Raises `Refusal` for a function that doesn't end inside its section.
-    """
-    symbols = obj.symbols
-    found: dict[int, list[tuple[int, int, int]]] = {}
-    for index, info in enumerate(symbols.infos):
-        if info & 15 == elf.STT_FUNC and symbols.sections[index] > 0:
-            value = symbols.values[index]
-            entry = (value, -(value + symbols.sizes[index]), index)
-            found.setdefault(symbols.sections[index], []).append(entry)
-    result = {}
-    for section, entries in found.items():
-        entries.sort()
-        for start, end, index in entries:
-            if -end > obj.sections[section].size:
-                raise Refusal(
-                    "the function ends outside its section",
-                    section=obj.sections[section].name,
-                    offset=start,
-                    function=symbols.name(index),
-                    remedy="the object is damaged; build it again",
-                )
-        unique = [e for i, e in enumerate(entries) if not i or entries[i - 1][0] != e[0]]
-        result[section] = Functions(
-            [start for start, _, _ in unique],
-            [-end for _, end, _ in unique],
-            [symbols.name(index) for _, _, index in unique],
-        )
-    return result
-
-
-NO_FUNCTIONS = Functions((), (), ())
-
-
 def find(
-    obj: elf.Object,
+    program: Program,
     section: int,
-    words: Sequence[int],
-    calls: Iterable[int],
-    functions: dict[int, Functions],
+    places: Iterable[int],
     selection: Selection,
-    references: References = NO_REFERENCES,
+    claims: Claims = NO_CLAIMS,
 ) -> Iterator[CallSite]:
     """Every ``bl`` of a section, in order, with what is to be done about it.
 
-    ``words`` are the section's instruction words and ``calls`` the places of its ``bl`` (as
-    `instruction.sweep` finds them).  ``references`` are who names places in the section, branches
-    and landing pads included.
+    ``places`` are those of its ``bl`` (see `instruction.sweep`).  ``claims`` say who names
+    places in the section, branches and landing pads included.
     """
-    relocations = obj.relocations.get(section)
+    relocations = program.obj.relocations.get(section)
     types = _call_relocations(relocations)
-    own = functions.get(section, NO_FUNCTIONS)
-    for place in calls:
+    words, own = program.words(section), program.functions_in(section)
+    for place in places:
         index = types.get(place)
         reads_pc = no_toc = False
         if index is None:
             target = place + (instruction.branch_displacement(words[place >> 2]) or 0)
-            callee = own.at(target) or f"{obj.sections[section].name}+{target:#x}"
+            callee = own.at(target) or f"{program.name(section)}+{target:#x}"
             own_callee = True
-            reads_pc = target not in references.entries and (
+            reads_pc = target not in claims.entries and (
                 target == place + 4 or _reads_lr(words, own, place, target)
             )
         else:
             assert relocations is not None
-            callee = _callee(obj, relocations, index, functions)
+            callee = _callee(program, relocations, index)
             no_toc = relocations.types[index] != REL24
-            own_callee = obj.symbols.sections[relocations.symbols[index]] > 0
+            own_callee = program.obj.symbols.sections[relocations.symbols[index]] > 0
         action: Action
         if reads_pc:
             action = "reads PC"
         elif no_toc:
             action = "no TOC"
-        elif _has_slot(words, place, own.end(place), references) and not (
+        elif _has_slot(words, place, own.end(place), claims) and not (
             own_callee and keeps_prefixed_aligned(words, place + 4)
         ):
             action = "has slot"
         else:
             action = selection.action(callee)
-        if _is_unclear(action, words, place + 4, references):
+        if _is_unclear(action, words, place + 4, claims):
             action = "unclear"
         yield CallSite(section, place, own.at(place), callee, action)
 
@@ -204,14 +136,14 @@ def _reads_lr(words: Sequence[int], own: Functions, place: int, target: int) -> 
     return start is None or start == own.start(target)
 
 
-def _is_unclear(action: Action, words: Sequence[int], behind: int, references: References) -> bool:
+def _is_unclear(action: Action, words: Sequence[int], behind: int, claims: Claims) -> bool:
     """Whether it matters, and can't be told, what the word ``behind`` a call is to who names it.
 
     A table of return addresses names slots; where there is none it isn't what its name says.
     """
-    if behind in references.returns:
+    if behind in claims.returns:
         return action == "insert"
-    if behind not in references.unclear:
+    if behind not in claims.unclear:
         return False
     slot = action == "has slot" and words[behind >> 2] != instruction.LOAD_TOC
     return action == "insert" or slot
@@ -228,35 +160,27 @@ def _call_relocations(relocations: elf.Relocations | None) -> dict[int, int]:
     }
 
 
-def _callee(
-    obj: elf.Object,
-    relocations: elf.Relocations,
-    index: int,
-    functions: dict[int, Functions],
-) -> str:
-    symbols = obj.symbols
+def _callee(program: Program, relocations: elf.Relocations, index: int) -> str:
+    symbols = program.obj.symbols
     symbol = relocations.symbols[index]
     addend = relocations.addends[index]
     if symbols.type(symbol) == elf.STT_SECTION:
         section = symbols.sections[symbol]
-        name = functions.get(section, NO_FUNCTIONS).at(addend)
-        return name or f"{obj.sections[section].name}+{addend:#x}"
+        return program.functions_in(section).at(addend) or f"{program.name(section)}+{addend:#x}"
     name = symbols.name(symbol)
     return f"{name}+{addend:#x}" if addend else name
 
 
-def _has_slot(
-    words: Sequence[int], place: int, function_end: int | None, references: References
-) -> bool:
+def _has_slot(words: Sequence[int], place: int, function_end: int | None, claims: Claims) -> bool:
     behind = place + 4
     if function_end is not None and behind >= function_end:
         return False
     index = behind >> 2
     if index >= len(words) or words[index] not in instruction.SLOTS:
         return False
-    if words[index] == instruction.LOAD_TOC or behind in references.returns:
+    if words[index] == instruction.LOAD_TOC or behind in claims.returns:
         return True
-    return behind not in references.named
+    return behind not in claims.named
 
 
 def keeps_prefixed_aligned(words: Sequence[int], offset: int) -> bool:
@@ -272,20 +196,3 @@ def keeps_prefixed_aligned(words: Sequence[int], offset: int) -> bool:
         and index + 1 < len(words)
         and instruction.is_prefix(words[index + 1])
     )
-
-
-def code_words(obj: elf.Object, section: int) -> array[int]:
-    """The instruction words of a section; bytes behind the last whole word are left out."""
-    data = obj.contents(section)
-    return elf.column(data[: len(data) & ~3], "I")
-
-
-def filled(obj: elf.Object, number: int) -> frozenset[int]:
-    """The places in section ``number`` that a relocation fills: markers lie at others' words."""
-    relocations = obj.relocations.get(number)
-    if relocations is None:
-        return frozenset()
-    if MARKERS.isdisjoint(relocations.types):
-        return frozenset(relocations.places)
-    pairs = zip(relocations.places, relocations.types, strict=True)
-    return frozenset(place for place, kind in pairs if kind not in MARKERS)

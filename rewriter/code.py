@@ -26,9 +26,42 @@ if TYPE_CHECKING:
     from rewriter.analysis import Difference
     from rewriter.instruction import Branch, Instructions
     from rewriter.layout import Layout, Replacement
+    from rewriter.plan import Code
+    from rewriter.program import Program
 
 _WORD = struct.Struct("<I")
 _FIELD_FORMATS = {1: "<b", 2: "<h", 4: "<i", 8: "<q"}
+
+
+def rewrite_all(
+    program: Program,
+    sections: Iterable[Code],
+    differences: Mapping[int, Sequence[Difference]],
+    layouts: Mapping[int, Layout],
+) -> dict[int, bytes | bytearray | memoryview]:
+    """The new bytes of each code section with a new layout, by section number.
+
+    ``differences`` are the numbers that are distances between labels, by the section that they are
+    in; data with distances in such code is among what comes back.  Raises `Refusal` where a number
+    no longer fits its field.
+    """
+    obj = program.obj
+    maps = {number: new.map for number, new in layouts.items()}
+    contents: dict[int, bytes | bytearray | memoryview] = {
+        number: rewrite_numbers(obj.contents(number), own, maps, program.name(number))
+        for number, own in differences.items()
+        if number not in layouts and any(d.section in layouts for d in own)
+    }
+    for number, found in sections:
+        if number in layouts:
+            contents[number] = rewrite(
+                obj.contents(number),
+                found,
+                differences.get(number, ()),
+                layouts[number],
+                program.name(number),
+            )
+    return contents
 
 
 def rewrite(

@@ -171,17 +171,20 @@ def _options(parsed: argparse.Namespace, data: bytes) -> Options:
 
 
 def _listing(data: bytes, options: Options, parsed: argparse.Namespace) -> Iterator[str]:
-    from rewriter import elf, pipeline
+    from rewriter import claims, elf, pipeline, plan
+    from rewriter.program import Program
 
     obj = elf.read(data)
     pipeline.refuse_intermediate_code(obj)
+    program = Program(obj)
     try:
-        analysis, sections = pipeline.take_apart(obj)
+        analysis, sections = pipeline.take_apart(program)
     except Refusal:  # but what isn't needed needn't be understood
-        analysis, sections = pipeline.take_apart(obj, pipeline.Needs(obj, options).of)
+        analysis, sections = pipeline.take_apart(program, plan.Needs(program, options).of)
     if parsed.list:
-        for site in pipeline.call_sites(obj, sections, analysis, options):
-            yield _site_line(obj.sections[site.section].name, site)
+        claimed = claims.collect(program, program.code, analysis.base_relative)
+        for site in plan.call_sites(program, sections, analysis, claimed, options):
+            yield _site_line(program.name(site.section), site)
     if parsed.explain:
         for branch in analysis.branches:
             yield printable(branch.explain())

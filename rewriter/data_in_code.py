@@ -34,7 +34,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from rewriter import calls, elf, function_prefix
+from rewriter import elf, function_prefix
 from rewriter.analysis import (
     OBJECT,
     RELOCATED_DATA,
@@ -50,9 +50,9 @@ from rewriter.relocation import BRANCHES, REL64, TYPES
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
-    from rewriter.calls import Functions
+    from rewriter.program import Place, Program
 
 _DATA_RELOCATIONS = {number: row.data_size for number, row in TYPES.items() if row.data_size}
 _IN_INSTRUCTIONS = frozenset(
@@ -64,54 +64,33 @@ def _everywhere(section: int) -> bool:
     return True
 
 
-def analyse(
-    obj: elf.Object,
-    sections: Iterable[int],
-    functions: Mapping[int, Functions],
-    need_proof: Callable[[int], bool] = _everywhere,
-) -> Analysis:
-    """Find the data in the code sections ``sections`` (numbers) and prove every indirect branch.
+def analyse(program: Program, need_proof: Callable[[int], bool] = _everywhere) -> Analysis:
+    """Find the data in the code sections of an object and prove every indirect branch.
 
-    ``functions`` are those of the object, by section number.  Sections of which ``need_proof`` says
-    that they need none keep their bytes: nothing there is proved, and no table is looked for.
+    Sections of which ``need_proof`` says that they need none keep their bytes: nothing there is
+    proved, and no table is looked for.
 
     Raises `Refusal` for an indirect branch that can't be proved, and for data that isn't
     understood where that matters.
     """
-    regions: dict[int, list[Region]] = {}
-    differences: dict[int, list[Difference]] = {}
-    base_relative: dict[tuple[int, int], int] = {}
+    base_relative: Mapping[Place, int] = {}
     targets: dict[int, list[int]] = {}
     branches: list[IndirectBranch] = []
     read_addresses: Mapping[int, Sequence[tuple[int, int]]] = {}
-    sections = list(sections)
-    zeros = {number: _words_of_opcode_0(obj.contents(number)) for number in sections}
+    contents = program.obj.contents
+    zeros = {number: _words_of_opcode_0(contents(number)) for number in program.code}
     jumps = {
-        number: sorted(
-            indirect_branches(obj.contents(number)) + unusual_returns(obj.contents(number))
-        )
-        for number in sections
+        number: sorted(indirect_branches(contents(number)) + unusual_returns(contents(number)))
+        for number in program.code
     }
-    left = [number for number in sections if jumps[number] and not need_proof(number)]
-    for number in left:
-        branches += _unproved(obj, number, jumps.pop(number), functions)
-    declared = objects(obj, sections)
-    for number in sections:
-        own = relocated_data(obj, number)
-        if zeros[number]:
-            tables, offsets = _traceback_tables(obj, number, zeros[number], functions, own)
-            own += tables
-            if offsets:
-                differences[number] = offsets
-        if number in functions:
-            own += function_prefix.type_hashes(bytes(obj.contents(number)), functions[number])
-        own = _merge(own, declared.get(number, []))
-        if own:
-            regions[number] = own
+    for number in program.code:
+        if jumps[number] and not need_proof(number):
+            branches += _unproved(program, number, jumps.pop(number))
+    regions, differences = _plain_data(program, zeros)
     if any(jumps.values()):
         from rewriter import resolve
 
-        found = resolve.prove(obj, functions, jumps, regions)
+        found = resolve.prove(program, jumps, regions)
         branches += found.branches
         base_relative = found.base_relative
         targets = {number: sorted(own) for number, own in found.targets.items()}
@@ -122,19 +101,42 @@ def analyse(
             differences[number] = sorted(differences.get(number, []) + entries)
     for number, places in zeros.items():
         if places and need_proof(number):
-            _check_unexplained(obj, number, places, regions.get(number, []), functions)
+            _check_unexplained(program, number, places, regions.get(number, []))
     return Analysis(regions, differences, base_relative, targets, branches, read_addresses)
 
 
-def _unproved(
-    obj: elf.Object, number: int, jumps: Iterable[int], functions: Mapping[int, Functions]
-) -> list[IndirectBranch]:
+def _plain_data(
+    program: Program, zeros: Mapping[int, Sequence[int]]
+) -> tuple[dict[int, list[Region]], dict[int, list[Difference]]]:
+    """The data that shows itself, and the distances in it, by section.
+
+    ``zeros`` are the offsets of words of opcode 0.
+    """
+    regions: dict[int, list[Region]] = {}
+    differences: dict[int, list[Difference]] = {}
+    declared = objects(program)
+    for number in program.code:
+        own = relocated_data(program.obj, number)
+        if zeros[number]:
+            tables, offsets = _traceback_tables(program, number, zeros[number], own)
+            own += tables
+            if offsets:
+                differences[number] = offsets
+        functions = program.functions_in(number)
+        if functions.starts:
+            own += function_prefix.type_hashes(bytes(program.obj.contents(number)), functions)
+        own = _merge(own, declared.get(number, []))
+        if own:
+            regions[number] = own
+    return regions, differences
+
+
+def _unproved(program: Program, number: int, jumps: Iterable[int]) -> list[IndirectBranch]:
     """The indirect branches of a section that keeps its bytes."""
-    section = obj.sections[number].name
-    own = functions.get(number)
+    functions = program.functions_in(number)
     reason = "nothing is inserted into what belongs together here"
     return [
-        IndirectBranch(section, place, own.at(place) if own else None, "not followed", (reason,))
+        IndirectBranch(program.name(number), place, functions.at(place), "not followed", (reason,))
         for place in jumps
     ]
 
@@ -237,24 +239,24 @@ def relocated_data(obj: elf.Object, section: int) -> list[Region]:
     return found
 
 
-def objects(obj: elf.Object, sections: Collection[int]) -> dict[int, list[Region]]:
-    """The data that symbols declare in the code ``sections``, sorted and disjoint, by number."""
-    symbols = obj.symbols
-    extents: dict[int, list[tuple[int, int]]] = {}
-    for index, section in enumerate(symbols.sections):
-        if section > 0 and symbols.type(index) == elf.STT_OBJECT and section in sections:
-            start, size = symbols.values[index], symbols.sizes[index]
-            end = min(start + size, obj.sections[section].size)
-            if start < end:
-                extents.setdefault(section, []).append((start, end))
-    if not extents:
+def objects(program: Program) -> dict[int, list[Region]]:
+    """The data that symbols declare in code, sorted and disjoint, by section number."""
+    symbols = program.obj.symbols
+    if elf.STT_OBJECT not in {info & 15 for info in set(symbols.infos)}:
         return {}
-    code = _shown_to_be_code(obj, extents)
+    extents: dict[int, list[tuple[int, int]]] = {}
+    for section in program.code:
+        limit = program.obj.sections[section].size
+        for start, index in zip(*program.symbols_in(section), strict=True):
+            end = min(start + symbols.sizes[index], limit)
+            if symbols.type(index) == elf.STT_OBJECT and start < end:
+                extents.setdefault(section, []).append((start, end))
+    code = _shown_to_be_code(program) if extents else {}
     found: dict[int, list[Region]] = {}
     for section, own in extents.items():
-        shown = sorted(code[section])
+        shown = sorted(code.get(section, ()))
         behind = 0
-        for start, end in sorted(own):
+        for start, end in own:
             at = bisect_left(shown, start)
             if end > behind and not (at < len(shown) and shown[at] < end):
                 found.setdefault(section, []).append(Region(max(start, behind), end, OBJECT, 1))
@@ -262,20 +264,20 @@ def objects(obj: elf.Object, sections: Collection[int]) -> dict[int, list[Region
     return found
 
 
-def _shown_to_be_code(obj: elf.Object, sections: Collection[int]) -> dict[int, set[int]]:
-    """Places in ``sections`` that relocations show to be instructions, or to be branched to."""
-    found: dict[int, set[int]] = {number: set() for number in sections}
-    symbols = obj.symbols
-    for number, relocations in obj.relocations.items():
-        if not obj.sections[number].flags & elf.SHF_EXECINSTR:
+def _shown_to_be_code(program: Program) -> dict[int, set[int]]:
+    """Places that relocations show to be instructions, or to be branched to, by section."""
+    found: dict[int, set[int]] = {}
+    for number in program.code:
+        relocations = program.obj.relocations.get(number)
+        if relocations is None:
             continue
-        for index, kind in enumerate(relocations.types):
-            if kind in _IN_INSTRUCTIONS and number in found:
-                found[number].add(relocations.places[index])
-            symbol = relocations.symbols[index]
-            if kind in BRANCHES and symbols.sections[symbol] in found:
-                target = symbols.values[symbol] + relocations.addends[index]
-                found[symbols.sections[symbol]].add(target)
+        pairs = zip(relocations.places, relocations.types, strict=True)
+        found.setdefault(number, set()).update(
+            place for place, kind in pairs if kind in _IN_INSTRUCTIONS
+        )
+        for reference in program.references_to_code_from(number):
+            if reference.type in BRANCHES:
+                found.setdefault(reference.target, set()).add(reference.offset)
     return found
 
 
@@ -329,16 +331,12 @@ def parse_traceback(data: bytes, start: int) -> Traceback | None:
 
 
 def _traceback_tables(
-    obj: elf.Object,
-    section: int,
-    zeros: Sequence[int],
-    functions: Mapping[int, Functions],
-    relocated: Sequence[Region],
+    program: Program, section: int, zeros: Sequence[int], relocated: Sequence[Region]
 ) -> tuple[list[Region], list[Difference]]:
     """The traceback tables of a section: each ends where its function does."""
-    data = bytes(obj.contents(section))
-    own = functions.get(section)
-    starts = own.starts if own else ()
+    data = bytes(program.obj.contents(section))
+    own = program.functions_in(section)
+    starts = own.starts
     taken = {place for region in relocated for place in range(region.start, region.end, 4)}
     found: list[Region] = []
     differences: list[Difference] = []
@@ -347,7 +345,7 @@ def _traceback_tables(
         if zero < behind or zero in taken or data[zero : zero + 4] != b"\0\0\0\0":
             continue
         table = parse_traceback(data, zero)
-        if table is None or not own:
+        if table is None or not starts:
             continue
         index = bisect_right(starts, zero) - 1
         if index < 0:
@@ -365,7 +363,7 @@ def _traceback_tables(
             if distance != zero - start:
                 raise Refusal(
                     f"traceback table whose tb_offset is {distance:#x}, not {zero - start:#x}",
-                    section=obj.sections[section].name,
+                    section=program.name(section),
                     offset=table.tb_offset,
                     function=own.names[index],
                     remedy="compile with -mtraceback=no",
@@ -391,48 +389,37 @@ def _merge(one: Sequence[Region], two: Sequence[Region]) -> list[Region]:
 
 
 def _check_unexplained(
-    obj: elf.Object,
-    section: int,
-    places: Sequence[int],
-    regions: Sequence[Region],
-    functions: Mapping[int, Functions],
+    program: Program, section: int, places: Sequence[int], regions: Sequence[Region]
 ) -> None:
     """Refuse a function with unexplained data in which something looks like a branch elsewhere."""
     data = [(region.start, region.end) for region in regions]
-    contents = obj.contents(section)
-    words = elf.column(contents[: len(contents) & ~3], "I")
-    relocated = calls.filled(obj, section)
+    words, relocated = program.words(section), program.filling(section)
     checked = -1
     for place in places:
         index = bisect_right(data, (place, 1 << 64)) - 1
         if (index >= 0 and place < data[index][1]) or place < checked:
             continue
-        start, end, name = _extent(obj, section, place, functions)
+        start, end, name = _extent(program, section, place)
         checked = end
         branch = _looks_like_branch(words, (start, end), place, data, relocated)
         if branch is not None:
             raise Refusal(
                 f"data that isn't understood (at {place:#x}) beside what looks like a branch",
-                section=obj.sections[section].name,
+                section=program.name(section),
                 offset=branch,
                 function=name,
                 remedy="keep data that hand-written assembly needs out of code sections",
             )
 
 
-def _extent(
-    obj: elf.Object, section: int, place: int, functions: Mapping[int, Functions]
-) -> tuple[int, int, str | None]:
+def _extent(program: Program, section: int, place: int) -> tuple[int, int, str | None]:
     """The function that ``place`` lies in, up to the start of the next one."""
-    own = functions.get(section)
-    size = obj.sections[section].size
-    if own is None:
-        return 0, size, None
+    own = program.functions_in(section)
     index = bisect_right(own.starts, place) - 1
-    end = own.starts[index + 1] if index + 1 < len(own.starts) else size
-    if index < 0:
-        return 0, end, None
-    return own.starts[index], end, own.names[index]
+    end = program.obj.sections[section].size
+    if index + 1 < len(own.starts):
+        end = own.starts[index + 1]
+    return (0, end, None) if index < 0 else (own.starts[index], end, own.names[index])
 
 
 def _looks_like_branch(

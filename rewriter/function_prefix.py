@@ -16,10 +16,9 @@ CodeGenFunction.cpp gives to -fsanitize=function.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING
 
-from rewriter import elf
 from rewriter.analysis import TYPE_HASH, Region
 from rewriter.errors import Refusal
 from rewriter.instruction import NOP
@@ -28,8 +27,8 @@ from rewriter.layout import fill_style
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from rewriter.calls import Functions
     from rewriter.instruction import Instructions
+    from rewriter.program import Functions, Program
 
 _SIGNATURE = bytes.fromhex("feca05c1")
 _SIZE = 8
@@ -47,24 +46,24 @@ def type_hashes(data: bytes, functions: Functions) -> list[Region]:
     return found
 
 
-def check(
-    obj: elf.Object, section: int, words: Sequence[int], found: Instructions, functions: Functions
-) -> None:
+def check(program: Program, section: int, found: Instructions) -> None:
     """Raise `Refusal` for a word in front of a function that may be a branch or a hash.
 
-    ``found`` is what a sweep over the section's ``words`` found besides its data.
+    ``found`` is what a sweep over the section found besides its data.
     """
+    words, functions = program.words(section), program.functions_in(section)
     for end, start in _gaps(functions):
         if fill_style(words[end + 3 >> 2 : start >> 2]) is not None:
             continue  # the common case, and cheap
         for place in _looking_like_branches(found, end, start):
             if not _stands_alone(words, end, place, start):
                 continue
-            if not _has_symbol(obj, section, end, place):
+            values, _ = program.symbols_in(section)
+            if bisect_left(values, end) == bisect_right(values, place):
                 name = functions.names[bisect_left(functions.starts, start)]
                 raise Refusal(
                     f"a word in front of {name} that looks like a branch, but may be a type hash",
-                    section=obj.sections[section].name,
+                    section=program.name(section),
                     offset=place,
                     remedy="compile without -fsanitize=kcfi; give hand-written code there a symbol",
                 )
@@ -101,13 +100,3 @@ def _gaps(functions: Functions) -> Iterator[tuple[int, int]]:
         if end is not None and end < start:
             yield end, start
         end = max(end or 0, own_end) if own_end > start else None
-
-
-def _has_symbol(obj: elf.Object, section: int, start: int, end: int) -> bool:
-    """Whether a symbol but the section's own lies from ``start`` to ``end``, both included."""
-    symbols = obj.symbols
-    return any(
-        own == section and start <= symbols.values[index] <= end
-        for index, own in enumerate(symbols.sections)
-        if symbols.type(index) != elf.STT_SECTION
-    )

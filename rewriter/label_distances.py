@@ -17,67 +17,68 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Literal
 
-from rewriter import calls, elf, instruction
+from rewriter import elf, instruction
+from rewriter.claims import is_declared_in_a_function
 from rewriter.errors import Refusal
-from rewriter.references import is_declared_in_a_function
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
     from dwarf.offset_map import OffsetMap
-    from dwarf.scopes import Scope
     from dwarf.section import Target
     from rewriter.analysis import Difference
-    from rewriter.calls import Functions
+    from rewriter.options import Options
+    from rewriter.program import Program
 
 _SIZES: Mapping[int, Literal["q", "i", "h", "b"]] = {8: "q", 4: "i", 2: "h", 1: "b"}
 """How `array` calls signed numbers of these many bytes."""
 
 
 def check(
-    obj: elf.Object,
-    functions: Mapping[int, Functions],
+    program: Program,
     differences: Mapping[int, Sequence[Difference]],
     maps: Mapping[int, OffsetMap],
-    scopes: Callable[[], Iterable[Scope]],
+    options: Options,
 ) -> None:
     """Raise `Refusal` for a variable that may be the distance of two labels that changes.
 
-    ``functions`` and ``maps`` are by section number, ``differences`` the numbers that are known to
-    be distances.  ``scopes`` reads the debug information, which takes long: it is called for
-    objects with a variable only that may be a distance by its value.
+    ``maps`` and ``differences``, the numbers that are known to be distances, are by section number.
+    The debug information, ``options.dwo`` with it, takes long to read: only objects pay for it that
+    have a variable which may be a distance by its value.
     """
-    moved = [functions[number] for number in maps if number in functions]
+    moved = [program.functions_in(number) for number in maps]
     sizes = (end - start for f in moved for start, end in zip(f.starts, f.ends, strict=True))
-    suspects = dict(_suspects(obj, differences, max(sizes, default=0)))
+    suspects = dict(_suspects(program, differences, max(sizes, default=0)))
     if not suspects:
         return
-    for labels, variables in scopes():
+    from rewriter import dwarf_sections
+
+    for labels, variables in dwarf_sections.scopes(program.obj, options):
         own = [variable for variable in variables if variable in suspects]
-        places = _places(obj, labels) if own else set()
+        places = _places(program, labels) if own else set()
         for section, offset in own:
             for numbers in suspects[section, offset]:
                 label = _changes(numbers, places, maps)
                 if label is not None:
                     raise Refusal(
                         "a number that may be the distance of two labels, with a slot between them",
-                        section=obj.sections[section].name,
+                        section=program.name(section),
                         offset=offset,
-                        function=functions.get(label.section, calls.NO_FUNCTIONS).at(label.offset),
+                        function=program.functions_in(label.section).at(label.offset),
                         remedy="keep the labels' addresses instead, or, if it is another number,"
                         " declare the variable outside of the function",
                     )
 
 
 def _suspects(
-    obj: elf.Object, differences: Mapping[int, Sequence[Difference]], limit: int
+    program: Program, differences: Mapping[int, Sequence[Difference]], limit: int
 ) -> Iterator[tuple[tuple[int, int], list[Sequence[int]]]]:
     """Variables whose numbers, in some size, are all multiples of 4 and smaller than ``limit``.
 
     Addresses are no numbers, nor are distances that are known.  Gives section number and offset,
     and the numbers for each such size.
     """
-    symbols = obj.symbols
+    obj, symbols = program.obj, program.obj.symbols
     others: dict[int, list[int]] = {}
     for index, info in enumerate(symbols.infos):
         section = symbols.sections[index]
@@ -110,13 +111,12 @@ def _small_numbers(data: bytes, limit: int) -> Iterator[Sequence[int]]:
                 yield numbers
 
 
-def _places(obj: elf.Object, labels: Iterable[Target]) -> set[Target]:
+def _places(program: Program, labels: Iterable[Target]) -> set[Target]:
     """Where ``labels`` may be: clang's debug information has them in front of padding."""
     found = {label for label in labels if label.section > 0}
-    words = {number: calls.code_words(obj, number) for number in {s for s, _ in found}}
     for label in list(found):
         index = label.offset >> 2
-        own = words[label.section]
+        own = program.words(label.section)
         while 0 <= index < len(own) and own[index] in instruction.NO_OPERATIONS:
             index += 1
         found.add(label._replace(offset=4 * index))

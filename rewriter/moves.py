@@ -25,7 +25,7 @@ from rewriter.relocation import TYPES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dwarf.section import CopiedRelocation
+    from dwarf.section import CopiedRelocation, Rewritten
 
 _VALUE = struct.Struct("<Q")
 _ADDEND = struct.Struct("<q")
@@ -62,6 +62,37 @@ class MovedSymbol(NamedTuple):
     def addend(self, addend: int, side: Side) -> int:
         """The addend that keeps symbol + addend at the same spot."""
         return self.map.move(self.old + addend, side) - self.new
+
+
+def rewrite(
+    obj: elf.Object,
+    maps: Mapping[int, OffsetMap],
+    rewritten: Mapping[int, Rewritten],
+    bases: Mapping[int, Mapping[int, int]],
+) -> dict[int, bytes | bytearray | memoryview]:
+    """The symbol table and the relocation sections that change, by section number.
+
+    ``maps`` are those of the code that moved, ``rewritten`` the unwind and debug sections that
+    changed, ``bases`` as in `Moves`.  Raises `Refusal` for what can't be moved with certainty.
+    """
+    every = dict(maps) | {number: new.map for number, new in rewritten.items() if new.map}
+    sides = {number: new.sides for number, new in rewritten.items() if new.sides}
+    copies = {number: new.copies for number, new in rewritten.items() if new.copies}
+    asked = Moves(every, sides, bases, copies)
+    contents: dict[int, bytes | bytearray | memoryview] = {}
+    symbols = symbol_table(obj, every)
+    if symbols is not None:
+        contents[obj.symbol_table] = symbols
+    by_symbol = moved_symbols(obj, every)
+    emptied = {number for number, new in rewritten.items() if not new.data}
+    for relocations in obj.relocations.values():
+        if relocations.section in emptied:
+            contents[relocations.table] = b""
+            continue
+        table = relocation_table(obj, relocations, asked, by_symbol)
+        if table is not None:
+            contents[relocations.table] = table
+    return contents
 
 
 def symbol_table(obj: elf.Object, maps: Mapping[int, OffsetMap]) -> bytearray | None:

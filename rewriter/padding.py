@@ -29,9 +29,9 @@ from rewriter.layout import PREFIXED_BOUNDARY, Alignment, fill_style
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence, Set
 
-    from rewriter.analysis import References, Region
-    from rewriter.calls import Functions
-    from rewriter.instruction import Instructions
+    from rewriter.analysis import Analysis, Claims, Region
+    from rewriter.plan import Code
+    from rewriter.program import Functions, Program
 
 _FUNCTION_ALIGNMENT = 16
 # Instructions that compilers use for power9 and later, by primary opcode, as (mask, value).  Power
@@ -56,32 +56,31 @@ _MANY = 6
 
 
 def find(
-    words: Sequence[int],
-    found: Instructions,
-    functions: Functions,
-    regions: Sequence[Region],
-    table_targets: Sequence[int],
-    references: References,
+    program: Program,
+    section: Code,
+    analysis: Analysis,
+    claims: Claims,
     planned: Collection[int],
-    section_alignment: int,
 ) -> list[Alignment]:
     """Everything in one section that is aligned, with its padding, in no particular order.
 
-    ``found`` is what a sweep over the section's ``words`` found, ``regions`` its data,
-    ``table_targets`` where entries of its switch tables lead, ``references`` who names places in
-    it, ``planned`` where slots go in, ``section_alignment`` sh_addralign.  Offsets are in bytes.
+    ``claims`` are who names places in ``section``, ``planned`` the offsets in bytes at which slots
+    go in.
     """
+    number, found = section
+    words, alignment = program.words(number), program.obj.sections[number].alignment
+    regions = analysis.regions.get(number, ())
     tables = table_alignments(words, regions)
-    kept = references.named | references.held
-    gaps = function_gaps(words, functions, regions, kept)
-    aligned = function_alignments(gaps, section_alignment, bool(tables)) + tables
+    kept = claims.named | claims.held
+    gaps = function_gaps(words, program.functions_in(number), regions, kept)
+    aligned = function_alignments(gaps, alignment, bool(tables)) + tables
     slots = {place + 4 for place in found.calls}.difference(planned)
     labels = {target for _, target in found.branches}
-    labels.update(table_targets, references.named)
+    labels.update(analysis.targets.get(number, ()), claims.named)
     labels.difference_update(a.start for a in aligned)
     last_word = group_nop(words, aligned)
     loops = {target for place, target in found.branches if target < place}
-    aligned += label_alignments(words, labels, kept, slots, loops, section_alignment, last_word)
+    aligned += label_alignments(words, labels, kept, slots, loops, alignment, last_word)
     taken = {a.start for a in aligned}
     prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
     return aligned + [a for a in prefixed if a.start not in taken]

@@ -249,3 +249,6 @@ MARKERS = frozenset(number for number, row in TYPES.items() if row.is_marker)
 
 BRANCHES = frozenset(number for number, row in TYPES.items() if row.is_branch)
 """The types that fill a branch, by number."""
+
+RELATIVE_BRANCHES = frozenset(n for n in BRANCHES if TYPES[n].addend == "place")
+"""Those whose displacement counts from the branch."""

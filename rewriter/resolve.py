@@ -13,14 +13,14 @@ branches into the middle of others (name.cold, hand-written code).
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from itertools import accumulate
+from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from rewriter import control_flow, elf, indirect, instruction, switch_table
+from rewriter import control_flow, indirect, instruction, switch_table
 from rewriter.analysis import SWITCH_TABLE, Difference, IndirectBranch, Region
 from rewriter.control_flow import Fragment, Jumps, Place, Roots
 from rewriter.errors import Refusal
+from rewriter.evidence import Evidence, within
 from rewriter.indirect import (
     Address,
     Definition,
@@ -33,41 +33,15 @@ from rewriter.indirect import (
     Unresolved,
 )
 from rewriter.instruction import NO_OPERATIONS
-from rewriter.relocation import MARKERS
-from rewriter.semantics import CTR, LR, is_call
-from rewriter.switch_table import Surroundings, Table
+from rewriter.semantics import CTR, LR
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import TypeVar
 
     from dwarf.offset_map import Side
-    from rewriter.calls import Functions
+    from rewriter.program import Program
+    from rewriter.switch_table import Table
 
-    _T = TypeVar("_T")
-
-_REL32 = 26
-_ADDR64 = 38
-_BRANCHES = frozenset((10, 11, 12, 13, 116, 124))
-"""REL24, REL14*, REL24_NOTOC, REL24_P9NOTOC."""
-
-_RESTORE_LR = ("_restgpr0_", "_restfpr_")
-"""How routines that load LR from the stack and return are called; the _restgpr1_ ones leave LR."""
-
-# What a relocated instruction works with: TOC16*, GOT16*, PLT16*, PCREL34 and their kin.
-_MEANING = {
-    **dict.fromkeys((47, 48, 63, 64, 132), "address"),
-    **dict.fromkeys((49, 50, 16, 17, 30, 31), "high"),
-    **dict.fromkeys((14, 15, 58, 59, 29, 60, 133, 134, 135), "got"),
-}
-_JUMP_ENTRY = 16
-"""Bytes of an entry of __jump_table: code and target, PC-relative, and the key's distance."""
-
-# Sections whose relocations into code aren't places that anything jumps to.
-_NO_LABELS = frozenset(
-    (".eh_frame", "__bug_table", "__mcount_loc", "__patchable_function_entries", ".stack_sizes")
-)
 _REMEDY = "compile this file with -fno-jump-tables, or without computed gotos"
 _MOST_ROUNDS = 64
 
@@ -81,20 +55,6 @@ class Found(NamedTuple):
     targets: dict[int, set[int]]
     branches: list[IndirectBranch]
     read_addresses: dict[int, list[tuple[int, int]]]
-
-
-class Objects(NamedTuple):
-    """Where symbols of a data section begin, ascending; the sizes in bytes of those that are data.
-
-    ``furthest`` is, for each start, the largest end of this one and all before it.
-    """
-
-    starts: Sequence[int]
-    sizes: Mapping[int, int]
-    furthest: Sequence[int]
-
-
-_NO_OBJECTS = Objects((), {}, ())
 
 
 class Proof(NamedTuple):
@@ -111,8 +71,7 @@ class Proof(NamedTuple):
 
 
 def prove(
-    obj: elf.Object,
-    functions: Mapping[int, Functions],
+    program: Program,
     jumps: Mapping[int, Sequence[int]],
     regions: Mapping[int, Sequence[Region]],
 ) -> Found:
@@ -120,23 +79,23 @@ def prove(
 
     ``regions`` are the data known so far.  Raises `Refusal` for the first that can't be proved.
     """
-    program = _Program(obj, functions, regions)
+    evidence = Evidence(program, regions)
     found = Found({}, {}, {}, {}, [], {})
     proofs: dict[Place, Proof] = {}
     for section, offsets in jumps.items():
         for offset in offsets:
             place = (section, offset)
-            if place not in proofs and not program.is_data(place):
-                proofs.update(_prove_function(program, place, jumps))
+            if place not in proofs and not evidence.is_data(place):
+                proofs.update(_prove_function(evidence, place, jumps))
     tables: dict[Address, Table] = {}
     for place, proof in sorted(proofs.items()):
-        name = program.function_name(place)
-        section_name = obj.sections[place[0]].name
+        name = evidence.function_name(place)
+        section_name = program.name(place[0])
         found.branches.append(
             IndirectBranch(section_name, place[1], name, proof.kind, proof.reasons)
         )
         if proof.through_memory and proof.kind == "computed goto":
-            found.read_addresses.setdefault(place[0], []).append(program.extent(place))
+            found.read_addresses.setdefault(place[0], []).append(evidence.extent(place))
         for target_section, target in proof.targets:
             found.targets.setdefault(target_section, set()).add(target)
         for table in proof.tables:
@@ -150,11 +109,11 @@ def prove(
                     remedy=_REMEDY,
                 )
     for table in tables.values():
-        _record(program, table, found)
+        _record(evidence, table, found)
     return found
 
 
-def _record(program: _Program, table: Table, found: Found) -> None:
+def _record(program: Evidence, table: Table, found: Found) -> None:
     """Add what has to be changed because of ``table``."""
     section, start = table.address
     if program.is_code(section):
@@ -176,411 +135,6 @@ def _record(program: _Program, table: Table, found: Found) -> None:
         found.differences.setdefault(section, []).extend(differences)
 
 
-# -- the object, as far as proofs ask --------------------------------------------------------------
-
-
-class _Program:
-    """What proofs look up in the object; every index is made when it is first needed."""
-
-    def __init__(
-        self,
-        obj: elf.Object,
-        functions: Mapping[int, Functions],
-        regions: Mapping[int, Sequence[Region]],
-    ) -> None:
-        self.obj = obj
-        self.has_tables = any(
-            section.name.startswith(".rodata") and _REL32 in obj.relocations[section.number].types
-            for section in obj.sections
-            if section.number in obj.relocations
-        )
-        self.functions = functions
-        self.data = {
-            number: [(region.start, region.end) for region in own]
-            for number, own in regions.items()
-        }
-        words = sum(s.size for s in obj.sections if s.flags & elf.SHF_EXECINSTR) >> 2
-        self.facts = indirect.Facts(self.relocated, self.stored_address, self.is_code, words)
-        self.sweeps: dict[tuple[int, int, int], Jumps] = {}
-        self._words: dict[int, array[int]] = {}
-        self._places: dict[int, dict[int, int]] = {}
-        self._stored: dict[int, dict[int, dict[int, Place | None]]] = {}
-        self._references: dict[int, list[int]] | None = None
-        self._symbols: dict[int, list[int]] | None = None
-        self._objects: dict[int, Objects] | None = None
-        self._addresses: dict[int, list[int]] = {}
-        self._labels: dict[int, list[int]] = {}
-        self._special: dict[int, list[int]] = {}
-        # By the section that they lead from, or to, in ascending order of the offset there.
-        self._jump_labels_from: dict[int, list[tuple[int, Place]]] = {}
-        self._jump_labels_to: dict[int, list[tuple[int, Place]]] = {}
-        self._incoming: dict[int, list[tuple[int, Place]]] = {}
-        self._crossing: dict[int, list[tuple[int, Place]]] = {}
-        self._landing_pads: dict[int, list[tuple[int, Sequence[Place]]]] | None = None
-
-    def is_code(self, section: int) -> bool:
-        return bool(self.obj.sections[section].flags & elf.SHF_EXECINSTR)
-
-    def holds(self, address: Address) -> bool:
-        """Whether ``address`` lies inside of its section, or the section is code."""
-        section, offset = address
-        return self.is_code(section) or 0 <= offset < self.obj.sections[section].size
-
-    def is_data(self, place: Place) -> bool:
-        runs = self.data.get(place[0], [])
-        index = bisect_right(runs, (place[1], 1 << 64)) - 1
-        return index >= 0 and place[1] < runs[index][1]
-
-    def is_end(self, place: Place) -> bool:
-        """Whether the instructions of a function end at ``place``."""
-        section, offset = place
-        runs = self.data.get(section, [])
-        index = bisect_left(runs, (offset, 0))
-        if index < len(runs) and runs[index][0] == offset:
-            return True
-        own = self.functions.get(section)
-        if own is None:
-            return offset == self.obj.sections[section].size
-        index = bisect_left(own.starts, offset) - 1
-        return index >= 0 and own.ends[index] == offset
-
-    def words(self, section: int) -> array[int]:
-        if section not in self._words:
-            data = self.obj.contents(section)
-            self._words[section] = elf.column(data[: len(data) & ~3], "I")
-        return self._words[section]
-
-    def is_call(self, place: Place) -> bool:
-        """Whether the branch at ``place`` comes back (LK); True where no whole word lies there."""
-        words = self.words(place[0])
-        index = place[1] >> 2
-        return index >= len(words) or bool(words[index] & 1)
-
-    def function_name(self, place: Place) -> str | None:
-        own = self.functions.get(place[0])
-        if own is None:
-            return None
-        index = bisect_right(own.starts, place[1]) - 1
-        return own.names[index] if index >= 0 else None
-
-    def extent(self, place: Place) -> tuple[int, int]:
-        """Start and end of the function around ``place``; it ends where the next one begins."""
-        own = self.functions.get(place[0])
-        size = len(self.words(place[0])) * 4
-        if own is None:
-            return 0, size
-        index = bisect_right(own.starts, place[1]) - 1
-        start = own.starts[index] if index >= 0 else 0
-        return start, own.starts[index + 1] if index + 1 < len(own.starts) else size
-
-    # -- relocations ---------------------------------------------------------------------------
-
-    def places(self, section: int) -> dict[int, int]:
-        """The index of the relocation that fills each offset of ``section``."""
-        if section not in self._places:
-            relocations = self.obj.relocations.get(section)
-            types = relocations.types if relocations else ()
-            self._places[section] = {
-                relocations.places[index]: index
-                for index, kind in enumerate(types)
-                if relocations and kind not in MARKERS
-            }
-        return self._places[section]
-
-    def target(self, relocations: elf.Relocations, index: int) -> Address | External:
-        """What symbol + addend of a relocation are."""
-        symbols = self.obj.symbols
-        symbol = relocations.symbols[index]
-        section = symbols.sections[symbol]
-        if section > 0:
-            return Address(section, symbols.values[symbol] + relocations.addends[index])
-        return External(symbols.name(symbol))
-
-    def relocated(self, place: Place) -> tuple[str, Address | External] | None:
-        """`indirect.Facts.relocated`."""
-        index = self.places(place[0]).get(place[1])
-        if index is None:
-            return None
-        relocations = self.obj.relocations[place[0]]
-        kind = relocations.types[index]
-        return _MEANING.get(kind, "other"), self.target(relocations, index)
-
-    def branch_target(self, place: Place) -> Place | None:
-        index = self.places(place[0])[place[1]]
-        relocations = self.obj.relocations[place[0]]
-        if relocations.types[index] not in _BRANCHES:
-            return None
-        target = self.target(relocations, index)
-        return (target.section, target.offset) if isinstance(target, Address) else None
-
-    def restores_lr(self, place: Place) -> bool:
-        """Whether ``place`` branches to a routine that loads LR from the stack and returns.
-
-        Source: ELFv2 ABI, 2.3.3 (register save and restore functions).
-        """
-        index = self.places(place[0]).get(place[1])
-        if index is None:
-            return False
-        relocations = self.obj.relocations[place[0]]
-        name = self.obj.symbols.name(relocations.symbols[index])
-        return relocations.types[index] in _BRANCHES and name.startswith(_RESTORE_LR)
-
-    def stored(self, section: int, kind: int) -> dict[int, Place | None]:
-        """Where the relocations of type ``kind`` in ``section`` point, by place."""
-        by_kind = self._stored.setdefault(section, {})
-        if kind not in by_kind:
-            by_kind[kind] = found = {}
-            relocations = self.obj.relocations.get(section)
-            if relocations is not None:
-                for index, own in enumerate(relocations.types):
-                    if own == kind:
-                        target = self.target(relocations, index)
-                        found[relocations.places[index]] = (
-                            (target.section, target.offset) if isinstance(target, Address) else None
-                        )
-        return by_kind[kind]
-
-    def stored_address(self, address: Address) -> Address | External | None:
-        """`indirect.Facts.stored_address`: only from data that a program doesn't change."""
-        section = self.obj.sections[address.section]
-        if section.flags & 1 and not section.name.startswith(_CONSTANT):
-            return None
-        index = self.places(address.section).get(address.offset)
-        if index is None:
-            return None
-        relocations = self.obj.relocations[address.section]
-        if relocations.types[index] != _ADDR64:
-            return None
-        return self.target(relocations, index)
-
-    # -- who refers to what --------------------------------------------------------------------
-
-    def _survey(self) -> dict[int, list[int]]:
-        """One pass over the relocations of all sections that are loaded."""
-        if self._references is not None:
-            return self._references
-        references: dict[int, set[int]] = {}
-        addresses: dict[int, set[int]] = {}
-        labels: dict[int, set[int]] = {}
-        special: dict[int, set[int]] = {}
-        symbol_sections = self.obj.symbols.sections
-        symbol_values = self.obj.symbols.values
-        for section, relocations in self.obj.relocations.items():
-            header = self.obj.sections[section]
-            if not header.flags & elf.SHF_ALLOC or header.name == ".eh_frame":
-                continue
-            jumps = self._read_jump_table(section) if header.name == "__jump_table" else None
-            for code, label in jumps or ():
-                self._jump_labels_from.setdefault(code[0], []).append((code[1], label))
-                self._jump_labels_to.setdefault(label[0], []).append((label[1], code))
-            is_code = self.is_code(section)
-            tables = not is_code and header.name.startswith(".rodata")
-            for index, symbol in enumerate(relocations.symbols):
-                target = symbol_sections[symbol]
-                if target <= 0:
-                    continue
-                kind = relocations.types[index]
-                offset = symbol_values[symbol] + relocations.addends[index]
-                if kind in _BRANCHES and is_code:
-                    source = (section, relocations.places[index])
-                    self._incoming.setdefault(target, []).append((offset, source))
-                    continue
-                references.setdefault(target, set()).add(offset)
-                # The addend of a REL32 in a table counts from the table's start.
-                if kind != _REL32:
-                    addresses.setdefault(target, set()).add(offset)
-                # A REL32 in read-only data is a table's entry; its addend isn't a target.
-                if header.name in _NO_LABELS or (tables and kind == _REL32) or jumps:
-                    continue
-                if header.name.startswith("__"):
-                    special.setdefault(target, set()).add(offset)
-                else:
-                    labels.setdefault(target, set()).add(offset)
-        self._addresses = {section: sorted(own) for section, own in addresses.items()}
-        self._labels = {section: sorted(own) for section, own in labels.items()}
-        self._special = {section: sorted(own) for section, own in special.items()}
-        self._references = {section: sorted(own) for section, own in references.items()}
-        for by_section in (self._jump_labels_from, self._jump_labels_to, self._incoming):
-            for pairs in by_section.values():
-                pairs.sort()
-        return self._references
-
-    def labels(self, section: int, start: int, end: int) -> Sequence[int]:
-        """The offsets from start to end that a program may take the address of."""
-        self._survey()
-        return _from(self._labels.get(section, ()), start, end)
-
-    def special_labels(self, section: int, start: int, end: int) -> Sequence[int]:
-        """The offsets from start to end that a special section (__ex_table, ...) refers to."""
-        self._survey()
-        return _from(self._special.get(section, ()), start, end)
-
-    def jump_labels_from(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
-        """Instructions from start to end that the kernel turns into a no-op or a branch.
-
-        Each offset comes with where the branch leads.
-        """
-        self._survey()
-        return _between(self._jump_labels_from.get(section, ()), start, end)
-
-    def jump_labels_to(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
-        """The offsets from start to end that jump labels lead to, each with the jump label."""
-        self._survey()
-        return _between(self._jump_labels_to.get(section, ()), start, end)
-
-    def _read_jump_table(self, section: int) -> list[tuple[Place, Place]] | None:
-        """The entries of a __jump_table; None where they aren't as the kernel writes them.
-
-        Source: Linux, include/linux/jump_label.h, struct jump_entry with relative references.
-        """
-        places = self.stored(section, _REL32)
-        found = []
-        for place, code in places.items():
-            if place % _JUMP_ENTRY:
-                continue
-            target = places.get(place + 4)
-            if code is None or target is None or (code[1] | target[1]) & 3:
-                return None
-            found.append((code, target))
-        return found if 2 * len(found) == len(places) else None
-
-    def incoming(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
-        """Branches from elsewhere to the offsets from start to end: (offset, who branches)."""
-        self._survey()
-        return [
-            (offset, source)
-            for index in (self._incoming.get(section, ()), self._near(section))
-            for offset, source in _between(index, start, end)
-            if not (source[0] == section and start <= source[1] < end)
-        ]
-
-    def _near(self, section: int) -> list[tuple[int, Place]]:
-        """Branches from one function of ``section`` into another that aren't relocated.
-
-        In ascending order of the offset that they lead to.
-        """
-        if section not in self._crossing:
-            words = self.words(section)
-            self._crossing[section] = found = []
-            start = end = 0
-            data = self.data.get(section, ())
-            for place, target in instruction.sweep(words, data, self.places(section)).branches:
-                if not start <= place < end:
-                    start, end = self.extent((section, place))
-                if not start <= target < end:
-                    found.append((target, (section, place)))
-            found.sort()
-        return self._crossing[section]
-
-    def landing_pads(self, section: int, start: int, end: int) -> list[tuple[int, Sequence[Place]]]:
-        """The landing pads from start to end, each with the calls that lead to it.
-
-        None where an instruction that traps may do so too (-fnon-call-exceptions).
-        """
-        if self._landing_pads is None:
-            from rewriter import dwarf_sections
-
-            pads: dict[Place, list[Place]] = {}
-            trapping = set()
-            for site in dwarf_sections.landing_pads(self.obj):
-                words = self.words(site.section)
-                calls = [
-                    (site.section, offset)
-                    for offset in range(site.start & ~3, min(site.end, 4 * len(words)), 4)
-                    if is_call(words[offset >> 2])
-                ]
-                pad = site.pad.section, site.pad.offset
-                pads.setdefault(pad, []).extend(calls)
-                if not calls:
-                    trapping.add(pad)
-            self._landing_pads = {}
-            for pad, calls in sorted(pads.items()):
-                item = pad[1], () if pad in trapping else calls
-                self._landing_pads.setdefault(pad[0], []).append(item)
-        return _between(self._landing_pads.get(section, ()), start, end)
-
-    def symbols(self, section: int, start: int, end: int) -> Sequence[int]:
-        """Where symbols that aren't functions name code from start to end."""
-        if self._symbols is None:
-            self._symbols = {}
-            symbols = self.obj.symbols
-            for symbol, own in enumerate(symbols.sections):
-                if own > 0 and not symbols.type(symbol) and self.is_code(own):
-                    self._symbols.setdefault(own, []).append(symbols.values[symbol])
-            for values in self._symbols.values():
-                values.sort()
-        return _from(self._symbols.get(section, ()), start, end)
-
-    def objects(self, section: int) -> Objects:
-        """The data that symbols of ``section`` name."""
-        if self._objects is None:
-            self._objects = {}
-            symbols = self.obj.symbols
-            sizes: dict[int, dict[int, int]] = {}
-            for symbol, own in enumerate(symbols.sections):
-                if own > 0 and not self.is_code(own) and symbols.type(symbol) != elf.STT_SECTION:
-                    known = sizes.setdefault(own, {})
-                    start = symbols.values[symbol]
-                    is_object = symbols.type(symbol) == elf.STT_OBJECT
-                    known[start] = max(known.get(start, 0), symbols.sizes[symbol] * is_object)
-            for own, known in sizes.items():
-                starts = sorted(known)
-                ends = accumulate((start + known[start] for start in starts), max)
-                self._objects[own] = Objects(starts, known, list(ends))
-        return self._objects.get(section, _NO_OBJECTS)
-
-    def surroundings(self, address: Address) -> Surroundings:
-        """What `switch_table` asks about the section around a table."""
-        section, start = address
-        header = self.obj.sections[section]
-        if not 0 <= start < header.size:
-            raise Unresolved("its table lies outside of the section")
-        is_code = self.is_code(section)
-        limit = header.size
-        extent = 0
-        begins_inside = False
-        self._survey()
-        if is_code:
-            limit = min(limit, _next(self._addresses.get(section, []), start, limit))
-        else:
-            objects = self.objects(section)
-            limit = min(limit, _next(self._survey().get(section, []), start, limit))
-            limit = min(limit, _next(objects.starts, start, limit))
-            extent = objects.sizes.get(start, 0)
-            before = bisect_left(objects.starts, start) - 1
-            begins_inside = before >= 0 and start < objects.furthest[before]
-        return Surroundings(
-            self.obj.contents(section),
-            self.stored(section, _REL32),
-            self.stored(section, _ADDR64),
-            limit,
-            extent,
-            begins_inside,
-            is_code,
-            bool(header.flags & 1),
-        )
-
-
-def _from(offsets: Sequence[int], start: int, end: int) -> Sequence[int]:
-    """Those of the ascending ``offsets`` from ``start`` to ``end``."""
-    return offsets[bisect_left(offsets, start) : bisect_left(offsets, end)]
-
-
-def _between(pairs: Sequence[tuple[int, _T]], start: int, end: int) -> list[tuple[int, _T]]:
-    """Those of ``pairs``, which ascend, whose first number is one from ``start`` to ``end``."""
-    return list(pairs[bisect_left(pairs, (start,)) : bisect_left(pairs, (end,))])
-
-
-def _next(offsets: Sequence[int], offset: int, otherwise: int) -> int:
-    """The first of the ascending ``offsets`` that is larger than ``offset``."""
-    index = bisect_right(offsets, offset)
-    return offsets[index] if index < len(offsets) else otherwise
-
-
-_CONSTANT = (".toc", ".got", ".data.rel.ro", ".init_array", ".fini_array")
-"""Sections that are writable only for the dynamic linker."""
-
-
 _ANYWHERE = ("computed goto", "tail call")
 """Kinds of branches that may lead to any label whose address is taken."""
 
@@ -593,14 +147,14 @@ class Lost(Unresolved):
 
 
 def _prove_function(
-    program: _Program, place: Place, jumps: Mapping[int, Sequence[int]]
+    program: Evidence, place: Place, jumps: Mapping[int, Sequence[int]]
 ) -> dict[Place, Proof]:
     """Prove every indirect branch of the function around ``place``."""
     extents = _fragments(program, place)
     own_jumps = [
         (section, offset)
         for section, start, end in extents
-        for offset in _from(jumps.get(section, ()), start, end)
+        for offset in within(jumps.get(section, ()), start, end)
         if not program.is_data((section, offset))
     ]
     pieces = [_sweep(program, extent) for extent in extents]
@@ -641,7 +195,7 @@ def _prove_function(
     raise _refusal(program, place, "indirect branches whose targets don't settle")
 
 
-def _refusal(program: _Program, place: Place, found: str) -> Refusal:
+def _refusal(program: Evidence, place: Place, found: str) -> Refusal:
     return Refusal(
         found,
         section=program.obj.sections[place[0]].name,
@@ -652,7 +206,7 @@ def _refusal(program: _Program, place: Place, found: str) -> Refusal:
 
 
 def _check_label_arithmetic(
-    program: _Program, slices: Slice, proofs: Mapping[Place, Proof]
+    program: Evidence, slices: Slice, proofs: Mapping[Place, Proof]
 ) -> None:
     """Refuse a function that jumps to addresses from memory and makes some by adding to labels.
 
@@ -683,7 +237,7 @@ _ADD_SUBTRACT = (266, 40)
 
 
 def _keeps_labels(
-    program: _Program,
+    program: Evidence,
     slices: Slice,
     place: Place,
     word: int,
@@ -708,7 +262,7 @@ def _keeps_labels(
     return True
 
 
-def _is_label(program: _Program, value: indirect.Value, tables: Mapping[Address, Table]) -> bool:
+def _is_label(program: Evidence, value: indirect.Value, tables: Mapping[Address, Table]) -> bool:
     """Whether ``value`` is the address of code inside a function."""
     return (
         isinstance(value, Address)
@@ -718,7 +272,7 @@ def _is_label(program: _Program, value: indirect.Value, tables: Mapping[Address,
     )
 
 
-def _fragments(program: _Program, place: Place) -> list[tuple[int, int, int]]:
+def _fragments(program: Evidence, place: Place) -> list[tuple[int, int, int]]:
     """(section, start, end) of the function around ``place`` and of the parts that belong to it."""
     first = (place[0], *program.extent(place))
     extents = [first]
@@ -749,7 +303,7 @@ def _fragments(program: _Program, place: Place) -> list[tuple[int, int, int]]:
 _LOCAL_ENTRY = 8
 
 
-def _is_entry(program: _Program, target: Place, source: Place) -> bool:
+def _is_entry(program: Evidence, target: Place, source: Place) -> bool:
     """Whether a branch from ``source`` to ``target`` is a tail call of another function."""
     start, end = program.extent(target)
     if target[0] == source[0] and start <= source[1] < end:
@@ -760,7 +314,7 @@ def _is_entry(program: _Program, target: Place, source: Place) -> bool:
     return target[1] - start <= _LOCAL_ENTRY
 
 
-def _sweep(program: _Program, extent: tuple[int, int, int]) -> Jumps:
+def _sweep(program: Evidence, extent: tuple[int, int, int]) -> Jumps:
     """The branches of a fragment.  Entries of tables don't look like branches."""
     piece = program.sweeps.get(extent)
     if piece is None:
@@ -785,7 +339,7 @@ def _sweep(program: _Program, extent: tuple[int, int, int]) -> Jumps:
 
 
 def _graph(
-    program: _Program,
+    program: Evidence,
     pieces: Sequence[Jumps],
     own_jumps: Sequence[Place],
     proofs: Mapping[Place, Proof],
@@ -834,7 +388,7 @@ def _graph(
     return control_flow.Graph(pieces, roots, tables, patched)
 
 
-def _may_be_code(program: _Program, place: Place, fragment: Fragment) -> bool:
+def _may_be_code(program: Evidence, place: Place, fragment: Fragment) -> bool:
     """False for labels of data: known data, or a word that is a small number."""
     offset = place[1]
     if offset & 3 or not fragment.start <= offset < fragment.end or program.is_data(place):
@@ -846,7 +400,7 @@ def _may_be_code(program: _Program, place: Place, fragment: Fragment) -> bool:
     return word in NO_OPERATIONS or control_flow.looks_like_code(word)
 
 
-def _prove_jump(program: _Program, slices: Slice, place: Place) -> Proof:
+def _prove_jump(program: Evidence, slices: Slice, place: Place) -> Proof:
     word = slices.words[place[0]][place[1] >> 2]
     slices.restart()
     if word >> 26 == 31:  # mtlr
@@ -865,7 +419,7 @@ def _prove_jump(program: _Program, slices: Slice, place: Place) -> Proof:
     return _prove_target(program, slices, place, CTR)
 
 
-def _is_only_kept(program: _Program, slices: Slice, place: Place) -> bool:
+def _is_only_kept(program: Evidence, slices: Slice, place: Place) -> bool:
     """Whether what the ``mtlr`` at ``place`` writes is gone before anything goes where LR says.
 
     Under register pressure GCC keeps a value of any kind in LR.
@@ -877,7 +431,7 @@ def _is_only_kept(program: _Program, slices: Slice, place: Place) -> bool:
     )
 
 
-def _prove_target(program: _Program, slices: Slice, place: Place, register: int) -> Proof:
+def _prove_target(program: Evidence, slices: Slice, place: Place, register: int) -> Proof:
     values = slices.values(register, place)
     if not values:
         raise Lost("nothing is seen to lead to it")
@@ -900,7 +454,7 @@ def _kind(slices: Slice, place: Place, tables: Sequence[Table]) -> str:
 
 
 def _prove_value(
-    program: _Program,
+    program: Evidence,
     slices: Slice,
     value: indirect.Value,
     tables: list[Table],
@@ -948,7 +502,7 @@ def _prove_value(
         raise Unresolved(_describe(program, value))
 
 
-def _targets(program: _Program, graph: control_flow.Graph) -> Callable[[Place], bool]:
+def _targets(program: Evidence, graph: control_flow.Graph) -> Callable[[Place], bool]:
     """Tells whether a case may begin at a place: an instruction of the function, or its end.
 
     An empty case that is never reached (__builtin_unreachable) may lie behind the last instruction.
@@ -969,7 +523,7 @@ def _targets(program: _Program, graph: control_flow.Graph) -> Callable[[Place], 
     return is_target
 
 
-def _describe(program: _Program, value: indirect.Value) -> str:
+def _describe(program: Evidence, value: indirect.Value) -> str:
     if isinstance(value, Entry):
         name = program.obj.sections[value.table.section].name
         return f"the target is {value.size} bytes from {name}+{value.table.offset:#x} as they are"

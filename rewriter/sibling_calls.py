@@ -22,6 +22,7 @@ from bisect import bisect_right
 from typing import NamedTuple
 
 from rewriter import calls, elf, instruction
+from rewriter.program import Program
 
 _SIBLING_CALL = instruction.BRANCH << 26
 
@@ -58,22 +59,19 @@ def describe(data: bytes) -> list[str]:
 
 def find(obj: elf.Object) -> list[SiblingCall]:
     """Every sibling call of the object, in order of section and offset."""
-    functions = calls.functions_by_section(obj)
-    found: list[SiblingCall] = []
-    for number in functions:
-        section = obj.sections[number]
-        if section.flags & elf.SHF_EXECINSTR and section.type != elf.SHT_NOBITS:
-            found += _in_section(obj, number, functions)
-    return sorted(found)
+    program = Program(obj)
+    return sorted(call for number in program.code for call in _in_section(program, number))
 
 
-def _in_section(
-    obj: elf.Object, number: int, functions: dict[int, calls.Functions]
-) -> list[SiblingCall]:
-    own = functions[number]
-    words = calls.code_words(obj, number)
-    relocated = set(obj.relocations[number].places) if number in obj.relocations else set()
-    entries = _entries(obj, number)
+def _in_section(program: Program, number: int) -> list[SiblingCall]:
+    own, words, relocated = (
+        program.functions_in(number),
+        program.words(number),
+        program.filling(number),
+    )
+    if not own.starts:
+        return []
+    entries = _entries(program, number)
     places = []
     for index, word in enumerate(words):
         if word >> 26 != instruction.BRANCH or word & 3:
@@ -86,7 +84,7 @@ def _in_section(
         target = place + (instruction.branch_displacement(word) or 0)
         if target in entries and own.at(place) not in (None, own.at(target)):
             places.append(place)
-    sites = calls.find(obj, number, words, places, functions, calls.Selection())
+    sites = calls.find(program, number, places, calls.Selection())
     return [
         SiblingCall(
             number,
@@ -99,12 +97,11 @@ def _in_section(
     ]
 
 
-def _entries(obj: elf.Object, number: int) -> set[int]:
+def _entries(program: Program, number: int) -> set[int]:
     """Where the functions of a section are entered: global and local entry points."""
-    symbols = obj.symbols
-    entries = set()
-    for index, info in enumerate(symbols.infos):
-        if info & 15 == elf.STT_FUNC and symbols.sections[index] == number:
-            entries.add(symbols.values[index])
-            entries.add(symbols.values[index] + symbols.local_entry(index))
+    symbols = program.obj.symbols
+    entries: set[int] = set()
+    for value, index in zip(*program.symbols_in(number), strict=True):
+        if symbols.type(index) == elf.STT_FUNC:
+            entries.update((value, value + symbols.local_entry(index)))
     return entries

@@ -41,9 +41,11 @@ from rewriter import calls, elf, instruction, relocation
 from rewriter.errors import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
     from dwarf.offset_map import OffsetMap
+    from rewriter.options import Options
+    from rewriter.program import Place, Program, Reference
 
 Meaning = Literal["place", "entry", "resolved", "alternative", "sequence"]
 """What a section's code fields hold.
@@ -154,7 +156,28 @@ _PATTERNS = [
 ]
 
 
-def base_relative(obj: elf.Object, moved: Container[int]) -> dict[tuple[int, int], int]:
+def bases(
+    program: Program,
+    maps: Mapping[int, OffsetMap],
+    proved: Mapping[Place, int],
+    options: Options,
+) -> dict[int, dict[int, int]]:
+    """What base-relative addends count from, by section and place, once code moves by ``maps``.
+
+    ``maps`` are the offset maps of the sections that move, by number; ``proved`` the bases that a
+    branch was proved to use, by place.  Raises `Refusal` where a section's numbers would be
+    uncertain, or where it doesn't have the layout that its name promises.
+    """
+    check(
+        program, maps, proved, options.plain_sections, calls.Selection(options.only, options.exempt)
+    )
+    found: dict[int, dict[int, int]] = {}
+    for (section, place), base in ({**proved} | base_relative(program, maps)).items():
+        found.setdefault(section, {})[place] = base
+    return found
+
+
+def base_relative(program: Program, moved: Container[int]) -> dict[Place, int]:
     """Relocations whose addend is ``target + (place - base)``, with their base.
 
     Keys are (section number, place), values section offsets in bytes into the section that holds
@@ -163,36 +186,35 @@ def base_relative(obj: elf.Object, moved: Container[int]) -> dict[tuple[int, int
 
     Raises `Refusal` where a section doesn't have the layout that its name promises.
     """
-    bases = {}
-    for section, relocations, descriptor in _pointing_sections(obj):
+    found = {}
+    for section, references, descriptor in _pointing_sections(program):
         if descriptor is None or descriptor.meaning != "entry":
             continue
         size = descriptor.entry_size
-        for index, place in enumerate(relocations.places):
-            target_section, _ = _target(obj, relocations, index)
-            if target_section not in moved:
+        for reference in references:
+            if reference.target not in moved:
                 continue
-            field = place % size
+            field = reference.place % size
             if (
                 section.size % size
                 or field not in descriptor.code_fields
-                or relocations.types[index] != relocation.REL64
+                or reference.type != relocation.REL64
             ):
                 raise Refusal(
                     f"not the layout of {size}-byte entries that is known for this section",
                     section=section.name,
-                    offset=place,
+                    offset=reference.place,
                     remedy=_REPORT,
                 )
             if field:
-                bases[section.number, place] = place - field
-    return bases
+                found[section.number, reference.place] = reference.place - field
+    return found
 
 
 def check(
-    obj: elf.Object,
+    program: Program,
     maps: Mapping[int, OffsetMap],
-    proved: Collection[tuple[int, int]] = (),
+    proved: Container[Place] = (),
     plain: Container[str] = (),
     selection: calls.Selection = EVERY_CALL,
 ) -> None:
@@ -204,47 +226,45 @@ def check(
     without slot in an alternative is refused if it is in ``selection``, whether or not code moves.
     """
     moved = {number for number, offsets in maps.items() if offsets}
-    for section, relocations, descriptor in _pointing_sections(obj):
+    for section, references, descriptor in _pointing_sections(program):
         if section.name.startswith("__ftr_alt_"):
-            _check_calls(obj, section, relocations, selection)
+            _check_calls(program, section, selection)
         if not moved:
             continue
         if descriptor is None:
             if section.name not in plain:
-                _check_unknown(obj, section, relocations, maps, proved)
-        elif descriptor.meaning == "resolved":
-            _check_resolved(obj, section, relocations, moved)
-        elif descriptor.meaning == "alternative":
-            _check_alternatives(obj, section, relocations, maps)
-        elif descriptor.meaning == "sequence":
-            _check_sequences(obj, section, relocations, maps)
-    check_feature_sections(obj, maps)
+                _check_unknown(program, section, references, maps, proved)
+        elif descriptor.meaning in _CHECKS:
+            for reference in references:
+                offsets = maps.get(reference.target)
+                if offsets:
+                    _CHECKS[descriptor.meaning](program, section, reference, offsets)
+    check_feature_sections(program, maps)
 
 
-def check_feature_sections(obj: elf.Object, maps: Mapping[int, OffsetMap]) -> None:
+def check_feature_sections(program: Program, maps: Mapping[int, OffsetMap]) -> None:
     """Raise `Refusal` when an alternative would outgrow the code that it replaces.
 
     ``maps`` holds the offset map of each section that moves, by section number.
     """
-    for section, relocations, descriptor in _pointing_sections(obj):
+    for section, references, descriptor in _pointing_sections(program):
         if section.name not in FEATURE_SECTIONS or descriptor is None:
             continue
-        targets: dict[int, list[tuple[int, int]]] = {}
-        for index, place in enumerate(relocations.places):
-            entry = place - place % descriptor.entry_size
-            number, offset = _target(obj, relocations, index)
-            targets.setdefault(entry, []).append((number, offset - (place - entry)))
+        targets: dict[int, list[Place]] = {}
+        for reference in references:
+            entry = reference.place - reference.place % descriptor.entry_size
+            target = reference.target, reference.offset - (reference.place - entry)
+            targets.setdefault(entry, []).append(target)
         for entry, fields in targets.items():
-            if not any(number in maps for number, _ in fields):
-                continue
-            _check_feature_section(obj, section, entry, fields, maps)
+            if any(number in maps for number, _ in fields):
+                _check_feature_section(program, section, entry, fields, maps)
 
 
 def _check_feature_section(
-    obj: elf.Object,
+    program: Program,
     section: elf.Section,
     entry: int,
-    fields: list[tuple[int, int]],
+    fields: Sequence[Place],
     maps: Mapping[int, OffsetMap],
 ) -> None:
     sections = [number for number, _ in fields]
@@ -267,7 +287,7 @@ def _check_feature_section(
         number, offset = fields[2]
         raise Refusal(
             f"with its slots the alternative has {alternative} bytes, the code it replaces {code}",
-            section=obj.sections[number].name,
+            section=program.name(number),
             offset=offset,
             remedy="pad the code that it replaces with a nop for each call in the alternative",
         )
@@ -279,56 +299,40 @@ def is_elsewhere(section: elf.Section) -> bool:
 
 
 def _pointing_sections(
-    obj: elf.Object,
-) -> list[tuple[elf.Section, elf.Relocations, Descriptor | None]]:
+    program: Program,
+) -> Iterator[tuple[elf.Section, Sequence[Reference], Descriptor | None]]:
     """The sections with relocations that aren't code and aren't looked after elsewhere."""
-    found = []
-    for number, relocations in obj.relocations.items():
-        section = obj.sections[number]
-        if section.flags & elf.SHF_EXECINSTR or is_elsewhere(section):
-            continue
-        if relocations.places:
-            found.append((section, relocations, describe(section.name)))
-    return found
-
-
-def _target(obj: elf.Object, relocations: elf.Relocations, index: int) -> tuple[int, int]:
-    """Section number and offset that symbol + addend of relocation ``index`` come to."""
-    symbol = relocations.symbols[index]
-    return obj.symbols.sections[symbol], obj.symbols.values[symbol] + relocations.addends[index]
+    for number, relocations in program.obj.relocations.items():
+        section = program.obj.sections[number]
+        if relocations.places and not program.is_code(number) and not is_elsewhere(section):
+            yield section, program.references_from(number), describe(section.name)
 
 
 def _check_unknown(
-    obj: elf.Object,
+    program: Program,
     section: elf.Section,
-    relocations: elf.Relocations,
+    references: Iterable[Reference],
     maps: Mapping[int, OffsetMap],
-    proved: Collection[tuple[int, int]],
+    proved: Container[Place],
 ) -> None:
     """Refuse a PC-relative field that moves differently depending on where its base is.
 
     With its base at b the target is ``offset - (place - b)``.  As b runs over the section, the
     target runs over a window of the section's size, and all of it has to move by one amount.
     """
-    if _RELATIVE.isdisjoint(relocations.types):
-        return
-    for index, kind in enumerate(relocations.types):
-        if kind not in _RELATIVE:
-            continue
-        number, offset = _target(obj, relocations, index)
+    symbols = program.obj.symbols
+    for _, place, kind, symbol, number, offset in references:
         offsets = maps.get(number)
-        if not offsets:
+        if kind not in _RELATIVE or not offsets:
             continue
-        symbol = relocations.symbols[index]
-        if obj.symbols.type(symbol) != elf.STT_SECTION and not relocations.addends[index]:
+        if symbols.type(symbol) != elf.STT_SECTION and offset == symbols.values[symbol]:
             continue  # exactly a symbol: it carries no distance
-        place = relocations.places[index]
         lowest, highest = offset - place, offset - place + section.size
         first = bisect_right(offsets.places, lowest)
         if first == bisect_right(offsets.places, highest) or (section.number, place) in proved:
             continue
         raise Refusal(
-            f"PC-relative field for {obj.sections[number].name}+{offset:#x} whose base is unknown,"
+            f"PC-relative field for {program.name(number)}+{offset:#x} whose base is unknown,"
             " with calls to fix near by",
             section=section.name,
             offset=place,
@@ -337,73 +341,63 @@ def _check_unknown(
 
 
 def _check_resolved(
-    obj: elf.Object, section: elf.Section, relocations: elf.Relocations, moved: set[int]
+    program: Program, section: elf.Section, reference: Reference, offsets: OffsetMap
 ) -> None:
-    for index, place in enumerate(relocations.places):
-        number, _ = _target(obj, relocations, index)
-        if number in moved:
-            raise Refusal(
-                f"distances inside {obj.sections[number].name} as plain numbers",
-                section=section.name,
-                offset=place,
-                remedy="compile without the option that makes this section",
-            )
+    raise Refusal(
+        f"distances inside {program.name(reference.target)} as plain numbers",
+        section=section.name,
+        offset=reference.place,
+        remedy="compile without the option that makes this section",
+    )
 
 
-def _check_alternatives(
-    obj: elf.Object,
-    section: elf.Section,
-    relocations: elf.Relocations,
-    maps: Mapping[int, OffsetMap],
+def _check_alternative(
+    program: Program, section: elf.Section, reference: Reference, offsets: OffsetMap
 ) -> None:
     """Refuse an insertion that may lie inside code whose length is a plain number."""
-    for index, place in enumerate(relocations.places):
-        number, offset = _target(obj, relocations, index)
-        offsets = maps.get(number)
-        if not offsets:
-            continue
-        first = bisect_right(offsets.places, offset)
-        if first != bisect_right(offsets.places, offset + _LONGEST_ALTERNATIVE):
-            raise Refusal(
-                f"an alternative at {obj.sections[number].name}+{offset:#x} with a call to fix in"
-                " or right behind it",
-                section=section.name,
-                offset=place,
-                remedy="its length is a plain number; put the slot into the source",
-            )
+    start = reference.offset
+    first = bisect_right(offsets.places, start)
+    if first != bisect_right(offsets.places, start + _LONGEST_ALTERNATIVE):
+        raise Refusal(
+            f"an alternative at {program.name(reference.target)}+{start:#x} with a call to fix in"
+            " or right behind it",
+            section=section.name,
+            offset=reference.place,
+            remedy="its length is a plain number; put the slot into the source",
+        )
 
 
-def _check_sequences(
-    obj: elf.Object,
-    section: elf.Section,
-    relocations: elf.Relocations,
-    maps: Mapping[int, OffsetMap],
+def _check_sequence(
+    program: Program, section: elf.Section, reference: Reference, offsets: OffsetMap
 ) -> None:
     """Refuse an insertion in a restartable sequence, whose length is a plain number."""
-    data = obj.contents(section.number)
-    for index, place in enumerate(relocations.places):
-        number, start = _target(obj, relocations, index)
-        offsets = maps.get(number)
-        if offsets and place % 32 == 8:
-            length = int.from_bytes(data[place + 8 : place + 16], "little")
-            if offsets.start(start + length) - offsets.start(start) != length:
-                raise Refusal(
-                    f"a restartable sequence at {obj.sections[number].name}+{start:#x} with a call"
-                    " to fix in it",
-                    section=section.name,
-                    offset=place,
-                    remedy="its length is a plain number; keep calls out of the sequence",
-                )
+    start, place = reference.offset, reference.place
+    if place % 32 != 8:
+        return
+    data = program.obj.contents(section.number)
+    length = int.from_bytes(data[place + 8 : place + 16], "little")
+    if offsets.start(start + length) - offsets.start(start) != length:
+        raise Refusal(
+            f"a restartable sequence at {program.name(reference.target)}+{start:#x} with a call to"
+            " fix in it",
+            section=section.name,
+            offset=place,
+            remedy="its length is a plain number; keep calls out of the sequence",
+        )
 
 
-def _check_calls(
-    obj: elf.Object,
-    section: elf.Section,
-    relocations: elf.Relocations,
-    selection: calls.Selection,
-) -> None:
+_CHECKS: Mapping[str, Callable[[Program, elf.Section, Reference, OffsetMap], None]] = {
+    "resolved": _check_resolved,
+    "alternative": _check_alternative,
+    "sequence": _check_sequence,
+}
+"""What is asked, by meaning, of each reference to code that moves."""
+
+
+def _check_calls(program: Program, section: elf.Section, selection: calls.Selection) -> None:
     """Refuse a call without slot in an alternative: inserting there would make it outgrow."""
-    words = calls.code_words(obj, section.number)
+    relocations = program.obj.relocations[section.number]
+    words = program.words(section.number)
     places = [
         place
         for place, kind in zip(relocations.places, relocations.types, strict=True)
@@ -411,10 +405,7 @@ def _check_calls(
         and place >> 2 < len(words)
         and instruction.is_call(words[place >> 2])
     ]
-    if not places:
-        return
-    sites = calls.find(obj, section.number, words, places, {}, selection)
-    for site in sites:
+    for site in calls.find(program, section.number, places, selection):
         if site.action == "insert":
             raise Refusal(
                 f"the alternative of a feature section calls {site.callee} without a slot",

@@ -38,20 +38,16 @@ from typing import TYPE_CHECKING
 from rewriter import elf, instruction, relocation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from rewriter.calls import CallSite, Selection
-
-    Place = tuple[int, int]
+    from rewriter.program import Place, Program
 
 _PARTS = (".cold", ".__part.")
 """What compilers put behind a function's name for a part that they move elsewhere."""
 
 _ELSEWHERE = (".eh_frame", ".gcc_except_table")
 """What these name are starts of functions, or places that their own modules understand."""
-
-_WEAK = 2
-"""STB_WEAK, the binding in the upper half of st_info."""
 
 _FROM_A_BASE = frozenset(
     number
@@ -67,16 +63,13 @@ class Units:
     Most objects never ask: everything that has an indirect branch has an insertion as well.
     """
 
-    def __init__(
-        self, obj: elf.Object, sections: Iterable[int], touched: Callable[[int], bool]
-    ) -> None:
-        """``sections`` are the numbers of the code sections.
+    def __init__(self, program: Program, touched: Callable[[int], bool]) -> None:
+        """Nothing is looked for yet.
 
-        ``touched`` tells of one of them whether something may be inserted there, or whether only a
-        proof can tell.
+        ``touched`` tells of a code section whether something may be inserted there, or whether only
+        a proof can tell.
         """
-        self._obj = obj
-        self._sections = list(sections)
+        self._program = program
         self._touched = touched
         self._needed: frozenset[int] | None = None
 
@@ -85,7 +78,7 @@ class Units:
         if self._touched(section):
             return True
         if self._needed is None:
-            units = find(self._obj, self._sections)
+            units = find(self._program)
             self._needed = frozenset(
                 section for unit in units if any(map(self._touched, unit)) for section in unit
             )
@@ -93,72 +86,61 @@ class Units:
 
 
 def has_doubtful_slot(
-    obj: elf.Object,
-    section: int,
-    words: Sequence[int],
-    sites: Iterable[CallSite],
-    selection: Selection,
+    program: Program, section: int, sites: Iterable[CallSite], selection: Selection
 ) -> bool:
-    """Whether the no-op behind one of the calls ``sites`` may be somebody else's.
+    """Whether the no-op behind one of the calls ``sites`` of ``section`` may be somebody else's.
 
     That is where what is called is the object's own for certain; ``ld r2,24(r1)`` is always the
     slot.
     """
-    foreign: frozenset[int] | None = None
+    words = program.words(section)
     for site in sites:
         if site.action != "has slot" or words[(site.place >> 2) + 1] == instruction.LOAD_TOC:
             continue
-        if selection.action(site.callee) != "insert":
-            continue
-        if foreign is None:
-            foreign = frozenset(_calls_that_need_slots(obj, section))
-        if site.place not in foreign:
+        if selection.action(site.callee) == "insert" and not _needs_slot(program, site):
             return True
     return False
 
 
-def _calls_that_need_slots(obj: elf.Object, section: int) -> Iterator[int]:
-    """The places of calls whose callee may be another object's: undefined or weak."""
-    symbols = obj.symbols
-    relocations = obj.relocations.get(section)
-    if relocations is None:
-        return
-    for index, kind in enumerate(relocations.types):
-        symbol = relocations.symbols[index]
-        is_foreign = not symbols.sections[symbol] or symbols.infos[symbol] >> 4 == _WEAK
-        if kind == relocation.REL24 and is_foreign:
-            yield relocations.places[index]
+def _needs_slot(program: Program, site: CallSite) -> bool:
+    """Whether the callee may be another object's: its symbol is undefined or weak."""
+    index = program.filling(site.section).get(site.place)
+    if index is None:
+        return False
+    relocations, symbols = program.obj.relocations[site.section], program.obj.symbols
+    symbol = relocations.symbols[index]
+    is_foreign = not symbols.sections[symbol] or symbols.infos[symbol] >> 4 == elf.STB_WEAK
+    return relocations.types[index] == relocation.REL24 and is_foreign
 
 
 # -- finding them ----------------------------------------------------------------------------------
 
 
-def find(obj: elf.Object, sections: Iterable[int]) -> list[frozenset[int]]:
-    """The units of ``obj``, whose code sections are ``sections``: each a set of section numbers."""
-    code = frozenset(sections)
+def find(program: Program) -> list[frozenset[int]]:
+    """The units of an object: each a set of numbers of code sections."""
+    code = frozenset(program.code)
     groups = _Groups()
-    entries, names = _functions(obj, code)
+    entries, names = _functions(program.obj, code)
     for own in names.values():
         groups.unite((section, 0) for section in own)
-    starts = _starts_of_data(obj, code)
-    tables = _Tables(obj, starts)
+    sources = [
+        number
+        for number in program.obj.relocations
+        if program.obj.sections[number].flags & elf.SHF_ALLOC
+        and not program.name(number).startswith(_ELSEWHERE)
+    ]
+    tables = _Tables(program, _starts_of_data(program, sources))
     users: list[tuple[Place, Place]] = []
-    for number, relocations in obj.relocations.items():
-        header = obj.sections[number]
-        if not header.flags & elf.SHF_ALLOC or header.name.startswith(_ELSEWHERE):
-            continue
+    for number in sources:
         is_code = number in code
-        for index, place in enumerate(relocations.places):
-            target = obj.symbols.sections[relocations.symbols[index]]
-            if target <= 0 or (is_code and target == number):
+        for reference in program.references_from(number):
+            target, offset = reference.target, reference.offset
+            if is_code and target == number:
                 continue
-            offset = obj.symbols.values[relocations.symbols[index]] + relocations.addends[index]
-            source = (number, 0) if is_code else tables.at(number, place)
+            source = (number, 0) if is_code else tables.at(number, reference.place)
             if target not in code:
                 users.append((source, tables.at(target, offset)))
-            elif (target, offset) not in entries or (
-                is_code and relocations.types[index] in _FROM_A_BASE
-            ):
+            elif (target, offset) not in entries or (is_code and reference.type in _FROM_A_BASE):
                 groups.unite(((target, 0), source))
     _follow_data(groups, users, code)
     return groups.sets(code)
@@ -187,34 +169,32 @@ def _functions(
     return frozenset(entries), {name: own | whole.get(name, set()) for name, own in parts.items()}
 
 
-def _starts_of_data(obj: elf.Object, code: frozenset[int]) -> Mapping[int, Sequence[int]]:
+def _starts_of_data(program: Program, sources: Iterable[int]) -> Mapping[int, Sequence[int]]:
     """The offsets in data that symbols and relocations name, ascending, by section."""
-    symbols = obj.symbols
-    found: dict[int, set[int]] = {}
-    for index, section in enumerate(symbols.sections):
-        if section > 0 and section not in code:
-            found.setdefault(section, set()).add(symbols.values[index])
-    for number, relocations in obj.relocations.items():
-        if not obj.sections[number].flags & elf.SHF_ALLOC:
-            continue
-        for symbol, addend in zip(relocations.symbols, relocations.addends, strict=True):
-            section = symbols.sections[symbol]
-            if addend and section > 0 and section not in code:
-                found.setdefault(section, set()).add(symbols.values[symbol] + addend)
+    code = frozenset(program.code)
+    found = {
+        section.number: set(program.symbols_in(section.number)[0])
+        for section in program.obj.sections
+        if section.number not in code
+    }
+    for number in sources:
+        for reference in program.references_from(number):
+            if reference.target not in code:
+                found[reference.target].add(reference.offset)
     return {section: sorted(own) for section, own in found.items()}
 
 
 class _Tables:
     """Where the tables in data begin."""
 
-    def __init__(self, obj: elf.Object, starts: Mapping[int, Sequence[int]]) -> None:
+    def __init__(self, program: Program, starts: Mapping[int, Sequence[int]]) -> None:
         from rewriter import special_sections
 
         self._starts = starts
         self._entry_sizes = {
             section.number: descriptor.entry_size
-            for section in obj.sections
-            if section.number in obj.relocations
+            for section in program.obj.sections
+            if section.number in program.obj.relocations
             for descriptor in (special_sections.describe(section.name),)
             if descriptor is not None
         }

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rewriter import calls, elf, instruction
+from rewriter.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,12 +37,9 @@ g:  .localentry g,1
 
 
 def actions(data: bytes, selection: calls.Selection | None = None) -> dict[str, str]:
-    obj = elf.read(data)
-    words = calls.code_words(obj, 1)
-    relocated = frozenset(obj.relocations[1].places)
-    found = instruction.sweep(words, [], relocated)
-    functions = calls.functions_by_section(obj)
-    sites = list(calls.find(obj, 1, words, found.calls, functions, selection or calls.Selection()))
+    program = Program(elf.read(data))
+    found = instruction.sweep(program.words(1), [], program.filling(1))
+    sites = list(calls.find(program, 1, found.calls, selection or calls.Selection()))
     return {f"{site.place:#x} {site.callee}": site.action for site in sites}
 
 

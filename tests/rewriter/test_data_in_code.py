@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import Refusal, calls, data_in_code, elf
+from rewriter import Refusal, data_in_code, elf
+from rewriter.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +55,7 @@ BASES = {
 
 def analyse(data: bytes) -> tuple[elf.Object, data_in_code.Analysis]:
     obj = elf.read(data)
-    code = [s.number for s in obj.sections if s.flags & elf.SHF_EXECINSTR]
-    return obj, data_in_code.analyse(obj, code, calls.functions_by_section(obj))
+    return obj, data_in_code.analyse(Program(obj))
 
 
 @pytest.mark.parametrize("jump", ["bctr", "crset 2\n beqctr-\n b ."])

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import Refusal, calls, data_in_code, elf
+from rewriter import Refusal, data_in_code, elf
+from rewriter.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +33,7 @@ JUMP = " sldi 9,3,2\n lwax 9,28,9\n add 9,9,28\n mtctr 9\n bctr\n"
 
 
 def analyse(data: bytes) -> data_in_code.Analysis:
-    obj = elf.read(data)
-    code = [s.number for s in obj.sections if s.flags & elf.SHF_EXECINSTR]
-    return data_in_code.analyse(obj, code, calls.functions_by_section(obj))
+    return data_in_code.analyse(Program(elf.read(data)))
 
 
 def explain(data: bytes) -> str:

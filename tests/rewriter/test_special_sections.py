@@ -15,6 +15,7 @@ import pytest
 from dwarf.offset_map import OffsetMap, slot
 from rewriter import Refusal, elf, rewrite, special_sections
 from rewriter.options import Options
+from rewriter.program import Program
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +81,7 @@ def test_feature_fields_are_relative_to_the_start_of_their_entry(
         for entry in range(0, obj.sections[table].size, size)
         for field in fields
     }
-    assert special_sections.base_relative(obj, {code}) == expected
+    assert special_sections.base_relative(Program(obj), {code}) == expected
 
 
 @needs_as
@@ -293,8 +294,8 @@ def test_nothing_is_refused_for_sections_that_dont_move(tmp_path: Path) -> None:
     text = HEAD + "nop\n1:" + TAIL + '.section vendor_table,"a"\n5: .8byte 0, 1b - 5b\n'
     obj = elf.read(assemble(tmp_path, text))
     other = OffsetMap([slot(8)])
-    special_sections.check(obj, {99: other})
-    special_sections.check(obj, {section_number(obj, ".text"): OffsetMap()})
+    special_sections.check(Program(obj), {99: other})
+    special_sections.check(Program(obj), {section_number(obj, ".text"): OffsetMap()})
 
 
 @needs_as

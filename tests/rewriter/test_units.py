@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import rewriter
-from rewriter import command, elf, pipeline, units
+from rewriter import command, elf, pipeline, plan, units
 from rewriter.options import Options
+from rewriter.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,18 +192,17 @@ def test_data_that_is_not_understood_stays_as_it_is_where_nothing_is_inserted(
 
 
 def test_what_is_not_followed_is_explained(assemble: Assemble) -> None:
-    obj = elf.read(assemble(text()))
-    analysis, _ = pipeline.take_apart(obj, pipeline.Needs(obj, Options()).of)
+    program = Program(elf.read(assemble(text())))
+    analysis, _ = pipeline.take_apart(program, plan.Needs(program, Options()).of)
     (line,) = [branch.explain() for branch in analysis.branches if branch.function == "jumps"]
     assert line.startswith(".text.jumps+0x8 (in jumps): not followed: nothing is inserted")
 
 
 def test_sections_are_in_exactly_one_unit(assemble: Assemble) -> None:
-    obj = elf.read(assemble(TOGETHER["a section between them"]))
-    sections = pipeline.code_sections(obj)
-    found = units.find(obj, sections)
-    assert sorted(section for unit in found for section in unit) == sorted(sections)
-    names = {frozenset(obj.sections[section].name for section in unit) for unit in found}
+    program = Program(elf.read(assemble(TOGETHER["a section between them"])))
+    found = units.find(program)
+    assert sorted(section for unit in found for section in unit) == sorted(program.code)
+    names = {frozenset(program.name(section) for section in unit) for unit in found}
     assert names == {
         frozenset((".text.jumps", ".text.calls", ".text.other")),
         frozenset((".text.callee",)),

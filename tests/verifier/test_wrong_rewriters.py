@@ -15,7 +15,8 @@ import pytest
 
 import rewriter
 from dwarf.offset_map import OffsetMap
-from rewriter import code, elf, instruction, layout, moves, pipeline
+from rewriter import claims, code, elf, instruction, layout, moves, pipeline, plan
+from rewriter.program import Program
 from verifier import Unreadable, verify
 
 if TYPE_CHECKING:
@@ -103,11 +104,12 @@ def test_a_rewriter_with_one_mistake_is_caught(
 def test_a_nop_too_many_is_caught_wherever_it_is(name: str) -> None:
     """Everything is moved to match, so that no other fact is wrong."""
     old = INPUTS[name]
-    obj = elf.read(old)
-    analysis, sections = pipeline.take_apart(obj)
-    plan = pipeline.plan_calls(obj, sections, analysis, pipeline.DEFAULT_OPTIONS)
-    slots = [(number, offset) for number, offsets in plan.slots.items() for offset in offsets]
-    places = [(s.number, 4 * i) for s in sections for i in range(1, len(s.words))]
+    program = Program(elf.read(old))
+    analysis, sections = pipeline.take_apart(program)
+    claimed = claims.collect(program, program.code, analysis.base_relative)
+    planned = plan.slots(program, sections, analysis, claimed, pipeline.DEFAULT_OPTIONS)
+    slots = [(number, offset) for number, offsets in planned.slots.items() for offset in offsets]
+    places = [(n, 4 * i) for n in program.code for i in range(1, len(program.words(n)))]
     chosen = random.Random(1).sample(places, min(len(places), 25)) + slots[:3]
     missed = []
     for extra in chosen:

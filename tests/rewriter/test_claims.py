@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import Refusal, elf, references, rewrite
+from rewriter import Refusal, claims, elf, rewrite
 from rewriter.options import Options
+from rewriter.program import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -120,7 +121,7 @@ def test_what_is_patched_as_a_whole_is_held_from_its_first_word_to_its_last(
     .popsection
 """
     obj = elf.read(assemble(function(body)))
-    found = references.collect(obj, {1}, {})[1]
+    found = claims.collect(Program(obj), {1}, {})[1]
     assert found.held == {4, 8}
     assert {4, 12} <= found.named
 
@@ -129,8 +130,8 @@ def test_a_base_relative_addend_names_its_target(assemble: Assemble) -> None:
     body = '    nop\n1:  nop\n    .pushsection .rodata,"a"; 5: .4byte 0, 1b - 5b; .popsection\n'
     obj = elf.read(assemble(function(body)))
     table = next(s.number for s in obj.sections if s.name == ".rodata")
-    assert 12 in references.collect(obj, {1}, {})[1].named
-    proved = references.collect(obj, {1}, {(table, 4): 0})[1].named
+    assert 12 in claims.collect(Program(obj), {1}, {})[1].named
+    proved = claims.collect(Program(obj), {1}, {(table, 4): 0})[1].named
     assert 8 in proved
     assert 12 not in proved
 
