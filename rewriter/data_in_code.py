@@ -50,8 +50,9 @@ from rewriter.relocation import BRANCHES, REL64, TYPES
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
+    from rewriter import resolve
     from rewriter.program import Place, Program
 
 _DATA_RELOCATIONS = {number: row.data_size for number, row in TYPES.items() if row.data_size}
@@ -83,14 +84,11 @@ def analyse(program: Program, need_proof: Callable[[int], bool] = _everywhere) -
         number: sorted(indirect_branches(contents(number)) + unusual_returns(contents(number)))
         for number in program.code
     }
-    for number in program.code:
-        if jumps[number] and not need_proof(number):
-            branches += _unproved(program, number, jumps.pop(number))
     regions, differences = _plain_data(program, zeros)
     if any(jumps.values()):
-        from rewriter import resolve
-
-        found = resolve.prove(program, jumps, regions)
+        found, left = _prove(program, jumps, regions, need_proof)
+        for number in left:
+            branches += _unproved(program, number, jumps[number])
         branches += found.branches
         base_relative = found.base_relative
         targets = {number: sorted(own) for number, own in found.targets.items()}
@@ -100,9 +98,40 @@ def analyse(program: Program, need_proof: Callable[[int], bool] = _everywhere) -
         for number, entries in found.differences.items():
             differences[number] = sorted(differences.get(number, []) + entries)
     for number, places in zeros.items():
-        if places and need_proof(number):
-            _check_unexplained(program, number, places, regions.get(number, []))
+        if places:
+            _check_unexplained(program, number, places, regions.get(number, []), need_proof)
     return Analysis(regions, differences, base_relative, targets, branches, read_addresses)
+
+
+_MANY = 16
+"""Indirect branches of a section that may take longer to prove than to find that none has to be."""
+
+
+def _prove(
+    program: Program,
+    jumps: Mapping[int, Sequence[int]],
+    regions: Mapping[int, Sequence[Region]],
+    need_proof: Callable[[int], bool],
+) -> tuple[resolve.Found, list[int]]:
+    """What was proved of ``jumps``, and the sections that need no proof and were left.
+
+    What belongs together takes longer to find than most proofs take, so that is asked where there
+    are many branches, and where one can't be proved.
+    """
+    from rewriter import resolve
+
+    left = [number for number, own in jumps.items() if len(own) > _MANY and not need_proof(number)]
+    try:
+        return resolve.prove(program, _without(jumps, left), regions), left
+    except Refusal:
+        left = [number for number, own in jumps.items() if own and not need_proof(number)]
+        if not left:
+            raise
+    return resolve.prove(program, _without(jumps, left), regions), left
+
+
+def _without(jumps: Mapping[int, Sequence[int]], left: Collection[int]) -> dict[int, Sequence[int]]:
+    return {number: own for number, own in jumps.items() if number not in left}
 
 
 def _plain_data(
@@ -389,9 +418,16 @@ def _merge(one: Sequence[Region], two: Sequence[Region]) -> list[Region]:
 
 
 def _check_unexplained(
-    program: Program, section: int, places: Sequence[int], regions: Sequence[Region]
+    program: Program,
+    section: int,
+    places: Sequence[int],
+    regions: Sequence[Region],
+    need_proof: Callable[[int], bool],
 ) -> None:
-    """Refuse a function with unexplained data in which something looks like a branch elsewhere."""
+    """Refuse a function with unexplained data in which something looks like a branch elsewhere.
+
+    Not in a section that keeps its bytes.
+    """
     data = [(region.start, region.end) for region in regions]
     words, relocated = program.words(section), program.filling(section)
     checked = -1
@@ -402,7 +438,7 @@ def _check_unexplained(
         start, end, name = _extent(program, section, place)
         checked = end
         branch = _looks_like_branch(words, (start, end), place, data, relocated)
-        if branch is not None:
+        if branch is not None and need_proof(section):
             raise Refusal(
                 f"data that isn't understood (at {place:#x}) beside what looks like a branch",
                 section=program.name(section),

@@ -25,7 +25,7 @@ from rewriter.instruction import NOP
 from rewriter.layout import fill_style
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rewriter.instruction import Instructions
     from rewriter.program import Functions, Program
@@ -46,10 +46,13 @@ def type_hashes(data: bytes, functions: Functions) -> list[Region]:
     return found
 
 
-def check(program: Program, section: int, found: Instructions) -> None:
+def check(
+    program: Program, section: int, found: Instructions, touched: Callable[[int], bool]
+) -> None:
     """Raise `Refusal` for a word in front of a function that may be a branch or a hash.
 
-    ``found`` is what a sweep over the section found besides its data.
+    ``found`` is what a sweep over the section found besides its data; ``touched`` says whether
+    something may be inserted into a section: the others keep their bytes.
     """
     words, functions = program.words(section), program.functions_in(section)
     for end, start in _gaps(functions):
@@ -59,7 +62,7 @@ def check(program: Program, section: int, found: Instructions) -> None:
             if not _stands_alone(words, end, place, start):
                 continue
             values, _ = program.symbols_in(section)
-            if bisect_left(values, end) == bisect_right(values, place):
+            if bisect_left(values, end) == bisect_right(values, place) and touched(section):
                 name = functions.names[bisect_left(functions.starts, start)]
                 raise Refusal(
                     f"a word in front of {name} that looks like a branch, but may be a type hash",

@@ -115,8 +115,7 @@ def take_apart(
     for number in program.code:
         data = [(region.start, region.end) for region in analysis.regions.get(number, ())]
         found = instruction.sweep(program.words(number), data, program.filling(number))
-        if need(number) != "nothing":
-            function_prefix.check(program, number, found)
+        function_prefix.check(program, number, found, lambda own: need(own) != "nothing")
         sections.append(plan.Code(number, found))
     return analysis, sections
 
