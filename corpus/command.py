@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 import time
 from collections import Counter
@@ -36,17 +37,23 @@ _EXAMPLES = """examples:
   nopfix-corpus report --html report.html
   nopfix-corpus compare yesterday.db today.db
   nopfix-corpus reduce "gcc.c-torture/execute/pr92904.c" --cc gcc-12 --flags="-O2 -g"
+
+exit status: 0 nothing is wrong, 1 something is, 2 usage or a missing tool, 70 internal error
 """
+
+
+class UsageError(Exception):
+    """Arguments that don't go together."""
 
 
 # -- run ------------------------------------------------------------------------------------------
 
 
 def _matrix(options: argparse.Namespace) -> list[Case]:
-    """Return the cases that the command line asks for.  Raises ValueError for a check unknown."""
+    """Return the cases that the command line asks for.  Raises UsageError for a check unknown."""
     checks = tuple((options.check or _CHECKS).split(","))
     if unknown := set(checks) - set(case.CHECKS):
-        raise ValueError(f"no such check: {', '.join(sorted(unknown))}")
+        raise UsageError(f"no such check: {', '.join(sorted(unknown))}")
     if options.matrix:
         asked, parts = ["all"], matrix.MATRICES[options.matrix]
     else:
@@ -69,7 +76,7 @@ def _run(options: argparse.Namespace) -> int:
     with store.opened(options.db) as results:
         if options.resume:
             if given := [name for name in _REMEMBERED if getattr(options, name)]:
-                raise ValueError(f"--resume takes --{given[0]} from the run that it goes on with")
+                raise UsageError(f"--resume takes --{given[0]} from the run that it goes on with")
             remembered = results.arguments()
             if remembered is None:
                 print(f"nopfix-corpus: {options.db}: there is no run to resume", file=sys.stderr)
@@ -277,16 +284,28 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 0 when nothing is wrong, 1 for failures, 2 for usage and missing tools."""
+    """Run the command.
+
+    Returns 0 when nothing is wrong, 1 for failures, 2 for usage and missing tools, 70 for a mistake
+    of its own.
+    """
     options = _parser().parse_args(arguments)
     try:
         status: int = options.action(options)
-    except (sources.NoSources, toolchain.ToolError, ValueError, OSError, ImportError) as error:
+    except (sources.NoSources, toolchain.ToolError, UsageError, OSError, ImportError) as error:
         print(f"nopfix-corpus: {error}", file=sys.stderr)
+        return 2
+    except sqlite3.DatabaseError as error:
+        print(f"nopfix-corpus: the results file can't be used: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("nopfix-corpus: stopped; --resume goes on from here", file=sys.stderr)
         return 130
+    except Exception as error:
+        from rewriter.errors import INTERNAL_ERROR, internal_error, printable
+
+        print(f"nopfix-corpus: {printable(internal_error(error))}", file=sys.stderr)
+        return INTERNAL_ERROR
     return status
 
 

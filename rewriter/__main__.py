@@ -16,8 +16,13 @@ def main() -> int:
     """Run the command; returns the exit status."""
     gc.disable()
     light_typing.install()
-    from rewriter import command
+    try:
+        from rewriter import command
+    except Exception as error:  # half of an installation
+        from rewriter.errors import INTERNAL_ERROR, complain, internal_error
 
+        complain(internal_error(error))
+        return INTERNAL_ERROR
     return command.main()
 
 

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rewriter import output, split_dwarf
-from rewriter.errors import Refusal, printable
+from rewriter.errors import INTERNAL_ERROR, Refusal, internal_error, printable
 from rewriter.options import Options
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ examples:
   nopfix --verify in.o out.o         have nopfix-verify check the result first
 
 exit status: 0 done or nothing to do, 1 refused (the object can't be rewritten safely),
-2 usage, 3 input/output error
+2 usage, 3 input/output error, 70 internal error
 """
 
 
@@ -99,6 +99,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser().parse_args(arguments)
     if parsed.output is None and not (parsed.list or parsed.explain):
         parser().error("OUT is missing")
+    try:
+        return run(parsed)
+    except Exception as error:
+        return _complain(f"{parsed.input}: {internal_error(error)}", INTERNAL_ERROR)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Do what the arguments ask for; returns the exit status.  Raises what is nopfix's mistake."""
     try:
         return _run(parsed)
     except Refusal as refusal:
@@ -208,7 +216,7 @@ def _report_sibling_calls(parsed: argparse.Namespace, data: bytes) -> None:
 
 
 def _verify(data: bytes, result: Result) -> None:
-    """Raise `Refusal` unless nopfix-verify can be asked and agrees."""
+    """Raise `Refusal` unless nopfix-verify can be asked and agrees.  Its mistakes are raised."""
     try:
         from verifier import Unreadable, verify
 
@@ -218,12 +226,11 @@ def _verify(data: bytes, result: Result) -> None:
             f"can't be verified: there is no module {error.name}",
             remedy="pip install 'nopfix[disassembler]', or leave --verify out",
         ) from error
-    except (Unreadable, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as e:
-        # What pyelftools and construct raise for what they don't expect.
+    except Unreadable as error:
         raise Refusal(
-            f"nopfix-verify can't judge the result: {type(e).__name__}: {e}",
+            f"nopfix-verify can't judge the result: {error}",
             remedy="report it with the object; OUT is untouched",
-        ) from e
+        ) from error
     if not report.verified:
         raise Refusal(
             f"nopfix-verify does not agree with the result: {report.differences[0]}",

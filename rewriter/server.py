@@ -28,7 +28,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from rewriter import request
-from rewriter.errors import complain
+from rewriter.errors import INTERNAL_ERROR, complain, internal_error
 from rewriter.wrapper import COMMAND_NOT_FOUND, die
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ wrapper needn't load it for every object.  The objects are the same as without.
 example:
   nopfix-serve make ARCH=powerpc CROSS_COMPILE=/opt/nopfix/nopfix- -j8 vmlinux modules
 
-exit status: that of COMMAND
+exit status: that of COMMAND; 70 internal error
 """
 
 _PASSED_ON = (signal.SIGHUP, signal.SIGTERM)
@@ -61,6 +61,15 @@ def main() -> int:
     if not command or command[0] in ("-h", "--help"):
         print(_USAGE, end="", file=sys.stdout if command else sys.stderr)
         return 0 if command else 2
+    try:
+        return _serve(command)
+    except Exception as error:
+        complain(internal_error(error))
+        return INTERNAL_ERROR
+
+
+def _serve(command: Sequence[str]) -> int:
+    """Run ``command`` with the rewriter loaded beside it; returns its exit status."""
     # What comes before there is a command to pass it on to ends this process, tidied up.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     folder = ""

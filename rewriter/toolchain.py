@@ -19,6 +19,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rewriter import output
+from rewriter.errors import INTERNAL_ERROR, internal_error, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,7 @@ examples:
   make ARCH=powerpc CROSS_COMPILE=/opt/nopfix/nopfix-
   nopfix-toolchain /opt/nopfix-native --prefix ''     then: PATH=/opt/nopfix-native:$PATH
 
-exit status: 0 done, 1 no such toolchain, 2 usage, 3 input/output error
+exit status: 0 done, 1 no such toolchain, 2 usage, 3 input/output error, 70 internal error
 """
 
 _MARK = b"from rewriter.wrapper import finish, run"
@@ -86,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"nopfix-toolchain: {error.filename}: {error.strerror}", file=sys.stderr)
         return 3
+    except Exception as error:
+        print(f"nopfix-toolchain: {printable(internal_error(error))}", file=sys.stderr)
+        return INTERNAL_ERROR
     compilers = [name for name in made if is_compiler(name.removeprefix(options["--prefix"]))]
     if not compilers:
         print(

@@ -27,6 +27,7 @@ from verifier.elf import (
     SHT_SYMTAB,
     Object,
     Section,
+    Unreadable,
     read,
 )
 from verifier.fields import Fields, Malformed
@@ -58,8 +59,28 @@ def verify(old: bytes, new: bytes, *, need_slots: bool = False) -> Report:
     """Decide whether the object `new` is the object `old` plus nops.
 
     With `need_slots`, a call that should have a TOC-restore slot and has none is a difference too.
-    Raises verifier.elf.Unreadable when one of them is no object that can be compared.
+    Raises verifier.elf.Unreadable when one of them is no object that can be compared, or is one
+    that pyelftools meets something in that it doesn't expect.
     """
+    try:
+        return _verify(old, new, need_slots)
+    except Exception as error:
+        if isinstance(error, (Unreadable, MemoryError)) or not _is_theirs(error):
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise Unreadable(f"pyelftools can't make sense of it: {what}") from error
+
+
+def _is_theirs(error: Exception) -> bool:
+    """Whether pyelftools or construct raised the error, rather than our own code by a mistake."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
+    return where.partition(".")[0] in ("elftools", "construct")
+
+
+def _verify(old: bytes, new: bytes, need_slots: bool) -> Report:
     findings = Findings()
     before, after = read(old), read(new)
     if old == new and not need_slots:

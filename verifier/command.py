@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from verifier.report import Report
 
-VERIFIED, NOT_VERIFIED, USAGE, IO_ERROR, INTERRUPTED = 0, 1, 2, 3, 130
+VERIFIED, NOT_VERIFIED, USAGE, IO_ERROR, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
 _EXAMPLES = """\
-exit status: 0 verified, 1 not, 2 usage, 3 input/output error
+exit status: 0 verified, 1 not, 2 usage, 3 input/output error, 70 internal error
 
 examples:
   nopfix-verify before.o after.o
@@ -59,6 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(f"{options.old}, {options.new}: out of memory", IO_ERROR)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Exception as error:
+        if os.environ.get("NOPFIX_DEBUG"):
+            sys.excepthook(type(error), error, error.__traceback__)
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        return _complain(
+            f"{options.old}, {options.new}: internal error, {what}; please report it"
+            " ($NOPFIX_DEBUG=1 shows where it comes from)",
+            INTERNAL_ERROR,
+        )
 
 
 def _complain(line: str, status: int) -> int:
@@ -75,10 +84,6 @@ def _run(options: argparse.Namespace) -> int:
         report = verify(old, new, need_slots=options.slots)
     except Unreadable as error:
         return _complain(f"{options.old}, {options.new}: {error}", NOT_VERIFIED)
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
-        # What pyelftools and construct raise for what they don't expect.
-        what = f"{type(error).__name__}: {error}"
-        return _complain(f"{options.old}, {options.new}: can't be judged: {what}", NOT_VERIFIED)
     if options.report:
         with open(options.report, "w", encoding="utf-8") as file:
             json.dump(report.as_json(), file, indent=1)

@@ -124,7 +124,7 @@ def _command(arguments: list[str], size: int) -> Outcome:
             contextlib.redirect_stdout(listing),
             contextlib.redirect_stderr(errors),
         ):
-            status = command.main(arguments)
+            status = command.run(command.parser().parse_args(arguments))
     except TooLong as error:
         finding = Finding("time", _place(error), f"no end after {SECONDS} s\n{_trace(error)}")
     except Exception as error:

@@ -11,6 +11,7 @@ import tracemalloc
 import zlib
 from pathlib import Path
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,9 @@ from hypothesis import strategies as st
 from rewriter import Refusal, elf, rewrite
 from tests.fuzz import judge, mutate
 from tests.fuzz.__main__ import seeds
+
+if TYPE_CHECKING:
+    import argparse
 
 CRASHES = sorted((Path(__file__).parent / "crashes").glob("*.o"))
 SEEDS = seeds()
@@ -38,20 +42,20 @@ def test_what_once_broke_a_rule_no_longer_does(
 def test_the_judge_sees_an_output_that_was_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(arguments: list[str]) -> int:
-        Path(arguments[-1]).write_bytes(b"half")
+    def careless(arguments: argparse.Namespace) -> int:
+        Path(arguments.output).write_bytes(b"half")
         raise ValueError
 
-    monkeypatch.setattr(judge.command, "main", careless)
+    monkeypatch.setattr(judge.command, "run", careless)
     found = judge.run(b"", tmp_path).finding
     assert found is not None
     assert found.kind == "ValueError"
 
-    def wrong(arguments: list[str]) -> int:
-        Path(arguments[-1]).write_bytes(b"half")
+    def wrong(arguments: argparse.Namespace) -> int:
+        Path(arguments.output).write_bytes(b"half")
         return judge.command._complain("no", 1)
 
-    monkeypatch.setattr(judge.command, "main", wrong)
+    monkeypatch.setattr(judge.command, "run", wrong)
     found = judge.run(b"", tmp_path).finding
     assert found is not None
     assert (found.kind, found.place) == ("output", "out.o")

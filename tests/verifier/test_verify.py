@@ -186,17 +186,22 @@ def test_a_report_that_cannot_be_written_gives_status_3(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("error", [IndexError("odd"), RecursionError("deep"), TypeError("none")])
-def test_whatever_its_libraries_raise_is_one_line_and_not_verified(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("error", [IndexError, RecursionError, TypeError, AssertionError])
+@pytest.mark.parametrize(("module", "status"), [("elftools.dwarf.x", 1), ("verifier.x", 70)])
+def test_what_its_libraries_raise_is_not_verified_and_its_own_mistake_an_internal_error(
+    error: type[Exception],
+    module: str,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def raising(*arguments: object, **options: object) -> None:
-        raise error
-
-    monkeypatch.setattr("verifier.check.verify", raising)
-    assert main([str(DATA / "plain.in.o"), str(DATA / "plain.out.o")]) == 1
+    names = {"__name__": module, "error": error}
+    exec("def raising(*arguments):\n raise error('two\\nlines')", names)
+    monkeypatch.setattr("verifier.check._verify", names["raising"])
+    assert main([str(DATA / "plain.in.o"), str(DATA / "plain.out.o")]) == status
     text = capsys.readouterr().err
     assert text.startswith("nopfix-verify: ")
+    assert ("internal error" in text) is (status == 70)
     assert text.count("\n") == 1
 
 
