@@ -85,13 +85,21 @@ def rewrite(
 
 
 def refuse_intermediate_code(obj: elf.Object) -> None:
-    """Raise `Refusal` for an object that holds nothing but the compiler's intermediate code."""
-    if any(section.name.startswith(".gnu.lto_") for section in obj.sections):
-        strings = obj.symbols.strings
-        if b"\0__gnu_lto_slim\0" in strings:
+    """Raise `Refusal` for an object that holds the compiler's intermediate code.
+
+    With instructions beside it, too (-ffat-lto-objects): GCC's driver links by intermediate code
+    wherever there is some, asked to or not, and lld does when told to.  The code that comes of
+    that has no slots, and nobody says so.
+    """
+    for section in obj.sections:
+        if section.name.startswith(".gnu.lto_") or section.name == ".llvm.lto":
+            remedy = "compile without -flto"
+            if b"\0__gnu_lto_slim\0" not in obj.symbols.strings:
+                remedy += ", or take it out first: objcopy -R '.gnu.lto_*' -R .llvm.lto"
             raise Refusal(
-                "LTO object: it holds the compiler's intermediate code, no instructions",
-                remedy="compile without -flto, or with -ffat-lto-objects",
+                "the compiler's intermediate code, of which a link makes code without slots",
+                section=section.name,
+                remedy=remedy,
             )
 
 

@@ -305,7 +305,7 @@ def _may_have_code(path: str) -> bool:
             data = file.read()
     except OSError:
         return True  # whoever rewrites it says what is wrong
-    if not data.startswith(b"\x7fELF\x02\x01") or b"\0.gnu.lto_" in data:
+    if not data.startswith(b"\x7fELF\x02\x01") or _holds_intermediate_code(data):
         return True
 
     def field(offset: int, size: int) -> int:
@@ -314,6 +314,10 @@ def _may_have_code(path: str) -> bool:
     table, width, count = field(0x28, 8), field(0x3A, 2), field(0x3C, 2)
     headers = range(table, table + width * count, width or 1)
     return not headers or any(field(at + 8, 8) & 4 and field(at + 32, 8) for at in headers)
+
+
+def _holds_intermediate_code(data: bytes) -> bool:
+    return b"\0.gnu.lto_" in data or b"\0.llvm.lto\0" in data
 
 
 def _kill(child: int, number: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rewriter import elf, objects_in_place, toolchain
+from rewriter import Refusal, elf, objects_in_place, rewrite, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,6 +220,7 @@ def test_the_null_device_compiles_without_the_rewriter(tools: Path, folder: Path
     assert compiled("-O2", "-include", "f.c", "-o", "null.o") == "0 True"
     assert slots(folder / "null.o") == (CALLS, CALLS)
     assert compiled("-O2", "-flto", "-o", "null.o") == "1 True"
+    assert compiled("-O2", "-flto", "-ffat-lto-objects", "-o", "null.o") == "1 True"
 
 
 LINKED = SOURCE + "int main(int c, char **v) { return f(c) + g(c); }\n"
@@ -346,13 +347,66 @@ def test_a_refused_object_is_removed(tools: Path, folder: Path) -> None:
     assert not (folder / "f.o").exists()
 
 
+LTO = ["-flto", "-flto=auto", "-flto -fno-fat-lto-objects", "-flto -ffat-lto-objects"]
+LTO += ["-ffat-lto-objects -flto=auto", "-fno-lto -flto -ffat-lto-objects"]
+CLANGS_LTO = ["-flto", "-flto=thin", "-flto -ffat-lto-objects", "-flto=thin -ffat-lto-objects"]
+NO_LTO = ["-flto -fno-lto", "-flto=auto -ffat-lto-objects -fno-lto", "-ffat-lto-objects"]
+
+
+@pytest.mark.parametrize("flags", LTO)
+@pytest.mark.parametrize("output", ["f.o", "prog"])
 def test_intermediate_code_is_refused_rather_than_left_without_slots(
-    tools: Path, folder: Path
+    tools: Path, folder: Path, flags: str, output: str
 ) -> None:
-    done = compile_with(tools, "-O2", "-flto", "-c", "f.c", cwd=folder)
+    (folder / "f.c").write_text(LINKED)
+    what = ["-c"] if output == "f.o" else []
+    done = compile_with(tools, "-O2", *flags.split(), *what, "f.c", "-o", output, cwd=folder)
+    assert done.returncode == 1
+    assert done.stderr.count("nopfix: ") == 1
+    assert ".gnu.lto_" in done.stderr
+    assert not (folder / output).exists()
+
+
+@pytest.mark.parametrize("flags", CLANGS_LTO)
+def test_clangs_intermediate_code_is_refused_too(folder: Path, flags: str) -> None:
+    done = clang(folder, *flags.split(), "-c", "f.c", capture_output=True, text=True)
     assert done.returncode == 1
     assert "-flto" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert not (folder / "f.o").exists()
+
+
+@pytest.mark.parametrize("flags", NO_LTO)
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_lto_that_was_called_off_is_no_reason_to_refuse(
+    tools: Path, folder: Path, flags: str, compiler: str
+) -> None:
+    if compiler == "gcc":
+        done = compile_with(tools, "-O2", *flags.split(), "-c", "f.c", cwd=folder)
+    else:
+        done = clang(folder, *flags.split(), "-c", "f.c", capture_output=True, text=True)
+    assert (done.returncode, "nopfix: " in done.stderr) == (0, False)
+    assert slots(folder / "f.o") == (CALLS, CALLS)
+
+
+def test_a_fat_object_has_slots_where_its_intermediate_code_was_taken_out(
+    tools: Path, folder: Path
+) -> None:
+    """What the refusal advises; GCC's driver links by the intermediate code, asked to or not."""
+    assert GCC is not None
+    (folder / "f.c").write_text(LINKED)
+    flags = ["-O2", "-fno-inline", "-flto", "-ffat-lto-objects"]
+    subprocess.run([GCC, *flags, "-c", "f.c", "-o", "fat.o"], cwd=folder, check=True)
+    with pytest.raises(Refusal) as refused:
+        rewrite((folder / "fat.o").read_bytes())
+    _, colon, advice = refused.value.remedy.partition("objcopy")
+    assert colon
+    script = f"{PREFIX}objcopy{advice} fat.o thin.o"
+    subprocess.run(["sh", "-c", script], cwd=folder, check=True)
+    (folder / "thin.o").write_bytes(rewrite((folder / "thin.o").read_bytes()).data)
+    subprocess.run([GCC, "-flto", "thin.o", "-o", "prog"], cwd=folder, check=True)
+    calls, with_slot = slots(folder / "prog", "<g>", "<f>")
+    assert calls == with_slot >= CALLS
 
 
 def test_a_missing_compiler_is_one_line_and_127(folder: Path) -> None:
