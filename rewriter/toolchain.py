@@ -5,6 +5,9 @@ handles only commands that are called ``gcc``, ``clang`` or something that ends 
 ``-clang``.  So every tool of a real toolchain gets an entry under a new prefix: compilers are small
 scripts that run the wrapper, all others are links.
 
+LLVM's linker links for every target and so has no prefix, but kpatch-build, when it builds for
+another machine, looks for it under one (``${CROSS_COMPILE}ld.lld``): it gets an entry as well.
+
 A script names its compiler by its absolute path and starts the interpreter without site packages
 (-I -S), which is half of the wrapper's start-up time.  It also holds nopfix's version and the
 compiler's, so that ccache, which looks at the compiler's file, sees a change of either.
@@ -37,6 +40,8 @@ NATIVE_TOOLS = (
     + ("nm", "objcopy", "objdump", "ranlib", "readelf", "size", "strings", "strip")
 )
 
+_LLD = "ld.lld"
+
 _USAGE = """\
 usage: nopfix-toolchain DIR [--for PREFIX] [--prefix NEW]
 
@@ -58,7 +63,11 @@ _SCRIPT = """\
 # {identity}
 import sys
 sys.path[:0] = {packages!r}
-from rewriter.wrapper import finish, run
+try:
+    from rewriter.wrapper import finish, run
+except ImportError as error:
+    sys.stderr.write(f"nopfix: {{error}}; run nopfix-toolchain again\\n")
+    sys.exit(70)
 finish(run({compiler!r}, sys.argv[1:]))
 """
 
@@ -132,12 +141,12 @@ def make(folder: str, old: str, new: str, path: Sequence[str]) -> list[str]:
 def tools(prefix: str, path: Sequence[str], but: str = "") -> dict[str, str]:
     """The tools of a toolchain: absolute paths by name without ``prefix``, first on ``path`` first.
 
-    The folder ``but`` (a real path) and links to ccache and its like are passed over.
+    The folder ``but`` (a real path) and links to ccache and its like are passed over.  LLVM's
+    linker counts without ``prefix``, too.
     """
     found: dict[str, str] = {}
-    for folder in path:
-        if not os.path.isdir(folder) or os.path.realpath(folder) == but:
-            continue
+    folders = [f for f in path if os.path.isdir(f) and os.path.realpath(f) != but]
+    for folder in folders:
         for name in sorted(os.listdir(folder)):
             short = name.removeprefix(prefix)
             if not name.startswith(prefix) or not short or short in found:
@@ -147,9 +156,31 @@ def tools(prefix: str, path: Sequence[str], but: str = "") -> dict[str, str]:
             tool = os.path.join(os.path.abspath(folder), name)
             if os.path.basename(os.path.realpath(tool)) in MASQUERADES:
                 continue
-            if os.path.isfile(tool) and os.access(tool, os.X_OK):
+            if _is_program(tool):
                 found[short] = tool
+    if _LLD not in found and (linker := _llvms_linker(folders)) is not None:
+        found[_LLD] = linker
     return found
+
+
+def _llvms_linker(folders: Sequence[str]) -> str | None:
+    """The first ld.lld in ``folders``; where it is installed under its version only, the newest."""
+    newest, linker = -1, None
+    for folder in folders:
+        for name in sorted(os.listdir(folder)):
+            base, _, version = name.partition("-")
+            tool = os.path.join(os.path.abspath(folder), name)
+            if base != _LLD or not _is_program(tool):
+                continue
+            if name == _LLD:
+                return tool
+            if version.isdecimal() and int(version) > newest:
+                newest, linker = int(version), tool
+    return linker
+
+
+def _is_program(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
 def is_compiler(name: str) -> bool:

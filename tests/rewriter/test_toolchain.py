@@ -86,6 +86,53 @@ def test_native_tools_are_chosen_by_name(tmp_path: Path) -> None:
     assert made == ["cc", "clang-19", "gcc", "objcopy"]
 
 
+def program(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("there", "linked"),
+    [
+        (["x-ld.lld", "ld.lld"], "x-ld.lld"),
+        (["ld.lld", "ld.lld-19"], "ld.lld"),
+        (["ld.lld-9", "ld.lld-19", "ld.lld-19.bak"], "ld.lld-19"),
+        (["lld", "ld"], None),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["nopfix-", ""])
+def test_llvms_linker_has_an_entry_though_it_has_no_prefix(
+    fake: Path, tmp_path: Path, there: list[str], linked: str | None, prefix: str
+) -> None:
+    for name in there:
+        program(tmp_path / "llvm" / name)
+    path = [str(fake), str(tmp_path / "llvm")]
+    made = toolchain.make(str(tmp_path / "out"), "x-", prefix, path)
+    assert (f"{prefix}ld.lld" in made) is (linked is not None)
+    if linked is not None:
+        assert os.readlink(tmp_path / "out" / f"{prefix}ld.lld") == str(tmp_path / "llvm" / linked)
+    assert f"{prefix}lld" not in made
+
+
+@pytest.mark.skipif(shutil.which("ld.lld-19") is None, reason="lld-19 is not installed")
+def test_llvms_linker_works_under_its_new_name(tmp_path: Path) -> None:
+    toolchain.make(str(tmp_path / "out"), "powerpc64le-linux-gnu-", "nopfix-", os.get_exec_path())
+    command = [tmp_path / "out" / "nopfix-ld.lld", "--version"]
+    assert "LLD" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_nopfix_that_is_gone_is_one_line(fake: Path, tmp_path: Path) -> None:
+    text = toolchain.script(str(fake / "x-gcc"))
+    command = tmp_path / "nopfix-gcc"
+    command.write_text(text.replace(str(toolchain._packages()), "['/no/such/folder']"))
+    command.chmod(0o755)
+    done = subprocess.run([command, "-c", "f.c"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 70
+    assert done.stderr.endswith("; run nopfix-toolchain again\n")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("program", ["ccache", "distcc"])
 def test_a_cache_that_stands_for_the_compiler_is_not_taken_for_it(
     tmp_path: Path, program: str
