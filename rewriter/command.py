@@ -140,7 +140,7 @@ def _run(parsed: argparse.Namespace) -> int:
     from rewriter.pipeline import rewrite
 
     result = rewrite(data, options)
-    if parsed.sibling_calls != "ignore":
+    if parsed.sibling_calls == "error" or (parsed.sibling_calls == "warn" and not parsed.quiet):
         _report_sibling_calls(parsed, data)
     if parsed.verify:
         _verify(data, result)
@@ -210,9 +210,8 @@ def _report_sibling_calls(parsed: argparse.Namespace, data: bytes) -> None:
     lines = sibling_calls.describe(data)
     if lines and parsed.sibling_calls == "error":
         raise Refusal(lines[0], remedy="compile with -fno-optimize-sibling-calls")
-    if not parsed.quiet:
-        for line in lines:
-            print(printable(f"nopfix: {parsed.input}: warning: {line}"), file=sys.stderr)
+    for line in lines:
+        print(printable(f"nopfix: {parsed.input}: warning: {line}"), file=sys.stderr)
 
 
 def _verify(data: bytes, result: Result) -> None:

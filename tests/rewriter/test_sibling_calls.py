@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import pytest
 
 from rewriter import elf, sibling_calls, source_lines
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 GCC = shutil.which("powerpc64le-linux-gnu-gcc")
 OBJDUMP = shutil.which("powerpc64le-linux-gnu-objdump")
@@ -136,3 +135,44 @@ def test_a_damaged_line_table_costs_only_the_line(tmp_path: Path) -> None:
         damaged = bytearray(data)
         damaged[section.offset + offset] ^= 0xFF
         assert len(sibling_calls.describe(bytes(damaged))) == len(sibling_calls.find(obj))
+
+
+def test_functions_are_gone_through_once_however_many_sections_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obj = elf.read(compile_source(tmp_path, "-ffunction-sections"))
+    functions = sum(info & 15 == elf.STT_FUNC for info in obj.symbols.infos)
+    local_entry = elf.Symbols.local_entry
+    asked: list[int] = []
+
+    def counting(symbols: elf.Symbols, index: int) -> int:
+        asked.append(index)
+        return local_entry(symbols, index)
+
+    monkeypatch.setattr(elf.Symbols, "local_entry", counting)
+    sibling_calls.find(obj)
+    assert len(asked) == functions > 5
+
+
+@pytest.mark.parametrize(
+    ("options", "looked"),
+    [
+        ([], True),
+        (["--sibling-calls=error"], True),
+        (["-q", "--sibling-calls=error"], True),
+        (["-q"], False),
+        (["--sibling-calls=ignore"], False),
+    ],
+)
+def test_nobody_looks_for_sibling_calls_when_nobody_asks(
+    tmp_path: Path, options: list[str], looked: bool
+) -> None:
+    compile_source(tmp_path, "-fno-optimize-sibling-calls")
+    code = (
+        "import sys\nfrom rewriter.__main__ import main\n"
+        "status = main()\nsys.exit(status or 10 * ('rewriter.sibling_calls' in sys.modules))"
+    )
+    command = [sys.executable, "-c", code, *options, "s.o", "out.o"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert (done.returncode, done.stderr) == (10 * looked, b"")
