@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from corpus import oracle, plan, toolchain
-from verifier import elf, pairing, relocations, verify
+from verifier import check, elf, names, pairing, verify
 from verifier.report import Findings
 
 if TYPE_CHECKING:
@@ -202,16 +202,13 @@ def _code_size(obj: elf.Object) -> int:
 
 def _pairings(old: elf.Object, new: elf.Object) -> dict[int, pairing.Pairing | pairing.Identity]:
     """Where each offset of code went, by section number."""
-    findings = Findings()
-    referenced = relocations.references(old)
+    named = names.collect(old, names.references(old)[0])
+    found, _ = check.pair_code(old, new, named, Findings(), need_slots=False)
     return {
-        section.number: pairing.pair(
-            old, new, section, referenced.get(section.number, frozenset()), findings,
-            need_slots=False,
-        ).pairing
+        section.number: found.get(section.number, pairing.Identity(section.size))
         for section in old.sections
         if section.executable
-    }  # fmt: skip
+    }
 
 
 def _labels(

@@ -9,16 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from verifier import (
+    branches,
+    code,
     container,
     frames,
     indexes,
     lines,
     lists,
     lsda,
+    names,
     pairing,
     relocations,
     understood,
     units,
+    walk,
 )
 from verifier.elf import (
     SHT_GROUP,
@@ -27,6 +31,7 @@ from verifier.elf import (
     SHT_SYMTAB,
     Object,
     Section,
+    Symbol,
     Unreadable,
     read,
 )
@@ -34,7 +39,7 @@ from verifier.fields import Fields, Malformed
 from verifier.report import Findings, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _EQUAL = frozenset(
     {
@@ -91,6 +96,53 @@ def _verify(old: bytes, new: bytes, need_slots: bool) -> Report:
     return findings.report()
 
 
+def pair_code(
+    old: Object,
+    new: Object,
+    named: Mapping[int, names.Names],
+    findings: Findings,
+    *,
+    need_slots: bool,
+) -> tuple[dict[int, pairing.Pairing], bool]:
+    """Pair all code that isn't as it was, and check what in it depends on offsets.
+
+    `named` is what relocations name, by section (`names.collect`). Returns the pairings by section
+    number, and whether all could be paired; where not, the difference is reported.
+    """
+    symbols: dict[int, list[Symbol]] = {}
+    for symbol in old.symbols:
+        symbols.setdefault(symbol.section, []).append(symbol)
+    groups = walk.ends_groups(old)
+    entered = lsda.landing_pads(old)
+    pairings: dict[int, pairing.Pairing] = {}
+    complete = True
+    for section in old.sections:
+        number = section.number
+        counterpart = new.sections[number]
+        same = section.data == counterpart.data and _same_places(old, new, number)
+        if not section.executable or (same and not need_slots):
+            continue
+        found = code.examine(
+            old,
+            section,
+            symbols.get(number, []),
+            named.get(number, names.NOTHING),
+            entered.get(number, frozenset()),
+        )
+        if same:
+            walk.missing_slots(found, findings)
+            continue
+        paired = walk.pair(found, counterpart, findings, groups=groups, need_slots=need_slots)
+        complete &= paired is not None
+        if paired is not None:
+            pairings[number] = paired[0]
+            checked = branches.Checked(found, *paired, counterpart.data, findings)
+            checked.branches()
+            checked.tables()
+            checked.tracebacks()
+    return pairings, complete
+
+
 class _Verification:
     """The state of one verification: the pairings found so far."""
 
@@ -98,16 +150,18 @@ class _Verification:
         self.old = old
         self.new = new
         self.findings = findings
-        self.pairings: dict[int, container.AnyPairing] = {}
-        referenced = relocations.references(old)
-        self.referenced = referenced
-        labels = relocations.labels(old, referenced)
+        self.pairings: dict[int, pairing.AnyPairing] = {}
+        found, labels = names.references(old)
+        self.names = names.collect(old, found)
         self.checker = relocations.Checker(old, new, self.pairings, labels, findings)
         self.fields: list[Fields] = []
 
     def run(self, need_slots: bool) -> None:
         """Check everything, or stop where code can't be paired: nothing else could be judged."""
-        paired = self._code(need_slots)
+        pairings, paired = pair_code(
+            self.old, self.new, self.names, self.findings, need_slots=need_slots
+        )
+        self.pairings.update(pairings)
         understood.check(self.old, self.pairings, self.findings)
         if not paired:
             return
@@ -122,24 +176,6 @@ class _Verification:
         self._plain({section.number for section in tables + decoded})
         for fields in self.fields:
             fields.judge()
-
-    def _code(self, need_slots: bool) -> bool:
-        complete = True
-        for section in self.old.sections:
-            if not section.executable:
-                continue
-            code = pairing.pair(
-                self.old,
-                self.new,
-                section,
-                self.referenced.get(section.number, frozenset()),
-                self.findings,
-                need_slots=need_slots,
-            )
-            complete &= code.complete
-            if not code.pairing.identity:
-                self.pairings[section.number] = code.pairing
-        return complete
 
     def _decode(self, section: Section, check: Callable[[Fields], dict[int, int] | None]) -> None:
         """Run a decoder over a section, and keep its pairing when it gives one."""
@@ -224,6 +260,12 @@ class _Verification:
             pairs = relocations.pair(self.old, self.new, section, self.findings)
             if pairs is not None:
                 self.checker.section(section, pairs)
+
+
+def _same_places(old: Object, new: Object, number: int) -> bool:
+    """Whether a section has relocations at the same places in both."""
+    before, after = old.relocations.get(number, ()), new.relocations.get(number, ())
+    return [relocation.place for relocation in before] == [r.place for r in after]
 
 
 def _is_lsda(section: Section) -> bool:

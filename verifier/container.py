@@ -21,14 +21,12 @@ from verifier.elf import (
     Object,
     Section,
 )
-from verifier.pairing import Identity, Known, Pairing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from verifier.pairing import AnyPairing
     from verifier.report import Findings
-
-AnyPairing = Pairing | Identity | Known
 
 _HEADER_FIELDS = (
     ("name", "sh_name"),

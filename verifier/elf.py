@@ -21,7 +21,7 @@ SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOBITS = 1, 2, 3, 4, 8
 SHT_REL, SHT_GROUP, SHT_SYMTAB_SHNDX = 9, 17, 18
 SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x2, 0x4, 0x800
 SHN_UNDEF, SHN_LORESERVE, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFF00, 0xFFF1, 0xFFF2, 0xFFFF
-STT_FUNC, STT_SECTION, STT_FILE = 2, 3, 4
+STT_OBJECT, STT_FUNC, STT_SECTION, STT_FILE = 1, 2, 3, 4
 EM_PPC64, ET_REL = 21, 1
 ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
 _LEGACY = 0
@@ -46,6 +46,12 @@ class Symbol(NamedTuple):
     other: int
     section: int
     """Index of the section it is defined in; 0 for undefined, above `1 << 32` for reserved."""
+
+    @property
+    def local_entry(self) -> int:
+        """Bytes from a function's global entry to its local one (ELFv2 ABI, 3.4.1, st_other)."""
+        code = self.other >> 5
+        return 1 << code & ~3 if code < 7 else 0
 
 
 RESERVED = 1 << 32

@@ -11,14 +11,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from verifier.pairing import END, RET, START
 from verifier.relocation_types import DATA_WIDTH, R_PPC64_REL32, R_PPC64_REL64
 from verifier.relocations import Checker, Pair
 
 if TYPE_CHECKING:
     from verifier.elf import Object, Relocation, Section
-
-START, END, RET = "start", "end", "ret"
-"""The sides, named as the methods of Pairing."""
 
 
 class Malformed(Exception):
@@ -219,9 +217,7 @@ class Fields:
         pairing = self.checker.pairings.get(section)
         if pairing is None:
             return offset
-        if side == END:
-            return pairing.end(offset)
-        return pairing.ret(offset) if side == RET else pairing.start(offset)
+        return pairing.side(side)(offset)
 
     def span(self, target: Target | None, length: int) -> int | None:
         """Length in OUT of the range of `length` bytes that begins at a target."""

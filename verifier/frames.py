@@ -10,7 +10,7 @@ DW_CFA_nop to the same multiple as before.
 from __future__ import annotations
 
 import io
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elftools.common.exceptions import DWARFError, ELFError
 from elftools.construct import ConstructError
@@ -18,7 +18,11 @@ from elftools.dwarf.callframe import CIE, ZERO, CallFrameInfo
 from elftools.dwarf.constants import DW_CFA
 from elftools.dwarf.structs import DWARFStructs
 
-from verifier.fields import END, START, Fields, Malformed, Target
+from verifier.fields import Fields, Malformed, Target
+from verifier.pairing import END, START
+
+if TYPE_CHECKING:
+    from verifier.elf import Object
 
 _ADVANCES = (DW_CFA.advance_loc, DW_CFA.advance_loc1, DW_CFA.advance_loc2, DW_CFA.advance_loc4)
 
@@ -28,6 +32,30 @@ class Handler(NamedTuple):
 
     lsda: Target
     function: Target
+
+
+def handlers(old: Object) -> list[tuple[int, int, int, int]]:
+    """The LSDAs of IN: section and offset of each, section and offset of its function."""
+    found = []
+    for section in old.sections:
+        relocations = old.relocations.get(section.number, ())
+        if section.name != ".eh_frame" or len(relocations) < 2:
+            continue
+        if not any(s.name.startswith(".gcc_except_table") for s in old.sections):
+            continue
+        by_place = {relocation.place: relocation for relocation in relocations}
+        try:
+            entries = _entries(section.data, eh_frame=True)
+        except Malformed:
+            continue
+        for entry in entries:
+            if isinstance(entry, (ZERO, CIE)):
+                continue
+            inside = [by_place[at] for at in range(entry.offset, _end(entry)) if at in by_place]
+            if len(inside) == 2:
+                function, lsda = (old.target(relocation) for relocation in inside)
+                found.append((*lsda, *function))
+    return found
 
 
 def check(fields: Fields) -> list[Handler]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from verifier.fields import RET, START, Fields, Malformed, Reader
+from verifier.fields import Fields, Malformed, Reader
+from verifier.pairing import RET, START
 
 if TYPE_CHECKING:
     from verifier.elf import Relocation

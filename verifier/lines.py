@@ -19,7 +19,8 @@ from elftools.dwarf.constants import DW_LNE, DW_LNS
 from elftools.dwarf.lineprogram import LineProgram
 from elftools.dwarf.structs import DWARFStructs
 
-from verifier.fields import END, START, Fields, Malformed, Reader, Target
+from verifier.fields import Fields, Malformed, Reader, Target
+from verifier.pairing import END, START
 
 _REGISTERS = (
     "file",

@@ -13,8 +13,9 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier.fields import END, START, Fields, Malformed, Reader, Target
+from verifier.fields import Fields, Malformed, Reader, Target
 from verifier.forms import Format
+from verifier.pairing import END, START
 from verifier.units import (
     ListUse,
     Unit,

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier.fields import END, START, Fields, Malformed, Reader, Target
+from verifier import frames
+from verifier.fields import Fields, Malformed, Reader, Target
+from verifier.pairing import END, START
 
 if TYPE_CHECKING:
+    from verifier.elf import Object
     from verifier.frames import Handler
 
 DW_EH_PE_OMIT, DW_EH_PE_ULEB128 = 0xFF, 0x01
@@ -62,6 +65,25 @@ def _header(data: bytes, start: int) -> Header:
         raise Malformed(f"the LSDA at {start:#x} reaches beyond the section")
     encodings = (lp_encoding, type_encoding, site_encoding)
     return Header(lp_start, encodings, reader.position, actions, types)
+
+
+def landing_pads(old: Object) -> dict[int, frozenset[int]]:
+    """Where the unwinder enters code, by section: the landing pads that all LSDAs of IN name."""
+    found: dict[int, set[int]] = {}
+    for section, lsda, number, function in frames.handlers(old):
+        data = old.sections[section].data
+        try:
+            header = _header(data, lsda)
+            reader = Reader(data, header.call_sites, header.actions)
+            while not reader.done and header.lp_start is None:
+                _, _, pad = (_encoded(reader, header.encodings[2]) for _ in range(3))
+                reader.uleb()
+                if pad:
+                    found.setdefault(number, set()).add(function + pad)
+        except Malformed:
+            # The same is found, and reported, where the table is compared.
+            continue
+    return {number: frozenset(pads) for number, pads in found.items()}
 
 
 def check(fields: Fields, handlers: list[Handler]) -> dict[int, int]:

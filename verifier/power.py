@@ -1,19 +1,16 @@
 """PowerPC instruction words, as far as pairing needs them.
 
-Branches are decoded by capstone, which knows the displacement and the mnemonic; the fields that
-must not change (BO, BI, AA, LK) are taken from the word itself (Power ISA 3.1, Book I, 2.4 and
-"B-form", "I-form"). capstone 5 can't decode prefixed (8-byte) instructions, hashst, brh, setbc,
-mtvsrbm and other ISA 3.1 additions: nothing here depends on it for those, they are compared as
-opaque words.
+Branches are I-form and B-form (Power ISA 3.1, Book I, 1.6.1 and 2.4): a displacement of 24 or 14
+bits in words, AA and LK below it, BO and BI above. Everything else is a word that is equal or
+isn't. capstone, where there is one, disassembles words for messages.
 """
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import capstone
+    from collections.abc import Sequence
 
 NOP = 0x60000000
 """`ori 0,0,0`"""
@@ -24,11 +21,28 @@ RESTORE_TOC = 0xE8410018
 SLOTS = (NOP, RESTORE_TOC, 0x4DEF7B82, 0x4FFFFB82)
 """What the linker takes for a slot: nop, a finished restore, cror 15,15,15, cror 31,31,31."""
 BCTR = 0x4E800420
+BCCTR, BCCTR_MASK = 0x4C000420, 0xFC00FFFF
+"""`bcctr` with any condition, without link: `bctr`, and `beqctr-` where speculation is off."""
+MFLR, MFLR_MASK = 0x7C0802A6, 0xFC1FFFFF
+"""`mflr` of any register."""
+B_SELF = 0x48000000
+"""`b .`"""
 
 I_FORM, B_FORM, PREFIX = 18, 16, 1
 
-EXEMPT = frozenset({"_mcount", "ftrace_caller", "ftrace_regs_caller"})
-"""Callees that the kernel's loader handles itself: -mprofile-kernel and ftrace."""
+EXEMPT = frozenset(
+    {
+        "_mcount",
+        "ftrace_caller",
+        "ftrace_regs_caller",
+        "__morestack",
+        "__morestack_non_split",
+    }
+)
+"""Callees behind whose call nothing may be put. `_mcount` and ftrace's are the kernel loader's own
+business (Linux, arch/powerpc/kernel/module_64.c, is_mprofile_ftrace_call). `__morestack` goes on
+three instructions behind its return address, where the function's body is (GCC,
+libgcc/config/rs6000/morestack.S); the linker puts `__morestack_non_split` in its place."""
 EXEMPT_PREFIXES = (
     "_savegpr0_",
     "_savegpr1_",
@@ -39,7 +53,7 @@ EXEMPT_PREFIXES = (
     "_savevr_",
     "_restvr_",
 )
-"""Out-of-line register savers (64-bit ELF ABI, 3.2.x "Register Saving and Restoring")."""
+"""Out-of-line register savers (ELFv2 ABI, 2.3.3 "Register Save and Restore Functions")."""
 
 
 def opcode(word: int) -> int:
@@ -57,42 +71,37 @@ def is_call(word: int) -> bool:
     return word & 0xFC000003 == 0x48000001
 
 
-def shape(word: int) -> int:
-    """The word with the displacement of a PC-relative branch cleared; other words unchanged."""
-    if word & 2:
-        return word
-    if word >> 26 == I_FORM:
-        return word & 0xFC000003
-    if word >> 26 == B_FORM:
-        return word & 0xFFFF0003
-    return word
+def shapes(words: Sequence[int]) -> list[int]:
+    """The words with the displacements of PC-relative branches cleared."""
+    return [
+        (w & 0xFC000003 if w & 0x08000000 else w & 0xFFFF0003)
+        if w & 0xF4000002 == 0x40000000
+        else w
+        for w in words
+    ]
 
 
-@functools.cache
-def _disassembler() -> capstone.Cs:
-    # Imported here so that whoever lacks it can be told in one line.
-    import capstone
-
-    return capstone.Cs(capstone.CS_ARCH_PPC, capstone.CS_MODE_64 + capstone.CS_MODE_LITTLE_ENDIAN)
+def branches(words: Sequence[int]) -> list[int]:
+    """Indices of all words that are a PC-relative branch, or look like one."""
+    return [i for i, w in enumerate(words) if w & 0xFC000002 in (0x48000000, 0x40000000)]
 
 
-@functools.lru_cache(maxsize=65536)
 def displacement(word: int) -> int:
-    """Displacement in bytes of a PC-relative branch, as capstone decodes it."""
-    base = 1 << 40
-    for _, _, _, operands in _disassembler().disasm_lite(word.to_bytes(4, "little"), base):
-        target = operands.rsplit(" ", 1)[-1]
-        if target.startswith("0x"):
-            return int(target, 16) - base
-    # capstone prints no target for a few reserved BO encodings; the field is in the same bits.
+    """Displacement in bytes of a PC-relative branch: LI of I-form, BD of B-form."""
     if word >> 26 == I_FORM:
         return ((word & 0x03FFFFFC) ^ 0x02000000) - 0x02000000
     return ((word & 0xFFFC) ^ 0x8000) - 0x8000
 
 
 def disassemble(word: int, place: int = 0) -> str:
-    """Text for messages: mnemonic and operands, or `.long`."""
-    for _, _, mnemonic, operands in _disassembler().disasm_lite(word.to_bytes(4, "little"), place):
+    """Text for messages: mnemonic and operands, or `.long` where nothing can disassemble it."""
+    # Imported here: a verification that finds no difference does without.
+    try:
+        import capstone
+    except ImportError:
+        return f".long {word:#010x}"
+    engine = capstone.Cs(capstone.CS_ARCH_PPC, capstone.CS_MODE_64 + capstone.CS_MODE_LITTLE_ENDIAN)
+    for _, _, mnemonic, operands in engine.disasm_lite(word.to_bytes(4, "little"), place):
         return f"{mnemonic} {operands}".strip()
     return f".long {word:#010x}"
 

@@ -1,78 +1,41 @@
-"""Data inside code sections of IN: switch tables, traceback tables, relocated words.
+"""Data inside code sections of IN: switch tables, traceback tables, declared and relocated words.
 
 A word of data must not be read as an instruction: a traceback table's name can look like a branch,
 and a switch table's entries are distances that must follow both the table and its targets. IN
 alone is analysed; OUT is then held against what was found here.
 
-Switch tables without relocations (GCC -mrelative-jumptables) lie behind the `bctr` that uses them,
-at an offset that some relocation (a .toc word, @toc@ha/@l, @pcrel) refers to. Their extent: as
-long as an entry leads to an instruction of the section outside the table, and no further than the
-first thing that is known to be code: the nearest target of an entry or branch, or a symbol. As
-distances within a section are small numbers, an entry's primary opcode is 0 (reserved) or 63 with
-register fields that compilers do not produce, so code behind the table does not look like one.
-
-Traceback tables: PowerPC ELF, "Traceback Tables" (as AIX): a zero word behind the last
-instruction, then the structure below. `tb_offset` is the distance from the function's start to the
-zero word, resolved by the assembler.
+- The extent of an STT_OBJECT is data: the gABI ("Symbol Table") says that such a symbol stands for
+  a data object, and its size for how many bytes that has.
+- What a relocation of data fills is data.
+- Traceback tables (64-bit PowerPC ELF ABI supplement, 3.3 "Traceback Tables"): a zero word behind
+  a function's last instruction, then the structure below, which doesn't reach into another
+  function. `tb_offset` is the distance from the function's start to the zero word, resolved by the
+  assembler.
+- Words in front of a function that are no padding: a type's hash (LLVM, -fsanitize=function and
+  kcfi), behind the end of the function before.
+- Switch tables without relocations (GCC -mrelative-jumptables) lie behind the `bctr` that uses
+  them, at an offset that some relocation (a .toc word, @toc@ha/@l, @pcrel) refers to. Their
+  extent: as long as an entry leads to an instruction of the section outside the table, and no
+  further than the first thing that is known to be code: the nearest target of an entry or branch,
+  or a symbol. As distances within a section are small numbers, an entry's primary opcode is 0
+  (reserved) or 63 with register fields that compilers do not produce, so code behind the table
+  does not look like one.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
-import construct
+import bisect
+from typing import TYPE_CHECKING, NamedTuple
 
 from verifier import power
-from verifier.elf import STT_FUNC, Object, Section
-from verifier.relocation_types import DATA_WIDTH
+from verifier.elf import STT_FUNC, STT_OBJECT
+from verifier.relocation_types import DATA_WIDTH, is_marker
 
-TRACEBACK = construct.Struct(
-    "zero" / construct.Const(0, construct.Int32ul),
-    "version" / construct.Const(0, construct.Int8ub),
-    "language" / construct.Int8ub,
-    "flags"
-    / construct.BitStruct(
-        "globallink" / construct.Flag,
-        "is_eprol" / construct.Flag,
-        "has_tboff" / construct.Flag,
-        "int_proc" / construct.Flag,
-        "has_ctl" / construct.Flag,
-        "tocless" / construct.Flag,
-        "fp_present" / construct.Flag,
-        "log_abort" / construct.Flag,
-        "int_hndl" / construct.Flag,
-        "name_present" / construct.Flag,
-        "uses_alloca" / construct.Flag,
-        "cl_dis_inv" / construct.BitsInteger(3),
-        "saves_cr" / construct.Flag,
-        "saves_lr" / construct.Flag,
-        "stores_bc" / construct.Flag,
-        "fixup" / construct.Flag,
-        "fpr_saved" / construct.BitsInteger(6),
-        "has_ext" / construct.Flag,
-        "has_vec" / construct.Flag,
-        "gpr_saved" / construct.BitsInteger(6),
-        "fixedparms" / construct.BitsInteger(8),
-        "floatparms" / construct.BitsInteger(7),
-        "parmsonstk" / construct.Flag,
-    ),
-    "parminfo"
-    / construct.If(lambda c: c.flags.fixedparms or c.flags.floatparms, construct.Bytes(4)),
-    "tb_offset_at" / construct.Tell,
-    "tb_offset" / construct.If(construct.this.flags.has_tboff, construct.Int32ul),
-    "hand_mask" / construct.If(construct.this.flags.int_hndl, construct.Bytes(4)),
-    "ctl_info"
-    / construct.If(
-        construct.this.flags.has_ctl, construct.PrefixedArray(construct.Int32ul, construct.Int32ul)
-    ),
-    "name"
-    / construct.If(
-        construct.this.flags.name_present,
-        construct.Prefixed(construct.Int16ul, construct.GreedyBytes),
-    ),
-    "alloca_reg" / construct.If(construct.this.flags.uses_alloca, construct.Int8ub),
-    "end" / construct.Tell,
-)
+if TYPE_CHECKING:
+    from verifier.elf import Object, Section, Symbol
+
+_HASH_WORDS = 2
+"""Words in front of a function that may be its type's: a signature and a hash."""
 
 
 class Table(NamedTuple):
@@ -93,81 +56,112 @@ class Traceback(NamedTuple):
     tb_offset: int
 
 
+class Functions(NamedTuple):
+    """The functions of a section, by their symbols."""
+
+    names: dict[int, str]
+    """Name by start."""
+    starts: list[int]
+    """In order."""
+    ends: frozenset[int]
+    """Where one that has a size ends."""
+
+    def at(self, offset: int) -> int | None:
+        """Start of the function that an offset lies in or behind."""
+        position = bisect.bisect_right(self.starts, offset)
+        return self.starts[position - 1] if position else None
+
+    def between(self, start: int, end: int) -> bool:
+        """Whether a function begins after `start` and before `end`."""
+        position = bisect.bisect_right(self.starts, start)
+        return position < len(self.starts) and self.starts[position] < end
+
+
 class Regions(NamedTuple):
     """What is data in one code section."""
 
     tables: tuple[Table, ...]
     tracebacks: tuple[Traceback, ...]
+    prefixes: frozenset[int]
+    """Offsets at which the words in front of a function begin."""
     data_words: frozenset[int]
     """Indices of the words that are not instructions."""
-    relocated: frozenset[int]
-    """Offsets that carry a relocation, rounded down to a word."""
+    filled: frozenset[int]
+    """Offsets of words that a relocation fills, rounded down to a word."""
+    entries: frozenset[int]
+    """Offsets of the words whose value depends on offsets."""
+
+
+def functions(symbols: list[Symbol]) -> Functions:
+    """The functions among a section's symbols."""
+    found = [symbol for symbol in symbols if symbol.type == STT_FUNC]
+    names = {symbol.value: symbol.name for symbol in found}
+    ends = frozenset(symbol.value + symbol.size for symbol in found if symbol.size)
+    return Functions(names, sorted(names), ends)
 
 
 def find(
-    obj: Object, section: Section, words: tuple[int, ...], references: frozenset[int]
+    obj: Object,
+    section: Section,
+    words: tuple[int, ...],
+    symbols: list[Symbol],
+    references: frozenset[int],
 ) -> Regions:
     """Separate data from code.
 
-    `words` are the section's words, `references` the offsets in it that relocations anywhere in
-    the object refer to.
+    `words` are the section's words, `symbols` those defined in it, `references` the offsets in it
+    that relocations anywhere in the object refer to.
     """
     relocations = obj.relocations.get(section.number, ())
-    relocated_data: set[int] = set()
+    relocated: set[int] = set()
     for relocation in relocations:
         width = DATA_WIDTH.get(relocation.type, 0)
         first = relocation.place // 4
-        relocated_data.update(range(first, first + width // 4))
-    symbols = {
-        symbol.value
-        for symbol in obj.symbols
-        if symbol.section == section.number and symbol.type == STT_FUNC
-    }
-    data = set(relocated_data)
-    tracebacks = []
-    place = 0
-    while place < len(words):
-        found = None
-        if words[place] == 0 and place not in data:
-            found = _traceback(section.data, place * 4)
-        if found:
-            tracebacks.append(found)
-            data.update(range(place, found.end // 4))
-        place = found.end // 4 if found else place + 1
-    # Only now: what looks like a branch in a traceback table's name has no target.
-    stops = _branch_targets(words, data) | symbols
+        relocated.update(range(first, first + width // 4))
+    data = set(relocated)
+    for symbol in symbols:
+        if symbol.type == STT_OBJECT and symbol.size:
+            data.update(range(symbol.value // 4, -(-(symbol.value + symbol.size) // 4)))
+    known = functions(symbols)
+    tracebacks = _tracebacks(section.data, words, known, data)
+    prefixes = _prefixes(words, known, data)
+    stops = _branch_targets(words, data) | set(known.starts)
     tables = []
     for start in sorted(references):
         if start % 4 or start // 4 in data or not _behind_bctr(words, start // 4):
             continue
-        table = _table(words, start, stops, relocated_data)
+        table = _table(words, start, stops, relocated)
         if table:
             tables.append(table)
             data.update(range(start // 4, start // 4 + len(table.targets)))
+    filled = frozenset(r.place & ~3 for r in relocations if not is_marker(r.type))
+    entries = {table.start + 4 * k for table in tables for k in range(len(table.targets))}
+    entries.update(t.tb_offset_at for t in tracebacks if t.tb_offset_at is not None)
     return Regions(
-        tuple(tables),
-        tuple(tracebacks),
-        frozenset(data),
-        frozenset(relocation.place & ~3 for relocation in relocations),
+        tuple(tables), tuple(tracebacks), prefixes, frozenset(data), filled, frozenset(entries)
     )
 
 
 def _branch_targets(words: tuple[int, ...], data: set[int]) -> set[int]:
-    targets = set()
-    for index, word in enumerate(words):
-        if power.is_relative_branch(word) and index not in data:
-            targets.add(index * 4 + power.displacement(word))
-    return targets
+    return {
+        index * 4 + power.displacement(words[index])
+        for index in power.branches(words)
+        if index not in data
+    }
 
 
 def _behind_bctr(words: tuple[int, ...], index: int) -> bool:
-    """True when only padding lies between a `bctr` and this word."""
+    """True when nothing that is executed lies between a `bctr` and this word.
+
+    With -mno-speculate-indirect-jumps that is `beqctr-` (CR bit set by `crset`), then a branch to
+    itself that is never reached.
+    """
     if index > len(words):
         return False
     index -= 1
-    while index >= 0 and power.is_padding(words[index]):
+    while index >= 0 and (power.is_padding(words[index]) or words[index] == power.B_SELF):
         index -= 1
-    return index >= 0 and words[index] == power.BCTR
+    return index >= 0 and words[index] & power.BCCTR_MASK == power.BCCTR
 
 
 def _table(
@@ -190,15 +184,80 @@ def _table(
     return Table(start, tuple(targets)) if targets else None
 
 
+def _prefixes(words: tuple[int, ...], known: Functions, data: set[int]) -> frozenset[int]:
+    """The words between the padding behind one function and the next one; they become data."""
+    found = set()
+    for start in known.starts:
+        first = index = start // 4
+        while index and first - index <= _HASH_WORDS:
+            before = index - 1
+            if index * 4 in known.ends or before in data or power.is_padding(words[before]):
+                break
+            index = before
+        behind_function = index * 4 in known.ends or index - 1 in data or _gap(words, known, index)
+        if 0 < first - index <= _HASH_WORDS and (index == 0 or behind_function):
+            found.add(index * 4)
+            data.update(range(index, first))
+    return frozenset(found)
+
+
+def _gap(words: tuple[int, ...], known: Functions, index: int) -> bool:
+    """Whether only padding lies between the end of a function and word `index`."""
+    while index and power.is_padding(words[index - 1]):
+        index -= 1
+        if index * 4 in known.ends:
+            return True
+    return False
+
+
+# Traceback tables
+
+
+def _tracebacks(
+    data: bytes, words: tuple[int, ...], known: Functions, taken: set[int]
+) -> list[Traceback]:
+    """All traceback tables of a section; their words are added to `taken`."""
+    found = []
+    place = 0
+    for index, word in enumerate(words):
+        if word or index < place or index in taken:
+            continue
+        table = _traceback(data, index * 4)
+        if table and not known.between(table.start, table.end):
+            found.append(table)
+            place = table.end // 4
+            taken.update(range(index, place))
+    return found
+
+
+_LANGUAGES = 15
+"""Values of `lang`: 0 (C) to 14 (Objective-C)."""
+_HAS_TBOFF, _HAS_CTL = 0x20, 0x08
+_INT_HNDL, _NAME_PRESENT, _USES_ALLOCA = 0x80, 0x40, 0x20
+
+
 def _traceback(data: bytes, start: int) -> Traceback | None:
-    """The traceback table whose zero word is at `start`, or None."""
-    try:
-        table: Any = TRACEBACK.parse(data[start : start + 4096])
-    except construct.ConstructError:
+    """The traceback table whose zero word is at `start`, or None.
+
+    Version (0), language, two bytes of flags, two of saved registers, the numbers of fixed and
+    floating parameters; then as the flags say: parminfo, tb_offset, hand_mask, ctl_info, name,
+    alloca_reg.
+    """
+    head = data[start + 4 : start + 12]
+    if len(head) < 8 or head[0] or head[1] >= _LANGUAGES:
         return None
-    end = start + (table.end + 3) // 4 * 4
-    if table.language > 14 or any(data[start + table.end : end]):
+    first, second, fixed, floating = head[2], head[3], head[6], head[7] >> 1
+    at = start + 12 + (4 if fixed or floating else 0)
+    tb_offset_at = at if first & _HAS_TBOFF else None
+    at += 4 if first & _HAS_TBOFF else 0
+    tb_offset = int.from_bytes(data[at - 4 : at], "little")
+    at += 4 if second & _INT_HNDL else 0
+    if first & _HAS_CTL:
+        at += 4 + 4 * int.from_bytes(data[at : at + 4], "little")
+    if second & _NAME_PRESENT:
+        at += 2 + int.from_bytes(data[at : at + 2], "little")
+    at += 1 if second & _USES_ALLOCA else 0
+    end = (at + 3) // 4 * 4
+    if end > len(data) or end - start > 4096 or any(data[at:end]):
         return None
-    if table.flags.has_tboff:
-        return Traceback(start, end, start + table.tb_offset_at, table.tb_offset)
-    return Traceback(start, end, None, 0)
+    return Traceback(start, end, tb_offset_at, tb_offset if tb_offset_at is not None else 0)

@@ -25,8 +25,9 @@ from elftools.dwarf.enums import DW_FORM_raw2name
 from elftools.dwarf.structs import DWARFStructs
 
 from verifier import expressions, forms
-from verifier.fields import END, RET, START, Fields, Malformed, Reader, Target
+from verifier.fields import Fields, Malformed, Reader, Target
 from verifier.forms import Format, Value
+from verifier.pairing import END, RET, START
 
 if TYPE_CHECKING:
     from collections.abc import Callable

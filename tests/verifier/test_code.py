@@ -1,0 +1,436 @@
+"""What may differ in code: slots, padding, and what belongs to somebody else.
+
+Each text is assembled as IN and as OUT (`variants`); where OUT is what the assembler makes of the
+same source with a nop behind each call that needs one, it is right, and else it has one fault.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from verifier import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Variants = Callable[..., tuple[bytes, bytes]]
+
+
+class Case(NamedTuple):
+    source: str
+    #: What OUT has in place of a word of the text that is nothing (or another word) in IN.
+    words: dict[str, tuple[str, str]]
+    right: bool
+
+
+def right(source: str, **words: tuple[str, str]) -> Case:
+    return Case(source, words, True)
+
+
+def wrong(source: str, **words: tuple[str, str]) -> Case:
+    return Case(source, words, False)
+
+
+BAD = ("", "nop")
+GONE = ("nop", "")
+
+#: A function that calls; BODY is its inside, and `g` what it calls.
+FRAME = """
+    .text
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .p2align 4
+    .globl f
+    .type f, @function
+f:  mflr 0
+    std 0,16(1)
+    stdu 1,-64(1)
+    BODY
+    addi 1,1,64
+    ld 0,16(1)
+    mtlr 0
+    blr
+    .size f, .-f
+"""
+
+
+def inside(body: str, more: str = "") -> str:
+    return FRAME.replace("BODY", body) + more
+
+
+MORESTACK = inside(
+    "bl g\n SLOT\n ld 5,-28736(13)\n cmpld 7,1,5\n bge 7,.Lbody\n mflr 0\n std 0,16(1)\n"
+    " bl __morestack\n BAD\n ld 0,16(1)\n mtlr 0\n blr\n.Lbody: bl g\n SLOT"
+)
+OVER_DATA = inside("bl g\n SLOT\n bl 1f\n BAD\n .long h-.\n1: mflr 3\n lwz 4,0(3)")
+NONE_AT_BRANCH = inside(
+    ".Lloop: bl g\n SLOT\n cmpwi 3,5\n .reloc ., R_PPC64_NONE, keep\n blt .Lloop+STALE"
+)
+OBJECT = inside(
+    "bl g\n SLOT",
+    ".type words, @object\nwords: .long 0x7c0802a6, 0x48000001\n BAD\n .long 0x4bfffff9\n"
+    ".size words, .-words\n",
+)
+#: A nop that is named from outside, in front of an aligned loop. With a COUNT of 7 the loop needs
+#: no padding in IN, with less it needs some.
+BEFORE_LOOP = inside(
+    "bl g\n SLOT\n .rept COUNT\n mr 3,4\n .endr\n OWN\n NAME\n PROBE\n .p2align 4\n"
+    ".Lloop: addi 3,3,1\n cmpwi 3,5\n blt .Lloop"
+)
+#: The same right behind a call.
+BEHIND_CALL = inside("bl g\n SLOT\n NAME\n PROBE\n addi 3,3,1\n bl g\n SLOT")
+
+PROBE = '9: .pushsection .note.probes,"",@note\n .quad 9b\n .popsection'
+PATCH_SITE = '9: .pushsection .rodata,"a"\n patch__x: .4byte 9b-.\n .popsection'
+FEATURE = (
+    '9: .pushsection __ftr_fixup,"a"\n 8: .quad 1,1,9b-8b,9b+4-8b,7f-8b,7f-8b\n .popsection\n'
+    ' .pushsection __ftr_alt,"ax"\n 7: .popsection'
+)
+NAMES = {"probe": PROBE, "patch site": PATCH_SITE, "feature section": FEATURE}
+
+LANDING_PAD = """
+    .text
+    .globl f
+    .type f, @function
+f:  .cfi_startproc
+    .cfi_personality 0x9b,DW.ref.p
+    .cfi_lsda 0x1b,.Llsda
+.Lb: bl g
+    SLOT
+.Le:
+.Lp: nop
+    bl g
+    LAST
+    blr
+    .cfi_endproc
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .section .gcc_except_table,"a",@progbits
+.Llsda: .byte 0xff,0xff,1
+    .uleb128 .Lce-.Lcs
+.Lcs: .uleb128 .Lb-f
+    .uleb128 .Le-.Lb
+    .uleb128 .Lp-f
+    .uleb128 0
+.Lce:
+    .section .data.DW.ref.p,"aw"
+DW.ref.p: .quad __gcc_personality_v0
+"""
+
+#: The address behind a call that has its nop, in data.
+ADDRESS = inside(
+    "bl g\n SLOT\n mr 3,4\n bl g\n BEFORE\n.Lx: nop\n JUMP\n addi 3,3,1",
+    ".data\nTABLE: .quad 1\n .quad .Lx\n",
+)
+JUMP = ("mtctr 9\n bctr", "mtctr 9\n bctr")
+FRAMES = ("caml_M__frametable", "caml_M__frametable")
+UNKNOWN = ("table", "table")
+NOTHING = ("", "")
+
+CASES = {
+    "nothing goes behind a call of __morestack": right(MORESTACK, BAD=NOTHING),
+    "a nop behind a call of __morestack": wrong(MORESTACK, BAD=BAD),
+    "nothing goes between a bl and the words that its target reads": right(OVER_DATA, BAD=NOTHING),
+    "a nop between a bl and the words that its target reads": wrong(OVER_DATA, BAD=BAD),
+    "R_PPC64_NONE fills no branch": right(NONE_AT_BRANCH, STALE=("0", "0")),
+    "a stale branch with R_PPC64_NONE": wrong(NONE_AT_BRANCH, STALE=("0", "4")),
+    "what an object in code holds stays": right(OBJECT, BAD=NOTHING),
+    "a nop inside an object in code": wrong(OBJECT, BAD=BAD),
+    "a landing pad's nop isn't the slot": right(LANDING_PAD, LAST=BAD),
+    "a landing pad's nop taken for the slot": wrong(LANDING_PAD, SLOT=NOTHING, LAST=BAD),
+    "a label's address in data where a branch may read it": right(
+        ADDRESS, TABLE=UNKNOWN, JUMP=JUMP, BEFORE=BAD
+    ),
+    "a label's or a return address in data, nobody can tell": wrong(
+        ADDRESS, TABLE=UNKNOWN, JUMP=NOTHING, BEFORE=BAD
+    ),
+    "a return address in a frame table": right(ADDRESS, TABLE=FRAMES, JUMP=NOTHING, BEFORE=NOTHING),
+    "a second nop in front of a return address": wrong(
+        ADDRESS, TABLE=FRAMES, JUMP=NOTHING, BEFORE=BAD
+    ),
+}
+for _what, _name in NAMES.items():
+    _same = {"OWN": NOTHING, "NAME": (_name, _name)}
+    CASES |= {
+        f"the nop of a {_what} stays in front of a loop": right(
+            BEFORE_LOOP, PROBE=("nop", "nop"), COUNT=("6", "6"), **_same
+        ),
+        f"the nop of a {_what} taken for a loop's padding": wrong(
+            BEFORE_LOOP, PROBE=GONE, COUNT=("7", "7"), **_same
+        ),
+        f"the nop of a {_what} moved apart from its name": wrong(
+            BEFORE_LOOP, PROBE=GONE, COUNT=("7", "7"), **(_same | {"OWN": BAD})
+        ),
+        f"the nop of a {_what} isn't the slot of the call": right(
+            BEHIND_CALL, PROBE=("nop", "nop"), **_same
+        ),
+        f"the nop of a {_what} taken for the slot of the call": wrong(
+            BEHIND_CALL.replace("SLOT", "FIRST", 1), PROBE=("nop", "nop"), FIRST=NOTHING, **_same
+        ),
+    }
+
+
+def verified(case: Case, variants: Variants, *options: str) -> bool:
+    old, new = variants(case.source, *options, **case.words)
+    assert old != new
+    return verify(old, new).verified
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_slots_and_what_belongs_to_somebody_else(name: str, variants: Variants) -> None:
+    assert verified(CASES[name], variants) == CASES[name].right
+
+
+def test_nothing_is_missed_behind_a_call_that_gets_no_slot(variants: Variants) -> None:
+    for source in (MORESTACK, OVER_DATA):
+        old, new = variants(source, BAD=NOTHING)
+        assert verify(old, new, need_slots=True).verified
+    assert verify(old, old, need_slots=True).total == 1
+
+
+# Padding
+
+#: Functions that begin with nops. The first fills its 16 bytes, so that padding comes in behind it.
+LEADING_NOPS = """
+    .text
+    .p2align 4
+    .type h, @function
+h:  nop
+    blr
+    .size h, .-h
+    .p2align 4
+    .globl f
+    .type f, @function
+f:  nop
+    mflr 0
+    std 0,16(1)
+    stdu 1,-32(1)
+    bl h
+    SLOT
+    addi 1,1,32
+    ld 0,16(1)
+    mr 3,4
+    mtlr 0
+    mr 3,4
+    mr 3,4
+    blr
+    .size f, .-f
+    .p2align 4
+    .globl k
+    .type k, @function
+k:  nop
+    BAD
+    lwz 3,4(3)
+    blr
+    .size k, .-k
+"""
+#: Two of the three nops that are to be patched lie in front of the function.
+PATCHABLE = """
+    .text
+    .p2align 4
+    .type h, @function
+h:  mflr 0
+    bl k
+    SLOT
+    mtlr 0
+    blr
+    .size h, .-h
+    .p2align 3
+.Lpatch:
+    NOPS
+    .globl k
+    .type k, @function
+k:  nop
+    blr
+    .size k, .-k
+    .section __patchable_function_entries,"awo",@progbits,.text
+    .quad .Lpatch
+"""
+TWO = ("nop\n nop", "nop\n nop")
+#: The hash of a function's type, in front of it, as clang lays it out.
+TYPE_HASH = """
+    .text
+    .p2align 4
+    .long 0xc105cafe, 0x48000008
+    .type h, @function
+h:  mflr 0
+    bl k
+    SLOT
+    bl k
+    SLOT
+    mtlr 0
+    blr
+    .size h, .-h
+    .p2align 4
+    .long 0xc105cafe, 0xca7a7a6f
+    .type k, @function
+k:  MORE
+    blr
+    .size k, .-k
+"""
+#: What gas and ld leave in one section: gas's gaps end in ori 2,2,0, ld's don't.
+LINKED = """
+    .text
+    .p2align 5
+    .type h, @function
+h:  mflr 0
+    bl k
+    SLOT
+    mtlr 0
+    blr
+    .size h, .-h
+    GAP
+    .type k, @function
+k:  blr
+    .size k, .-k
+    nop
+    ori 2,2,0
+    ori 2,2,0
+    .type m, @function
+m:  blr
+    .size m, .-m
+"""
+#: A traceback table's last word, a nop, and a function whose first words would make a table.
+TABLE_LIKE = """
+    .text
+    .p2align 4
+    .type h, @function
+h:  blr
+    .size h, .-h
+    .type f, @function
+f:  mr 3,4
+    mr 3,4
+    mr 3,4
+    b g
+    .long 0,0,0,0
+    .size f, .-f
+    nop
+    .type k, @function
+k:  addis 2,12,.TOC.-k@ha
+    addi 2,2,.TOC.-k@l
+    .localentry k,.-k
+    mflr 0
+    cmpdi 3,0
+    blt .L
+    bl h
+    SLOT
+.L: mtlr 0
+    blr
+    .space 704
+    .size k, .-k
+"""
+#: -mno-speculate-indirect-jumps.
+NO_SPECULATION = inside(
+    "addis 9,2,.Lt@toc@ha\n addi 9,9,.Lt@toc@l\n lwax 10,9,3\n add 10,10,9\n mtctr 10\n crset 2\n"
+    " beqctr-\n b .\n .p2align 2\n.Lt: .long .La-.Lt\n .long .Lb-.Lt\n"
+    ".La: bl g\n SLOT\n.Lb: bl g\n SLOT"
+)
+#: clang's gaps are plain nops however long they are.
+LONG_GAP = """
+    .text
+    .p2align 6
+    .type h, @function
+h:  mflr 0
+    bl k
+    SLOT
+    bl k
+    SLOT
+    mtlr 0
+    blr
+    .size h, .-h
+    .rept COUNT
+    nop
+    .endr
+    .type k, @function
+k:  blr
+    .size k, .-k
+"""
+
+PADDING = {
+    "a function's own nops aren't padding": right(LEADING_NOPS, BAD=NOTHING),
+    "a nop too many at a function's entry": wrong(LEADING_NOPS, BAD=BAD),
+    "nops to be patched in front of a function stay": right(PATCHABLE, NOPS=TWO),
+    "a nop to be patched is gone": wrong(PATCHABLE, NOPS=("nop\n nop", "nop")),
+    "a nop to be patched too many": wrong(PATCHABLE, NOPS=("nop\n nop", "nop\n nop\n nop\n nop")),
+    "a type's hash is aligned, and is no code": right(TYPE_HASH, MORE=NOTHING),
+    "a nop too many behind a type's hash": wrong(TYPE_HASH, MORE=BAD),
+    "ld's padding is plain nops": right(LINKED, GAP=("nop\n nop\n nop\n nop", "nop\n nop\n nop")),
+    "ld's padding that aligns nothing": wrong(
+        LINKED, GAP=("nop\n nop\n nop\n nop", "nop\n nop\n nop\n nop")
+    ),
+    "what a function loads its TOC by is aligned": right(
+        LINKED.replace("    .type k", "    .quad .TOC.-k\n    .type k"),
+        GAP=("nop\n nop\n nop\n nop", "nop\n nop\n nop"),
+    ),
+    "a traceback table doesn't reach into a function": right(TABLE_LIKE),
+    "a table behind beqctr- and a branch to itself": right(NO_SPECULATION),
+    "a long gap of plain nops": right(LONG_GAP, COUNT=("11", "9")),
+    "a long gap's alignment is gone": wrong(LONG_GAP, COUNT=("11", "11")),
+}
+
+
+@pytest.mark.parametrize("name", PADDING)
+def test_padding_keeps_what_follows_aligned_and_nothing_else_is_padding(
+    name: str, variants: Variants
+) -> None:
+    case = PADDING[name]
+    assert verified(case, variants, "-mpower9") == case.right
+
+
+# Addends
+
+XRAY = inside(
+    ".Lsled: b 1f\n nop\n1: bl g\n SLOT\n bl g\n SLOT\n.Lexit: mr 3,4",
+    '.section xray_instr_map,"ao",@progbits,.text\n'
+    " 8: .quad .Lsled-8b, f-8b-8, 0, 0\n 9: .quad .Lexit-9b, f-9b-8, 0, 0\n",
+)
+VTABLE = """
+    .section .rodata
+    .type vtable, @object
+vtable: .long 0, 0
+    .long e-(vtable+8), e2-(vtable+8)
+    .size vtable, .-vtable
+    .text
+    .globl e, e2
+    .type e, @function
+e:  mflr 0
+    bl h
+    SLOT
+    blr
+    .size e, .-e
+    .type e2, @function
+e2: bl h
+    SLOT
+    blr
+    .size e2, .-e2
+    .type h, @function
+h:  blr
+"""
+
+
+def test_the_fields_of_an_xray_map_are_each_relative_to_themselves(variants: Variants) -> None:
+    assert verify(*variants(XRAY)).verified
+
+
+def test_a_distance_to_a_function_named_by_its_symbol_keeps_its_addend(variants: Variants) -> None:
+    old, new = variants(VTABLE)
+    assert verify(old, new).verified
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_the_end_of_a_feature_section_is_in_front_of_the_padding_behind_it(
+    behind: bool, variants: Variants
+) -> None:
+    name = FEATURE.replace("9b+4", "6f")
+    source = BEFORE_LOOP.replace("OWN", "").replace("PROBE", "or 3,3,3\nEND").replace("NAME", name)
+    source = source.replace("COUNT", "5")
+    moved = ("6:", "") if behind else ("6:", "6:")
+    old, new = variants(
+        source.replace(".Lloop:", "LAST .Lloop:"), END=moved, LAST=("", "6:" if behind else "")
+    )
+    assert verify(old, new).verified != behind

@@ -1,0 +1,111 @@
+"""What in code depends on offsets: branches, switch tables, traceback tables.
+
+All of it was resolved by the assembler and carries no relocation; IN and OUT are paired by now, so
+each value in OUT can be held against where its target went.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from verifier import power
+
+if TYPE_CHECKING:
+    from verifier.code import Code
+    from verifier.pairing import Pairing
+    from verifier.report import Findings
+
+
+class Checked:
+    """One code section, paired: its branches and tables are held against the pairing."""
+
+    def __init__(
+        self, code: Code, pairing: Pairing, expanded: dict[int, int], new: bytes, findings: Findings
+    ) -> None:
+        """`expanded` says where the `b` of each expanded branch is; `new` is OUT's section."""
+        self.code = code
+        self.pairing = pairing
+        self.expanded = expanded
+        self.new = new
+        self.findings = findings
+
+    def differ(self, rule: str, old: int, new: int | None, text: str) -> None:
+        """Report a difference at a place of IN, naming the function."""
+        function = self.code.function(old)
+        where = f"{text} (in {function})" if function else text
+        self.findings.differ(rule, self.code.section.name, old, new, where)
+
+    def word(self, place: int) -> int:
+        """A word of OUT."""
+        return int.from_bytes(self.new[place : place + 4], "little")
+
+    def branches(self) -> None:
+        """Every PC-relative branch leads to where its target went."""
+        count = 0
+        for index in self.code.branches:
+            offset = index * 4
+            place = self.expanded.get(offset, self.pairing.word(offset))
+            if place is None:
+                continue
+            word = self.code.words[index]
+            target = offset + power.displacement(word)
+            reached = place + power.displacement(self.word(place))
+            # bcl 20,31,$+4 reads the address of the next instruction.
+            reads = target == offset + 4 and word & 1
+            expected = self.pairing.ret(target) if reads else self.pairing.start(target)
+            count += 1
+            if expected is None:
+                self.differ("branch", offset, place, f"its target {target:#x} has no counterpart")
+            elif reached != expected:
+                self.differ(
+                    "branch",
+                    offset,
+                    place,
+                    f"goes to {target:#x} in IN, so to {expected:#x} in OUT, but reaches"
+                    f" {reached:#x}",
+                )
+        self.findings.count("branch", count)
+
+    def tables(self) -> None:
+        """Every entry of a switch table leads to where its target went."""
+        for table in self.code.regions.tables:
+            start = self.pairing.word(table.start)
+            for number, target in enumerate(table.targets):
+                offset = table.start + 4 * number
+                place = self.pairing.word(offset)
+                expected = self.pairing.start(target)
+                if start is None or place is None or expected is None:
+                    self.differ("switch-table", offset, place, "the entry has no counterpart")
+                    continue
+                (distance,) = struct.unpack_from("<i", self.new, place)
+                if place != start + 4 * number or start + distance != expected:
+                    self.differ(
+                        "switch-table",
+                        offset,
+                        place,
+                        f"entry {number} leads to {target:#x} in IN, so to {expected:#x} in OUT,"
+                        f" but leads to {start + distance:#x}",
+                    )
+            self.findings.count("switch table entry", len(table.targets))
+
+    def tracebacks(self) -> None:
+        """tb_offset is the distance from the function's start to the traceback table."""
+        for traceback in self.code.regions.tracebacks:
+            self.findings.count("traceback table")
+            if traceback.tb_offset_at is None:
+                continue
+            place = self.pairing.word(traceback.tb_offset_at)
+            end = self.pairing.word(traceback.start)
+            start = self.pairing.start(traceback.start - traceback.tb_offset)
+            if place is None or end is None or start is None:
+                self.differ("traceback", traceback.start, place, "has no counterpart")
+                continue
+            distance = self.word(place)
+            if distance != end - start:
+                self.differ(
+                    "traceback",
+                    traceback.tb_offset_at,
+                    place,
+                    f"tb_offset is {distance:#x}, the function has {end - start:#x} bytes in OUT",
+                )

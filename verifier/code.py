@@ -1,0 +1,227 @@
+"""What is known of a code section of IN before OUT is looked at: its calls, its labels, its nops.
+
+Which `bl` gets a slot, from what the linker and the kernel's loader do with one (binutils,
+bfd/elf64-ppc.c, ppc64_elf_relocate_section: "call lacks nop"; Linux, arch/powerpc/kernel/
+module_64.c, restore_r2): a call of a function by R_PPC64_REL24, or resolved by the assembler, whose
+next instruction becomes `ld r2,24(r1)`. Not those:
+
+- R_PPC64_REL24_NOTOC: the caller keeps no TOC pointer (ELFv2 ABI, 3.5.3);
+- what isn't called by the ABI's rules: the kernel's profiling hooks, the out-of-line register
+  savers, `__morestack` (`power.EXEMPT`);
+- `bl .+4`, and `bl` to a place that is no function's entry and begins with `mflr`: they read the
+  program counter, or the address of the words behind the `bl`.
+
+A nop behind a call is its slot unless it is somebody else's:
+
+- behind the function's st_size it is padding: whoever copies the function leaves it there;
+- a nop that something leads to (a branch, a symbol, a landing pad, who patches it): entered from
+  there, `ld r2,24(r1)` would load garbage;
+- the nop that keeps a prefixed instruction from crossing a 64-byte boundary goes when that moves.
+"""
+
+from __future__ import annotations
+
+import bisect
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from verifier import power, regions
+from verifier.elf import STT_SECTION
+from verifier.relocation_types import (
+    DATA_WIDTH,
+    FIELD,
+    R_PPC64_REL24,
+)
+
+if TYPE_CHECKING:
+    from verifier.elf import Object, Relocation, Section, Symbol
+    from verifier.names import Names
+
+
+class Code(NamedTuple):
+    """One code section of IN. Indices are numbers of words, offsets are in bytes."""
+
+    section: Section
+    words: tuple[int, ...]
+    functions: regions.Functions
+    regions: regions.Regions
+    branches: tuple[int, ...]
+    """Indices of PC-relative branches whose displacement the assembler resolved."""
+    calls: dict[int, str]
+    """Index of each `bl` that is a function call, and what it calls."""
+    fronts: frozenset[int]
+    """Offsets of what stands in front of a function's symbol and belongs to it: its type's hash,
+    nops to be patched, the distance to the TOC that it loads (ELFv2 ABI, 2.3.2.1, large model)."""
+    labels: frozenset[int]
+    """Offsets that something refers to: padding never reaches across one."""
+    owned: frozenset[int]
+    """Indices of nops that belong to whoever names them, or to the function that they begin."""
+    unknown: frozenset[int]
+    """Offsets whose address is in data that no rule knows."""
+    widths: dict[int, int]
+    """Offset of each relocated number: its bytes."""
+
+    def function(self, offset: int) -> str:
+        """Name of the function that an offset lies in, for messages."""
+        start = self.functions.at(offset)
+        return "" if start is None else self.functions.names[start]
+
+    def lacks_slot(self, index: int) -> str | None:
+        """Callee of the call in front of word `index` when it has no slot there."""
+        callee = self.calls.get(index - 1)
+        if callee is None or self.is_slot(index):
+            return None
+        return callee
+
+    def is_slot(self, index: int) -> bool:
+        """Whether word `index` is the slot of the call in front of it."""
+        if index - 1 not in self.calls or index >= len(self.words):
+            return False
+        if index in self.regions.data_words or self.words[index] not in power.SLOTS:
+            return False
+        return self.words[index] != power.NOP or not self._somebody_elses(index)
+
+    def _somebody_elses(self, index: int) -> bool:
+        """Whether a nop behind a call can't be its slot."""
+        offset = index * 4
+        return (
+            offset in self.functions.ends
+            or offset in self.labels
+            or index in self.owned
+            or (power.crosses_64_bytes(offset) and self.is_prefixed(index + 1))
+        )
+
+    def jumps_by_address(self, offset: int) -> bool:
+        """Whether a branch of the function at an offset may read an address from data.
+
+        That is one by CTR that doesn't link. A function's cold part is jumped to from the other.
+        """
+        start = self.functions.at(offset)
+        if start is None or ".cold" in self.functions.names[start]:
+            return True
+        later = bisect.bisect_right(self.functions.starts, offset)
+        end = [*self.functions.starts[later : later + 1], self.section.size][0]
+        return any(
+            self.words[index] & power.BCCTR_MASK == power.BCCTR
+            for index in range(start // 4, end // 4)
+        )
+
+    def is_prefixed(self, index: int) -> bool:
+        """Whether word `index` begins a prefixed instruction."""
+        return (
+            index + 1 < len(self.words)
+            and self.words[index] >> 26 == power.PREFIX
+            and index not in self.regions.data_words
+        )
+
+
+def words_of(data: bytes) -> tuple[int, ...]:
+    """The whole words of a section."""
+    return struct.unpack(f"<{len(data) // 4}I", data[: len(data) // 4 * 4])
+
+
+def examine(
+    old: Object, section: Section, symbols: list[Symbol], names: Names, entered: frozenset[int]
+) -> Code:
+    """Find out what is known of a section.
+
+    `symbols` are those defined in it, `names` what relocations name in it, `entered` its landing
+    pads.
+    """
+    words = words_of(section.data)
+    functions = regions.functions(symbols)
+    found = regions.find(old, section, words, symbols, names.labels)
+    branches = tuple(
+        index
+        for index in power.branches(words)
+        if index not in found.data_words and index * 4 not in found.filled
+    )
+    relocations = old.relocations.get(section.number, ())
+    labels = _labels(words, branches, symbols, found, names) | entered
+    widths = {r.place: DATA_WIDTH[r.type] for r in relocations if r.type in DATA_WIDTH}
+    return Code(
+        section,
+        words,
+        functions,
+        found,
+        branches,
+        _calls(old, words, branches, symbols, found, functions, relocations),
+        found.prefixes
+        | names.patchable
+        | {s - 8 for s in functions.starts if widths.get(s - 8) == 8},
+        labels,
+        _owned(words, functions, symbols, names),
+        names.unknown,
+        widths,
+    )
+
+
+def _labels(
+    words: tuple[int, ...],
+    branches: tuple[int, ...],
+    symbols: list[Symbol],
+    found: regions.Regions,
+    names: Names,
+) -> frozenset[int]:
+    labels = set(names.labels)
+    labels.update(symbol.value for symbol in symbols if symbol.type != STT_SECTION)
+    labels.update(index * 4 + power.displacement(words[index]) for index in branches)
+    labels.update(found.prefixes)
+    for table in found.tables:
+        labels.update(table.targets)
+        labels.add(table.start)
+    return frozenset(labels - names.returns)
+
+
+def _owned(
+    words: tuple[int, ...], functions: regions.Functions, symbols: list[Symbol], names: Names
+) -> frozenset[int]:
+    """The nops that aren't padding, as somebody names them or a function begins with them."""
+    begin = (names.owned | functions.names.keys()) - names.returns
+    owned = {offset // 4 for offset in begin if offset < 4 * len(words)}
+    for offset in names.patchable:
+        # Up to the function's label and, as they are its first instructions, behind it.
+        index = offset // 4
+        while index < len(words) and power.is_padding(words[index]):
+            owned.add(index)
+            index += 1
+    return frozenset(index for index in owned if power.is_padding(words[index]))
+
+
+# Calls
+
+
+def _calls(
+    old: Object,
+    words: tuple[int, ...],
+    branches: tuple[int, ...],
+    symbols: list[Symbol],
+    found: regions.Regions,
+    functions: regions.Functions,
+    relocations: tuple[Relocation, ...],
+) -> dict[int, str]:
+    """All calls of functions, and what they call, but for those that never get a slot."""
+    calls: dict[int, str] = {}
+    for relocation in relocations:
+        index = relocation.place // 4
+        if FIELD.get(relocation.type) != "branch24" or index in found.data_words:
+            continue
+        if relocation.type == R_PPC64_REL24 and power.is_call(words[index]):
+            name = old.symbol_name(relocation.symbol)
+            calls[index] = name + (f"+{relocation.addend:#x}" if relocation.addend else "")
+    entries = {symbol.value for symbol in symbols if symbol.type != STT_SECTION}
+    # A function's local entry is behind its global one (ELFv2 ABI, 3.4.1: st_other).
+    entries |= {symbol.value + symbol.local_entry for symbol in symbols}
+    for index in branches:
+        if not power.is_call(words[index]):
+            continue
+        target = index * 4 + power.displacement(words[index])
+        if target != index * 4 + 4 and (target in entries or not _reads_lr(words, target)):
+            calls[index] = functions.names.get(target, f"+{target:#x}")
+    return {index: callee for index, callee in calls.items() if not power.is_exempt(callee)}
+
+
+def _reads_lr(words: tuple[int, ...], target: int) -> bool:
+    """Whether the code at an offset begins with `mflr`."""
+    index, rest = divmod(target, 4)
+    return not rest and 0 <= index < len(words) and words[index] & power.MFLR_MASK == power.MFLR

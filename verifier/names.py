@@ -1,0 +1,127 @@
+"""Who names a place in code, and as what.
+
+A nop is padding, or a call's slot, only if it is nobody else's. Somebody else is whoever has its
+address: a probe (.note.stapsdt, which isn't even loaded), a place that the kernel patches
+(__jump_table, feature sections, `patch_site`), a function that begins with nops for a tracer
+(-fpatchable-function-entry). All of them say so with a relocation; so what relocations of any
+section name is collected here, each in its own meaning (`meaning`), from all sections but those
+of debug information and unwinding, which describe code and own none of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from verifier import meaning
+from verifier.elf import STT_FUNC
+from verifier.pairing import RET, START
+from verifier.relocation_types import R_PPC64_ADDR64, R_PPC64_UADDR64, is_marker
+
+if TYPE_CHECKING:
+    from verifier.elf import Object, Relocation, Section
+
+PATCHABLE = "__patchable_function_entries"
+"""GCC and clang, -fpatchable-function-entry=N,M: the first of N nops, M of them before the label.
+"""
+
+_DESCRIPTIONS = (".debug", ".zdebug", ".eh_frame", ".gcc_except", ".gnu.build.attributes")
+"""Sections, by the start of their name, that describe code and own none of it."""
+
+_NAMING_LABELS = (".toc", ".got", "__")
+"""Sections, by the start of their name, whose addresses of code are known to be entries: what code
+reads to use as an address, and the kernel's own tables."""
+
+
+class Names(NamedTuple):
+    """What is named in one section of IN; offsets in it."""
+
+    labels: frozenset[int]
+    """All that anything refers to, but for return addresses."""
+    owned: frozenset[int]
+    """What data names as an instruction, not as an end."""
+    patchable: frozenset[int]
+    """Where the nops of a function that is to be traced begin."""
+    returns: frozenset[int]
+    """Return addresses in tables known to hold them."""
+    unknown: frozenset[int]
+    """Absolute addresses in data without a rule, of no function's entry: labels or return
+    addresses."""
+
+
+NOTHING = Names(*(frozenset[int]() for _ in Names._fields))
+
+
+class Reference(NamedTuple):
+    """One relocation that leads into the object itself."""
+
+    section: Section
+    relocation: Relocation
+    number: int
+    """The section that it leads to."""
+    offset: int
+    """The place that is meant there."""
+    side: str
+
+
+def references(old: Object) -> tuple[list[Reference], meaning.Labels]:
+    """All relocations of data and code that lead into the object, and the labels of all sections.
+
+    Which label a distance is relative to depends on what else is referred to: two rounds.
+    """
+    tables = meaning.frame_tables(old)
+    plain: list[Reference] = []
+    relative: list[Reference] = []
+    for number, relocations in old.relocations.items():
+        section = old.sections[number]
+        if section.name.startswith(_DESCRIPTIONS):
+            continue
+        own_place = section.name in meaning.PLAIN
+        for relocation in relocations:
+            target, offset = old.target(relocation)
+            if not target or is_marker(relocation.type):
+                continue
+            side = meaning.side(section, relocation, tables)
+            found = Reference(section, relocation, target, offset, side)
+            carries = relocation.type in meaning.RELATIVE and not own_place
+            (relative if carries else plain).append(found)
+    offsets: dict[int, set[int]] = {}
+    for found in plain:
+        offsets.setdefault(found.number, set()).add(found.offset)
+    labels = meaning.labels(old, offsets)
+    return plain + [_resolved(old, labels, found) for found in relative], labels
+
+
+def _resolved(old: Object, labels: meaning.Labels, found: Reference) -> Reference:
+    base = meaning.base(old, labels, found.section, found.relocation)
+    if base is None:
+        return found
+    return found._replace(offset=found.offset - (found.relocation.place - base))
+
+
+def collect(old: Object, found: list[Reference]) -> dict[int, Names]:
+    """What is named, by section."""
+    entries = {(s.section, s.value) for s in old.symbols if s.type == STT_FUNC}
+    sets: dict[int, list[set[int]]] = {}
+    for reference in found:
+        columns = sets.setdefault(reference.number, [set() for _ in Names._fields])
+        for column, belongs in zip(columns, _columns(reference, entries), strict=True):
+            if belongs:
+                column.add(reference.offset)
+    return {number: Names(*map(frozenset, columns)) for number, columns in sets.items()}
+
+
+def _columns(reference: Reference, entries: set[tuple[int, int]]) -> tuple[bool, ...]:
+    """Which of `Names` a reference belongs to."""
+    section, relocation = reference.section, reference.relocation
+    returns = reference.side == RET
+    data = not section.executable
+    absolute = relocation.type in (R_PPC64_ADDR64, R_PPC64_UADDR64)
+    known = section.name.startswith(_NAMING_LABELS) or not section.flags & 2
+    entry = (reference.number, reference.offset) in entries
+    return (
+        not returns,
+        data and reference.side == START,
+        section.name == PATCHABLE,
+        returns,
+        data and absolute and not returns and not known and not entry,
+    )

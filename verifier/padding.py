@@ -1,0 +1,185 @@
+"""Gaps: the padding in front of something aligned, which may be longer or shorter in OUT.
+
+A gap is a run of no-ops that belong to nobody (`Code.owned`), in front of a label or of data. It
+may change only so that what follows is aligned as before: to a power of two, no more than the
+section's own, that both lengths are shorter than. gas fills gaps with nops, the last one `ori
+2,2,0` where the processor has group-ending ones, or with a branch over nops (binutils,
+gas/config/tc-ppc.c, ppc_handle_align). The linker fills those between input sections with plain
+nops (bfd/elf64-ppc.c, the section's fill), so where a function ends and another begins both are
+padding. Inside a function of an object whose gaps end in `ori 2,2,0`, nops that don't are
+instructions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from verifier import power
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from verifier.code import Code
+
+
+class Gap(NamedTuple):
+    """Padding of IN, perhaps of no length; `start` and `end` are indices of words."""
+
+    start: int
+    end: int
+    between: bool
+    """Whether it lies between functions, or behind the last one."""
+
+    @property
+    def length(self) -> int:
+        """In words."""
+        return self.end - self.start
+
+
+def gaps(code: Code) -> list[Gap]:
+    """All gaps of a section, and the places without one that may get one, in order."""
+    words = code.words
+    stops = set(code.labels) | set(code.functions.names) | set(code.widths)
+    stops.update(4 * index for index in _data_starts(code))
+    if not code.section.size % 4:
+        stops.add(code.section.size)
+    found = []
+    for offset in sorted(stops):
+        index, rest = divmod(offset, 4)
+        if rest or not 0 <= index <= len(words):
+            continue
+        between = (
+            offset in code.functions.names or offset in code.fronts or offset == code.section.size
+        )
+        start = _start(code, index)
+        if start < index or _may_gain(code, offset, between=between):
+            found.append(Gap(start, index, between))
+    return found
+
+
+def _data_starts(code: Code) -> list[int]:
+    data = code.regions.data_words
+    return [index for index in data if index - 1 not in data]
+
+
+def _start(code: Code, end: int) -> int:
+    """Where the padding in front of word `end` begins; `end` where there is none."""
+    words, index = code.words, end
+    while index and _is_free(code, index - 1):
+        index -= 1
+        if index * 4 in code.labels:
+            return index
+    if index < end and words[index] == power.NOP and index and _jumps_over(code, index - 1, end):
+        return index - 1
+    return index
+
+
+def _is_free(code: Code, index: int) -> bool:
+    """Whether a word is a no-op that belongs to nobody."""
+    return (
+        power.is_padding(code.words[index])
+        and index not in code.owned
+        and index not in code.regions.data_words
+        and not code.is_slot(index)
+    )
+
+
+def _jumps_over(code: Code, index: int, end: int) -> bool:
+    """Whether a word is gas's branch over the rest of the padding."""
+    word = code.words[index]
+    return (
+        word & 0xFC000003 == 0x48000000
+        and index * 4 not in code.regions.filled
+        and index not in code.regions.data_words
+        and power.displacement(word) == 4 * (end - index)
+    )
+
+
+def _may_gain(code: Code, offset: int, *, between: bool) -> bool:
+    """Whether something that has no padding in IN can be known to be aligned."""
+    if between:
+        # Behind what stands in front of it a function isn't aligned: that is.
+        return not any(offset - size in code.fronts for size in (4, 8))
+    return code.widths.get(offset, 0) == 8
+
+
+# In OUT
+
+
+def wanted(code: Code, gap: Gap, new: Sequence[int], place: int) -> int:
+    """Words of padding that OUT has at `place` in the gap's stead."""
+    end = place
+    if _over(new, place):
+        end += 1
+    while end < len(new) and power.is_padding(new[end]):
+        end += 1
+    if end - place > 1 and new[place] >> 26 == power.I_FORM and _over(new, place) != end:
+        end = place
+    # No-ops of IN that follow and are not padding are there in OUT as well.
+    behind = gap.end
+    while (
+        behind < len(code.words)
+        and power.is_padding(code.words[behind])
+        and behind not in code.regions.data_words
+    ):
+        behind += 1
+    available = end - place
+    return available - (behind - gap.end) if available >= behind - gap.end else available
+
+
+def _over(new: Sequence[int], place: int) -> int:
+    """Where a branch over nops leads to; 0 where there is none."""
+    if place + 1 >= len(new) or new[place] & 0xFC000003 != 0x48000000:
+        return 0
+    return place + power.displacement(new[place]) // 4 if new[place + 1] == power.NOP else 0
+
+
+def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, *, groups: bool) -> bool:
+    """Whether the gap may be `filling` in OUT, with what follows at word `end`.
+
+    `groups`: padding ends in a group-ending no-op somewhere in the object.
+    """
+    if not gap.length and not filling:
+        return True
+    if not _shaped(code, gap, filling, groups=groups and not gap.between):
+        return False
+    alignment = 8
+    while alignment <= max(code.section.alignment, 8):
+        fits = max(gap.length, len(filling)) * 4 < alignment
+        if fits and gap.end * 4 % alignment == 0 and end * 4 % alignment == 0:
+            return True
+        alignment *= 2
+    return False
+
+
+def _shaped(code: Code, gap: Gap, filling: Sequence[int], *, groups: bool) -> bool:
+    if groups and gap.length and code.words[gap.end - 1] == power.NOP:
+        return False
+    if not filling:
+        return True
+    if groups and filling[-1] == power.NOP:
+        return False
+    rest = filling
+    if rest[0] >> 26 == power.I_FORM:
+        if power.displacement(rest[0]) != len(filling) * 4:
+            return False
+        rest = rest[1:]
+    if gap.between:
+        return all(map(power.is_padding, rest))
+    return all(word == power.NOP for word in rest[:-1]) and all(map(power.is_padding, rest[-1:]))
+
+
+def evident_alignment(code: Code, gap: Gap) -> int:
+    """What the length of a gap shows that what follows is aligned to; 4 where it shows nothing.
+
+    That is said only of gaps that no one runs through, behind a function's end: less wouldn't have
+    needed as many words.
+    """
+    if not gap.between or not gap.length or gap.start * 4 not in code.functions.ends:
+        return 4
+    alignment = 8
+    while alignment <= code.section.alignment:
+        if gap.length * 4 < alignment and gap.end * 4 % alignment == 0:
+            return alignment
+        alignment *= 2
+    return 4
