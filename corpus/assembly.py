@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 #: Routines that are called with ``bl`` but are not functions of the ABI's calling sequence: the
-#: profiling hooks (the kernel patches the ``bl`` itself) and the out-of-line register savers
-#: (ELFv2 ABI, section 2.3.3 "Register Save and Restore Functions").
+#: profiling hooks (the kernel patches the ``bl`` itself), the out-of-line register savers (ELFv2
+#: ABI, section 2.3.3 "Register Save and Restore Functions"), and ``__morestack``, which goes on
+#: three instructions behind its return address (libgcc, config/rs6000/morestack.S).
 EXEMPT_CALLEE = re.compile(
-    r"_mcount$|ftrace_caller$|ftrace_regs_caller$"
+    r"_mcount$|ftrace_caller$|ftrace_regs_caller$|__morestack(?:_non_split)?$"
     r"|_(?:save|rest)gpr[01]_\d+$|_(?:save|rest)fpr_\d+$|_(?:save|rest)vr_\d+$"
 )
 

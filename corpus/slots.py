@@ -29,7 +29,12 @@ from corpus.toolchain import binutil
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_EXEMPT = re.compile(r"_mcount$|ftrace_(regs_)?caller$|_(save|rest)gpr[01]_|_(save|rest)(fpr|vr)_")
+#: What is called with ``bl`` and takes no slot: the kernel's profiling hooks; the register savers
+#: of -Os; ``__morestack`` of -fsplit-stack, which goes on behind the ``blr`` that follows.
+_EXEMPT = re.compile(
+    r"_mcount$|ftrace_(regs_)?caller$|_(save|rest)gpr[01]_|_(save|rest)(fpr|vr)_"
+    r"|__morestack(_non_split)?$"
+)
 _SECTION = re.compile(r"Disassembly of section (.*):$")
 _FUNCTION = re.compile(r"[0-9a-f]+ <(.*)>:$")
 _INSTRUCTION = re.compile(r" *([0-9a-f]+):\t(?:[0-9a-f]{2} )+\t?(.*)$")
@@ -87,12 +92,25 @@ def _lacking(section: str, function: str, words: list[_Line]) -> Iterator[Call]:
             continue
         if not word.relocation and int(word.text.split()[1], 16) == word.offset + 4:
             continue  # reads the program counter
+        if not word.relocation and _reads_return_address(word, words):
+            continue
         callee = word.symbol or word.text.split("<")[-1].rstrip(">")
         following = words[index + 1] if index + 1 < len(words) else None
         if following and following.text in _SLOTS and not following.relocation:
             continue
         if not _EXEMPT.match(callee.removeprefix(".")):
             yield Call(section, function, word.offset, callee)
+
+
+def _reads_return_address(call: _Line, words: list[_Line]) -> bool:
+    """Whether a call within a function only leads over words, whose address its target reads."""
+    target = int(call.text.split()[1], 16)
+    entries = {words[0].offset}
+    if words[0].text.split(",")[0].endswith(" r2"):
+        entries.add(words[0].offset + 8)  # the local entry, behind what sets up r2
+    return target not in entries and any(
+        word.offset == target and word.text.startswith("mflr ") for word in words
+    )
 
 
 def calls_without_slot(path: Path) -> list[Call]:

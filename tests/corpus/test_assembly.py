@@ -29,6 +29,7 @@ def want(body: str) -> str:
         "bl _restgpr1_14",
         "bl _savefpr_14",
         "bl _restvr_20",
+        "bl __morestack",
         "bl g@notoc",
         "bl .+4",
         "bl 1f",
@@ -48,7 +49,9 @@ def test_a_call_that_has_its_slot_gets_no_second_one(slot: str) -> None:
     assert assembly.edit(FUNCTION.format(body=f"\tbl g\n.LVL1:\n\t{slot}\n")).nops == 0
 
 
-@pytest.mark.parametrize("callee", ["g", "_ZN1A1fEv", "f", "my_mcount", "g+8", "_restgpr0"])
+@pytest.mark.parametrize(
+    "callee", ["g", "_ZN1A1fEv", "f", "my_mcount", "g+8", "_restgpr0", "__morestack_make_guard"]
+)
 def test_any_other_bl_gets_a_nop_right_behind_it(callee: str) -> None:
     edited = assembly.edit(FUNCTION.format(body=f"\tbl {callee}\n\tmr 3,4\n"))
     assert edited.calls == (callee,)

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
         ("bl .+4; mflr 3", []),
         ("bcl 20,31,.+4; mflr 3", []),
         ("bl .+8; mflr 3; nop", ["caller+0x8"]),
+        ("bl 1f; .long 16; 1: mflr 3", []),
+        ("bl 1f; mr 3,4; 1: mr 3,4", ["caller+0x8"]),
+        ("mflr 0; bl caller; mr 3,4", ["caller"]),
+        ("addis 2,12,1; addi 2,2,2; 1: mflr 0; bl 1b; mr 3,4", ["caller+0x8"]),
+        ("bl __morestack; ld 0,16(1)", []),
+        ("bl __morestack_non_split; ld 0,16(1)", []),
+        ("bl __morestack_make_guard; mr 3,4", ["__morestack_make_guard"]),
     ],
 )
 def test_a_call_lacks_its_slot_unless_it_only_reads_the_program_counter(
