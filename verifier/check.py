@@ -166,9 +166,10 @@ class _Verification:
         if not paired:
             return
         container.check_symbols(self.old, self.new, self.pairings, self.findings)
-        tables = [section for section in self.old.sections if _is_lsda(section)]
-        decoded = [section for section in self.old.sections if _is_debug(section)]
+        decoded = [s for s in self.old.sections if _is_debug(self.old, s)]
         handlers = self._frames(decoded)
+        named = {handler.lsda.section for handler in handlers}
+        tables = [s for s in self.old.sections if _is_lsda(s) or s.number in named]
         for section in tables:
             mine = [handler for handler in handlers if handler.lsda.section == section.number]
             self._decode(section, lambda fields, mine=mine: lsda.check(fields, mine))  # type: ignore[misc]
@@ -197,7 +198,7 @@ class _Verification:
     def _frames(self, sections: list[Section]) -> list[frames.Handler]:
         handlers: list[frames.Handler] = []
         for section in sections:
-            if section.name in (".eh_frame", ".debug_frame"):
+            if frames.style(self.old, section) is not None:
 
                 def check(fields: Fields) -> None:
                     handlers.extend(frames.check(fields))
@@ -221,7 +222,7 @@ class _Verification:
             (".debug_names".__eq__, lambda fields: indexes.check_names(fields, uses)),
             (_EQUAL.__contains__, indexes.check_equal),
         ]
-        left = {s.number: s for s in sections if s.name not in (".eh_frame", ".debug_frame")}
+        left = {s.number: s for s in sections if frames.style(self.old, s) is None}
         for applies, check in steps:
             for section in list(left.values()):
                 if applies(section.name):
@@ -272,10 +273,11 @@ def _is_lsda(section: Section) -> bool:
     return section.name.startswith(".gcc_except_table")
 
 
-def _is_debug(section: Section) -> bool:
+def _is_debug(obj: Object, section: Section) -> bool:
+    """Whether a section is decoded: debug information, or unwind information by any name."""
     if section.type in (SHT_RELA, SHT_NOBITS, SHT_GROUP):
         return False
-    return section.name == ".eh_frame" or section.name.startswith(".debug_")
+    return section.name.startswith(".debug_") or frames.style(obj, section) is not None
 
 
 __all__ = ["Report", "verify"]

@@ -10,6 +10,8 @@ DW_CFA_nop to the same multiple as before.
 from __future__ import annotations
 
 import io
+import re
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elftools.common.exceptions import DWARFError, ELFError
@@ -18,11 +20,12 @@ from elftools.dwarf.callframe import CIE, ZERO, CallFrameInfo
 from elftools.dwarf.constants import DW_CFA
 from elftools.dwarf.structs import DWARFStructs
 
+from verifier.elf import SHT_PROGBITS
 from verifier.fields import Fields, Malformed, Target
 from verifier.pairing import END, START
 
 if TYPE_CHECKING:
-    from verifier.elf import Object
+    from verifier.elf import Object, Section
 
 _ADVANCES = (DW_CFA.advance_loc, DW_CFA.advance_loc1, DW_CFA.advance_loc2, DW_CFA.advance_loc4)
 
@@ -34,14 +37,51 @@ class Handler(NamedTuple):
     function: Target
 
 
+class Style(Enum):
+    """The two forms of call frame information."""
+
+    EH = "as in .eh_frame"
+    DEBUG = "as in .debug_frame"
+
+
+_CIE_IDS = {b"\0\0\0\0": Style.EH, b"\xff\xff\xff\xff": Style.DEBUG}
+_AUGMENTATION = re.compile(rb"(z[PLRSBG]*|eh)?\0")
+
+
+def style(obj: Object, section: Section) -> Style | None:
+    """What call frame information a section holds; None where it holds none.
+
+    The name doesn't decide: `objcopy --prefix-alloc-sections` gives .eh_frame another. Such a
+    section is made of entries to its end, begins with a CIE (its id, a version of 1, 3 or 4, an
+    augmentation that is known), and another entry has an address in code where an FDE has one.
+    """
+    data = section.data
+    if section.name in (".eh_frame", ".debug_frame"):
+        return Style.EH if section.name == ".eh_frame" else Style.DEBUG
+    if section.type != SHT_PROGBITS or section.executable or len(data) < 24:
+        return None
+    if data[8] not in (1, 3, 4) or not _AUGMENTATION.match(data, 9):
+        return None
+    starts = [0]
+    while starts[-1] < len(data):
+        starts.append(starts[-1] + 4 + int.from_bytes(data[starts[-1] : starts[-1] + 4], "little"))
+    addresses = {start + 8 for start in starts[1:-1]}
+    describes = starts[-1] == len(data) and any(
+        relocation.place in addresses and obj.sections[obj.target(relocation)[0]].executable
+        for relocation in obj.relocations.get(section.number, ())
+    )
+    return _CIE_IDS.get(data[4:8]) if describes else None
+
+
 def handlers(old: Object) -> list[tuple[int, int, int, int]]:
     """The LSDAs of IN: section and offset of each, section and offset of its function."""
     found = []
     for section in old.sections:
         relocations = old.relocations.get(section.number, ())
-        if section.name != ".eh_frame" or len(relocations) < 2:
+        # Without an augmentation that has an L in it no entry has an LSDA.
+        if len(relocations) < 2 or b"L" not in section.data:
             continue
-        if not any(s.name.startswith(".gcc_except_table") for s in old.sections):
+        if style(old, section) is not Style.EH:
             continue
         by_place = {relocation.place: relocation for relocation in relocations}
         try:
@@ -60,7 +100,7 @@ def handlers(old: Object) -> list[tuple[int, int, int, int]]:
 
 def check(fields: Fields) -> list[Handler]:
     """Compare all entries of an .eh_frame or .debug_frame; returns the LSDAs referred to."""
-    eh_frame = fields.name == ".eh_frame"
+    eh_frame = style(fields.checker.old, fields.section) is Style.EH
     before = _entries(fields.old, eh_frame)
     after = _entries(fields.new, eh_frame)
     if len(before) != len(after):

@@ -1,0 +1,82 @@
+"""Unwind and exception tables: whose they are, whatever they are called."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from verifier import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Variants = Callable[..., tuple[bytes, bytes]]
+
+SOURCE = """
+    .text
+    .globl f
+    .type f, @function
+f:  .cfi_startproc
+    .cfi_personality 0x9b,DW.ref.p
+    .cfi_lsda 0x1b,.Llsda
+    mflr 0
+    .cfi_def_cfa_offset 32
+.Lb: bl g
+    SLOT
+    bl g
+    SLOT
+.Le: mtlr 0
+    .cfi_def_cfa_offset 0
+.Lp: blr
+    .cfi_endproc
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .section .gcc_except_table,"a",@progbits
+.Llsda: .byte 0xff,0xff,1
+    .uleb128 .Lce-.Lcs
+.Lcs: .uleb128 .Lb-f
+    .uleb128 .Le-.Lb
+    .uleb128 .Lp-f
+    .uleb128 0
+.Lce:
+    .section .data.DW.ref.p,"aw"
+DW.ref.p: .quad __gcc_personality_v0
+    .section .rodata
+    # What begins as a CIE does, but is none.
+    .long 12, 0, 1, 2
+"""
+
+
+def renamed(data: bytes, folder: Path) -> bytes:
+    (folder / "in.o").write_bytes(data)
+    subprocess.run(
+        ["powerpc64le-linux-gnu-objcopy", "--prefix-alloc-sections=.init", "in.o", "out.o"],
+        cwd=folder,
+        check=True,
+    )
+    return (folder / "out.o").read_bytes()
+
+
+@pytest.mark.parametrize("section", ["", ".eh_frame", ".gcc_except_table"])
+def test_unwind_tables_are_known_under_another_name(
+    section: str, variants: Variants, tmp_path: Path
+) -> None:
+    """Right where both are the assembler's, wrong where one section is IN's."""
+    old, new = (renamed(data, tmp_path) for data in variants(SOURCE))
+    if section:
+        before, after = (_contents(data, ".init" + section) for data in (old, new))
+        assert len(before) == len(after)
+        assert before != after
+        new = new.replace(after, before)
+    assert verify(old, new).verified == (not section)
+
+
+def _contents(data: bytes, name: str) -> bytes:
+    from verifier import elf
+
+    return next(section.data for section in elf.read(data).sections if section.name == name)
