@@ -8,6 +8,7 @@
 # make man          manual pages from the commands' own options, in build/man
 # make samples      make the committed sample objects again
 # make kernel-test  build, boot and live-patch a kernel through the wrapper; takes half an hour
+# make kpatch-test  the real kpatch-build on three kernels; takes hours, goes on where it stopped
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,7 +19,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 JOBS ?= 2
 SECONDS ?= 3600
 
-.PHONY: demo test lint corpus alignment bench compare fuzz kernel-test man samples clean
+.PHONY: demo test lint corpus alignment bench compare fuzz kernel-test kpatch-test man samples clean
 
 demo: $(VENV)/demo
 	$(BIN)/python -m samples.demo
@@ -52,6 +53,9 @@ fuzz: $(VENV)/test
 
 kernel-test: $(VENV)/test tools
 	$(BIN)/python -m tests.kernel.kernel_test
+
+kpatch-test: $(VENV)/test tools
+	$(BIN)/python -m tests.kpatch -j $(JOBS)
 
 man: $(VENV)/test
 	mkdir -p build/man

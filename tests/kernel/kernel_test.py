@@ -38,7 +38,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -337,16 +337,13 @@ def cpu_time() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def initramfs(target: Path, init: Path, modules: list[Path]) -> None:
-    """Write an initramfs (cpio "newc") with ``init`` and the modules that it loads, in order."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    names = "".join(f"{module.stem}\n" for module in modules)
+def initramfs(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write an initramfs (cpio "newc"): ``files`` by name, of which ``init`` is run."""
     archive = _entry("dev", 0o40755) + _entry("dev/console", 0o20600, device=(5, 1))
-    archive += _entry("lib", 0o40755) + _entry("init", 0o100755, init.read_bytes())
-    for module in modules:
-        archive += _entry(f"lib/{module.name}", 0o100644, module.read_bytes())
-    archive += _entry("modules", 0o100644, names.encode()) + _entry("TRAILER!!!", 0)
-    target.write_bytes(gzip.compress(archive, 1))
+    archive += _entry("lib", 0o40755)
+    for name, data in files.items():
+        archive += _entry(name, 0o100755 if name == "init" else 0o100644, data)
+    target.write_bytes(gzip.compress(archive + _entry("TRAILER!!!", 0), 1))
 
 
 def _entry(name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0, 0)) -> bytes:
@@ -359,19 +356,36 @@ def _entry(name: str, mode: int, data: bytes = b"", device: tuple[int, int] = (0
 
 def boot_with(work: Path, kernel: Path, modules: list[Path]) -> list[str]:
     """Boot a kernel, let init load ``modules``; returns the console's lines."""
-    init = work / "init"
-    run(PREFIX + "gcc", "-static", "-O2", Path(__file__).with_name("init.c"), "-o", init)
-    initramfs(work / "initrd.gz", init, modules)
+    files = {f"lib/{module.name}": module.read_bytes() for module in modules}
+    files["modules"] = "".join(f"{module.stem}\n" for module in modules).encode()
+    return boot_files(work, kernel, Path(__file__).with_name("init.c"), files)
+
+
+def boot_files(
+    work: Path, kernel: Path, init: Path, files: Mapping[str, bytes], seconds: int = 600
+) -> list[str]:
+    """Boot a kernel with ``files`` and ``init``, a C source, as its first process.
+
+    Returns the console's lines, which are kept in ``work/console.log`` as well.  Raises Failure
+    when the machine isn't off after ``seconds``.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    program = work / "init"
+    run(PREFIX + "gcc", "-static", "-O2", init, "-o", program)
+    initramfs(work / "initrd.gz", {"init": program.read_bytes(), **files})
     command = [*QEMU, "-kernel", kernel, "-initrd", work / "initrd.gz", "-append", COMMAND_LINE]
-    shown = subprocess.run(
-        [str(word) for word in command],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=600,
-    ).stdout
-    (work / "console.log").write_text(shown)
+    with (work / "console.log").open("wb") as console:
+        try:
+            subprocess.run(
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                timeout=seconds,
+            )
+        except subprocess.TimeoutExpired:
+            raise Failure(f"not done after {seconds} s, see {work / 'console.log'}") from None
+    shown = (work / "console.log").read_text(errors="replace")
     return [line.strip() for line in shown.splitlines()]
 
 

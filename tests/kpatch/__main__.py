@@ -1,0 +1,170 @@
+"""The real kpatch-build, end to end: a root folder, kernels, patches, and what they do.
+
+    python -m tests.kpatch [--work DIR] [--jobs N] [--kernel VERSION] [--patch NAME] [STEP ...]
+
+Steps, in order; each is left out when it was done before, unless asked for with --again:
+
+root      a Debian root folder with kpatch-build, the compilers and the kernels' sources
+kernels   each kernel with its own GCC, never seen by nopfix
+patches   every patch by the unmodified kpatch-build: the compiler alone, with kpatch's plugin
+          (where that can be built), and with nopfix; the first two compile the patch's objects
+          only, nopfix whatever kpatch-build builds by default, or with --objects them alone
+boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
+          taken back, gone, unloaded; without nopfix those that need slots are refused
+table     the table of docs/kernel.md, from what the other steps left
+
+The last line is "N passed, N failed".  Takes some hours and 25 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.kernel.kernel_test import Failure, say
+from tests.kpatch import building, guest, kernels, patches, table
+from tests.kpatch.root import PROJECT, Root
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.kpatch.building import Built
+    from tests.kpatch.kernels import Kernel
+    from tests.kpatch.patches import Patch
+
+STEPS = ("root", "kernels", "patches", "boot", "table")
+LOADS = patches.LOADS
+
+
+class Tally:
+    """How many expectations held."""
+
+    def __init__(self) -> None:
+        self.passed = self.failed = 0
+
+    def count(self, held: bool, line: str) -> None:
+        """One expectation."""
+        if held:
+            self.passed += 1
+        else:
+            self.failed += 1
+        say(f"{'ok' if held else 'FAILED'}: {line}")
+
+
+def make_patches(
+    root: Root, kernel: Kernel, chosen: Sequence[Patch], options: argparse.Namespace, tally: Tally
+) -> None:
+    """kpatch-build for each patch and way; counts what nopfix's came to."""
+    log = kernels.folders(root, kernel).log
+    for way in options.way:
+        if way == "plugin" and not building.plugin(root, kernel, log):
+            say(f"{kernel.version}: kpatch's plugin can't be built for GCC {kernel.compiler}")
+            continue
+        for patch in chosen:
+            everything = way == "nopfix" and not options.objects
+            folder = kernels.folders(root, kernel).patches / patch.name / way
+            if options.again:
+                shutil.rmtree(folder, ignore_errors=True)
+            built = building.build(
+                root, kernel, patch, way, everything=everything, jobs=options.jobs
+            )
+            what = f"{kernel.version}: {patch.name}, {way}"
+            if way == "nopfix":
+                tally.count(as_expected(patch, built), f"{what}: {built.said}")
+            else:
+                say(f"{what}: {built.said}")
+
+
+def as_expected(patch: Patch, built: Built) -> bool:
+    """Whether kpatch-build ended as it has to with nopfix."""
+    if patch.result == LOADS:
+        return built.module is not None
+    return built.module is None and patch.result in built.said
+
+
+def boot(root: Root, kernel: Kernel, chosen: Sequence[Patch], tally: Tally) -> None:
+    """Boot the kernel with what was built; counts each patch."""
+    cases = []
+    for way in building.WAYS:
+        made: dict[str, Path] = {}
+        for patch in chosen:
+            folder = kernels.folders(root, kernel).patches / patch.name / way
+            if not (folder / "status").exists():
+                continue
+            built = building.read(patch, folder)
+            if built.module is None:
+                continue
+            made[patch.name] = built.module
+            refused = way == "none" and patch.name in patches.REFUSED
+            check = guest.refused if refused else guest.works
+            cases.append(check(patch.name, way, built.module))
+        pair = (patches.STATIC_CALL.name, "replacement")
+        if way == "nopfix" and all(name in made for name in pair):
+            cases[-1] = guest.replaces(*pair, way, (made[pair[0]], made[pair[1]]))
+    outcomes = guest.boot(root, kernel, cases, "all")
+    table.keep(root, kernel, outcomes)
+    for case in cases:
+        outcome = outcomes[case.name]
+        line = f"{kernel.version}: {case.name}: {outcome.wrong or 'as it has to be'}"
+        way, _, name = case.name.partition("/")
+        if way == "nopfix" or (way == "none" and name in patches.REFUSED):
+            tally.count(outcome.passed, line)
+        else:
+            say(f"seen: {line}")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    versions = [kernel.version for kernel in kernels.KERNELS]
+    names = [patch.name for patch in patches.PATCHES]
+    add = parser.add_argument
+    add("steps", nargs="*", choices=[*STEPS, []], metavar="STEP")
+    add("--work", type=Path, default=PROJECT / "build" / "kpatch", metavar="DIR")
+    add("-j", "--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
+    add("--kernel", action="append", choices=versions, metavar="VERSION", help="only this one")
+    add("--patch", action="append", choices=names, metavar="NAME", help="only this one")
+    add("--way", action="append", choices=building.WAYS, metavar="WAY", help="only this one")
+    add("--objects", action="store_true", help="nopfix compiles the patch's objects only")
+    add("--again", action="store_true", help="also what was done before")
+    options = parser.parse_args(arguments)
+    options.work = options.work.resolve()
+    options.way = options.way or list(building.WAYS)
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the steps; returns 0 when all came out as it has to."""
+    options = parse(arguments)
+    options.work.mkdir(parents=True, exist_ok=True)
+    root, tally = Root(options.work), Tally()
+    chosen = [p for p in patches.PATCHES if p.name in (options.patch or [p.name])]
+    for step in options.steps or STEPS:
+        if step == "root":
+            root.make()
+            continue
+        for kernel in kernels.KERNELS:
+            if kernel.version not in (options.kernel or [kernel.version]):
+                continue
+            actions: dict[str, Callable[[], None]] = {
+                "kernels": lambda kernel=kernel: kernels.build(root, kernel, options.jobs),
+                "patches": lambda kernel=kernel: make_patches(root, kernel, chosen, options, tally),
+                "boot": lambda kernel=kernel: boot(root, kernel, chosen, tally),
+                "table": lambda kernel=kernel: say(table.table(root, kernel, chosen)),
+            }
+            try:
+                actions[step]()
+            except Failure as failure:
+                tally.count(False, f"{kernel.version}: {step}: {failure}")
+    print(f"{tally.passed} passed, {tally.failed} failed", flush=True)
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""kpatch-build at work: one patch for one kernel, compiled one of three ways.
+
+The script is unmodified.  It takes this machine for a ppc64le one because of a ``uname`` in front
+of ``$PATH``; its other way, TARGET_ARCH, asks the kernel for an architecture named ppc64le, which
+there isn't.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.kernel.kernel_test import PREFIX, Failure
+from tests.kpatch import edits, kernels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.kpatch.kernels import Kernel
+    from tests.kpatch.patches import Patch
+    from tests.kpatch.root import Root
+
+# The compiler alone, with kpatch's plugin, with nopfix.
+WAYS = ("none", "plugin", "nopfix")
+PLUGIN = "usr/lib/kpatch/ppc64le-plugin.so"
+# Refused so far: an interpreter of more indirect branches than are followed.
+SKIPPED = ":kernel/bpf/core.o"
+
+
+class Built(NamedTuple):
+    """What came of a patch: the module or None, the functions that changed, what was said last."""
+
+    module: Path | None
+    functions: tuple[str, ...]
+    said: str
+
+
+def toolchain(root: Root, kernel: Kernel, way: str, log: Path) -> tuple[str, tuple[Path, ...]]:
+    """The prefix of the compiler for ``way``, and the folders that go in front of $PATH."""
+    path = (root.host, root.cross(kernel.compiler))
+    if way == "plugin":
+        return PREFIX, path
+    if way == "none":
+        folder = root.work / "bare"
+        bare = folder / "bare-"
+        for tool in root.cross(kernel.compiler).iterdir():
+            name = folder / f"bare-{tool.name.removeprefix(PREFIX)}"
+            if not (name.exists() or name.is_symlink()) and not name.name.endswith("-gcc"):
+                name.symlink_to(tool.readlink())
+        return str(bare), path
+    folder = root.work / f"nopfix-{kernel.compiler}"
+    if not folder.exists():
+        make = ("python3", "-m", "rewriter.toolchain", folder, "--for", PREFIX)
+        root.run(*make, log=log, path=path)
+    return f"{folder}/nopfix-", path
+
+
+def plugin(root: Root, kernel: Kernel, log: Path) -> bool:
+    """Make kpatch's plugin for the kernel's GCC; whether it can be made."""
+    kpatch = root.work / "kpatch"
+    if not kpatch.exists():
+        kpatch.mkdir()
+        fetch = "apt-get source -q --download-only --tar-only kpatch && tar xf kpatch_*.orig.tar.*"
+        root.run("sh", "-c", fetch, log=log, cwd=kpatch)
+    source = next(kpatch.glob("*/kpatch-build/gcc-plugins/ppc64le-plugin.c"))
+    target = kpatch / f"ppc64le-plugin-{kernel.compiler}.so"
+    if not target.exists():
+        headers = f"/usr/lib/gcc-cross/{PREFIX[:-1]}/{kernel.compiler}/plugin/include"
+        command = ("g++", "-shared", "-fPIC", "-fno-rtti", "-O2", f"-I{headers}", source)
+        try:
+            root.run(*command, "-o", target, log=log)
+        except Failure:
+            return False
+    shutil.copyfile(target, root.path / PLUGIN)
+    return True
+
+
+def build(
+    root: Root, kernel: Kernel, patch: Patch, way: str, *, everything: bool, jobs: int
+) -> Built:
+    """Run kpatch-build; ``everything``: its default targets, otherwise the patch's objects only.
+
+    What it said is kept, and so is what it said it with; a second call reads it again.
+    """
+    place = kernels.folders(root, kernel)
+    folder = place.patches / patch.name / way
+    done = folder / "status"
+    if not done.exists():
+        _build(root, kernel, patch, way, everything=everything, jobs=jobs)
+    return read(patch, folder)
+
+
+def _build(
+    root: Root, kernel: Kernel, patch: Patch, way: str, *, everything: bool, jobs: int
+) -> None:
+    place = kernels.folders(root, kernel)
+    folder = place.patches / patch.name / way
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    source = kernels.copy(root, kernel, way)
+    file = folder / f"{patch.name}.patch"
+    file.write_text(edits.difference(patch.edits, source))
+    log = folder / "log"
+    prefix, path = toolchain(root, kernel, way, log)
+    targets: list[str] = []
+    for target in [] if everything else patch.objects:
+        if (source / target).exists():
+            targets += ["-t", target]
+    words = ["kpatch-build", "-d", "-j", str(jobs), "-s", source, "-c", place.kept / ".config"]
+    words += ["-v", place.kept / "vmlinux", "-o", folder, *targets, file]
+    cache = folder / "cache"
+    environment = {"CROSS_COMPILE": prefix, "CACHEDIR": str(cache), "NOPFIX_SKIP": SKIPPED}
+    status = root.status(*words, log=log, cwd=folder, environment=environment, path=path)
+    _keep(cache, folder)
+    (folder / "status").write_text(f"{status}\n")
+
+
+def _keep(cache: Path, folder: Path) -> None:
+    """Keep kpatch-build's own log and the objects that it compared; drop the rest."""
+    if (cache / "build.log").exists():
+        shutil.move(cache / "build.log", folder / "build.log")
+    for name in ("orig", "patched", "output"):
+        if (cache / "tmp" / name).exists():
+            shutil.move(cache / "tmp" / name, folder / name)
+    shutil.rmtree(cache, ignore_errors=True)
+
+
+def read(patch: Patch, folder: Path) -> Built:
+    """What a run of kpatch-build left in ``folder``."""
+    shown = (folder / "log").read_text(errors="replace")
+    lines = [line for line in shown.splitlines() if not line.startswith("+")]
+    functions = [
+        match[2] if match[1] == "changed" else f"{match[2]} (new)"
+        for line in lines
+        if (match := re.search(r"\.o: (changed|new) function: (\S+)", line))
+    ]
+    module = folder / f"livepatch-{patch.name}.ko"
+    made = (folder / "status").read_text().strip() == "0" and module.exists()
+    said = next((line for line in reversed(lines) if line.strip()), "")
+    complaints = [line for line in lines if re.search(r"ERROR|sibling|error:", line)]
+    return Built(module if made else None, tuple(functions), " / ".join(complaints) or said)

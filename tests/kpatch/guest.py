@@ -1,0 +1,135 @@
+"""What becomes of the patches in a running kernel: loaded, seen, taken back, gone.
+
+The plan for the guest's init is a list of actions with the answers that are right; a case passes
+when all of its answers are.  init.c says what the actions are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.kernel.kernel_test import boot_files
+from tests.kpatch import kernels
+from tests.kpatch.root import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from tests.kpatch.kernels import Kernel
+    from tests.kpatch.root import Root
+
+# The kernel refuses a module with a call that has no slot: ENOEXEC.
+REFUSED = "errno 8"
+
+
+class Action(NamedTuple):
+    """One line of the plan and the answer to it that is right."""
+
+    action: str
+    name: str
+    answer: str
+
+
+class Case(NamedTuple):
+    """A patch compiled in one way: a name without blanks, its actions, the modules they load."""
+
+    name: str
+    actions: tuple[Action, ...]
+    modules: dict[str, Path]
+
+
+class Outcome(NamedTuple):
+    """What became of a case: whether all answers were right, the first wrong one, all of them."""
+
+    passed: bool
+    wrong: str
+    answers: dict[tuple[str, str, int], str]
+
+
+def module_name(patch: str) -> str:
+    """The name that the kernel knows a patch's module by."""
+    return "livepatch_" + patch.replace("-", "_")
+
+
+def works(patch: str, way: str, module: Path) -> Case:
+    """A patch that loads: its effect is there while it is enabled, and only then."""
+    file, name = f"{way}-{patch}.ko", module_name(patch)
+    actions = [
+        Action("probe", patch, "no"),
+        Action("load", file, "ok"),
+        Action("settle", name, "ok"),
+        Action("probe", patch, "yes"),
+        Action("disable", name, "ok"),
+        Action("probe", patch, "no"),
+        Action("unload", name, "ok"),
+    ]
+    if patch == "static-local":  # a value that the patched function has to find
+        actions = [Action("syslog", "6", "ok"), *actions, Action("syslog", "7", "ok")]
+    return Case(f"{way}/{patch}", tuple(actions), {file: module})
+
+
+def refused(patch: str, way: str, module: Path) -> Case:
+    """A patch that the kernel must not load."""
+    file = f"{way}-{patch}.ko"
+    actions = (
+        Action("probe", patch, "no"),
+        Action("load", file, REFUSED),
+        Action("probe", patch, "no"),
+    )
+    return Case(f"{way}/{patch}", actions, {file: module})
+
+
+def replaces(first: str, second: str, way: str, modules: tuple[Path, Path]) -> Case:
+    """A patch that atomically replaces one which is loaded."""
+    files = [f"{way}-{patch}.ko" for patch in (first, second)]
+    names = [module_name(patch) for patch in (first, second)]
+    actions = (
+        Action("load", files[0], "ok"),
+        Action("settle", names[0], "ok"),
+        Action("probe", first, "yes"),
+        Action("load", files[1], "ok"),
+        Action("settle", names[1], "ok"),
+        Action("probe", second, "yes"),
+        Action("probe", first, "no"),
+        Action("disable", names[1], "ok"),
+        Action("probe", second, "no"),
+        Action("probe", first, "no"),
+        Action("unload", names[0], "ok"),
+        Action("unload", names[1], "ok"),
+    )
+    return Case(f"{way}/{second}", actions, dict(zip(files, modules, strict=True)))
+
+
+def boot(root: Root, kernel: Kernel, cases: Sequence[Case], name: str) -> dict[str, Outcome]:
+    """Boot the kernel once for all cases; returns what became of each, by its name.
+
+    Raises Failure when the machine doesn't come to its end.
+    """
+    place = kernels.folders(root, kernel)
+    work = place.kept.with_name(f"boot-{name}")
+    files = {f"lib/{m.name}": m.read_bytes() for m in sorted(place.kept.glob("*.ko"))}
+    lines = ["base load overlay.ko"]
+    for case in cases:
+        files |= {f"lib/{file}": module.read_bytes() for file, module in case.modules.items()}
+        lines += [f"{case.name} {action.action} {action.name}" for action in case.actions]
+    files["plan"] = "".join(f"{line}\n" for line in lines).encode()
+    init = PROJECT / "tests" / "kpatch" / "init.c"
+    console = boot_files(work, place.kept / "vmlinux", init, files)
+    return {case.name: outcome(case, console) for case in cases}
+
+
+def outcome(case: Case, console: Iterable[str]) -> Outcome:
+    """What the console says of a case."""
+    start = f"init: {case.name} "
+    # A line of the kernel's can stand in front of one of init's.
+    shown = [line[line.index(start) + len(start) :] for line in console if start in line]
+    wrong = "" if shown else "the machine never came to it"
+    answers: dict[tuple[str, str, int], str] = {}
+    for number, action in enumerate(case.actions):
+        what = f"{action.action} {action.name}: "
+        said = shown[number].removeprefix(what) if number < len(shown) else "nothing"
+        answers[(action.action, action.name, number)] = said
+        if said != action.answer and not wrong:
+            wrong = f"{what}{said}, not {action.answer}"
+    return Outcome(not wrong, wrong, answers)

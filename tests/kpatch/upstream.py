@@ -1,0 +1,74 @@
+"""What docs/kpatch-upstream.md proposes, tried on a copy of kpatch's script.
+
+The copy asks for the plugin only where the compiler leaves no slots, and decides by the target's
+architecture rather than by the machine's, so that no ``uname`` has to lie.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from tests.kpatch import edits
+from tests.kpatch.edits import Edit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.kpatch.root import Root
+
+SCRIPT = "kpatch-build"
+
+_HAS_SLOTS = r"""
+# Whether the compiler leaves room behind a call of a function in the same file, as a call that will
+# leave the patch module needs on ppc64le.
+calls_have_slots() {
+	local c="$TEMPDIR/slots.c" o="$TEMPDIR/slots.o"
+	echo '__attribute__((noipa)) static int f(int i) { return i; }' > "$c"
+	echo 'int g(int i) { return f(i) + 1; }' >> "$c"
+	"$1" -O2 -mcmodel=large -ffunction-sections -c -o "$o" "$c" || return 1
+	"${CROSS_COMPILE:-}objdump" -d "$o" | grep -A1 $'\tbl  ' | grep -q $'\tnop$'
+}
+
+"""
+
+EDITS = (
+    # The plugin only where it has something to do.
+    Edit(SCRIPT, r"^(find_dirs\(\) \{)", _HAS_SLOTS.replace("\\", "\\\\") + "\\1", instead=True),
+    Edit(
+        SCRIPT,
+        r'ARCH_KCFLAGS="-mcmodel=large -fplugin=(\S+)"',
+        'ARCH_KCFLAGS="-mcmodel=large"\n\tcalls_have_slots "$GCC" || ARCH_KCFLAGS+=" -fplugin=\\1"',
+        instead=True,
+    ),
+    # The target's architecture decides, not the machine's: the flags, the symbol tables.
+    *[Edit(SCRIPT, r'\[\[ "\$ARCH" = "ppc64le"', '[[ "$TARGET_ARCH" = "ppc64le"', instead=True)]
+    * 2,
+    # The kernel's name for it, and the linker that every cross tool chain has.
+    Edit(
+        SCRIPT,
+        r'^(\tif \[\[ "\$1" == "aarch64" \]\]; then\n[^\n]*\n)',
+        '\\1\telif [[ "$1" == "ppc64le" ]]; then\n\t\techo "powerpc"\n',
+        instead=True,
+    ),
+    Edit(SCRIPT, r'^\t"\$LLD" -r', '\t"$LD" -r', instead=True),
+)
+
+
+def copy(root: Root) -> Path:
+    """The changed copy of the script, beside its programs and data; returns the script's path.
+
+    Raises `EditError` when the script has none of the lines.
+    """
+    base = root.path / "opt/kpatch-upstream"
+    shutil.rmtree(base, ignore_errors=True)
+    for name in ("bin/kpatch-build", "lib/kpatch", "share/kpatch"):
+        source, target = root.path / "usr" / name, base / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.so"))
+        else:
+            shutil.copy(source, target)
+    for _old, new in edits.apply(EDITS, base / "bin").values():
+        (base / "bin" / SCRIPT).write_text(new)
+    return base.relative_to(root.path)
