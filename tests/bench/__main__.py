@@ -11,7 +11,9 @@ lengthen the latter of all four, but not by the same factor.
   objects over 200 KB, and under 60 ms for a trivial one;
 * *with -g*: no more than 2.0 times `as`, and peak memory under 8 times the object's size.  Memory
   is that of the whole process; the column "own" is without the interpreter and its modules;
-* *growth*: an object against ten of it in one (``ld -r``): at most eleven times as long.
+* *growth*: an object against ten of it in one (``ld -r``): at most eleven times as long;
+* *scale*: twice as many sections, functions, tables, static keys or cases of a switch
+  (`tests.bench.scale`): at most 2.2 times as long.
 
 Sources: GCC's own libraries (Debian's gcc-12-source) and zstd's one-file form (the zstandard
 package's sources, by pip).  What can't be had is left out, saying so.  With a kernel built by
@@ -33,6 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from corpus import sources, toolchain
+from tests.bench import scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -95,6 +98,8 @@ def main() -> int:
         print("\ngrowth: ten in one against one, CPU ms\n")
         for debug in ((), ("-g",)):
             _show_growth(chosen, debug, folder, options.runs)
+        if not options.only or "scale" in options.only:
+            _show_scale(folder, options.runs)
     return 0
 
 
@@ -271,6 +276,18 @@ def _show_growth(chosen: Sequence[Source], debug: tuple[str, ...], folder: Path,
         f"cp-demangle {' '.join(debug) or '(no -g)'}: {1000 * one:.1f} and {1000 * ten:.1f}: "
         f"{ten / one:.1f} times as long for {sizes:.1f} times the size"
     )
+
+
+def _show_scale(folder: Path, runs: int) -> None:
+    """Time objects with so many and with twice as many of each thing that may be many."""
+    print("\nscale: twice as many, CPU ms\n")
+    measured = scale.measure(folder, runs, NOPFIX, lambda command: measure(command).cpu)
+    for shape, small, large, ratio in measured:
+        print(
+            f"{shape.count:5} {shape.name}: {1000 * small:.0f}, twice: {1000 * large:.0f}, "
+            f"{ratio:.2f} times as long",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
