@@ -95,7 +95,8 @@ class Claims(NamedTuple):
     refers to; ``held`` all words of what is patched as a whole; ``returns`` the return addresses
     that tables of such name.  ``unclear`` are the places that data of unknown meaning holds the
     address of, each with the place of that data.  ``entries`` are where functions are
-    entered, and what other objects may call.
+    entered, and what other objects may call.  ``aligned`` are the places whose patcher needs them
+    aligned, each with how many bytes to.
     """
 
     named: Set[int]
@@ -103,6 +104,7 @@ class Claims(NamedTuple):
     returns: Set[int] = frozenset()
     unclear: Mapping[int, Place] = {}
     entries: Set[int] = frozenset()
+    aligned: Mapping[int, int] = {}
 
 
 NO_CLAIMS = Claims(frozenset())

@@ -12,6 +12,7 @@ names every other instruction anyway: unwind and debug information.
 
 - What is *named* may be entered or patched there: it is no call's slot and no padding.
 - What is *held* is patched as a whole, from a first to a last instruction: no padding either.
+- What is named may have to stay *aligned*: XRay writes eight bytes of a sled at once.
 - A *return address* is named by tables that are known to hold nothing else: OCaml's frame tables.
   A no-op there is the slot of the call in front of it.
 - An absolute address in data that nothing is known of is *unclear* when it names the word behind a
@@ -22,8 +23,8 @@ names every other instruction anyway: unwind and debug information.
 
 Source: Linux, arch/powerpc/include/asm/feature-fixups.h, code-patching-asm.h (patch_site),
 jump_label.h; SystemTap's <sys/sdt.h> (.note.stapsdt); GCC's manual, -fpatchable-function-entry and
-"Labels as Values"; OCaml, asmcomp/emitaux.ml (emit_frames); 64-bit ELFv2 ABI, 3.4.1 (local entry
-points), 3.5.
+"Labels as Values"; LLVM, docs/XRay.rst; OCaml, asmcomp/emitaux.ml (emit_frames); 64-bit ELFv2
+ABI, 3.4.1 (local entry points), 3.5.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class _Sets(NamedTuple):
     returns: set[int]
     unclear: dict[int, Place]
     entries: set[int]
+    aligned: dict[int, int]
 
 
 def _claims_of_symbols(program: Program, section: int) -> _Sets:
@@ -78,7 +80,7 @@ def _claims_of_symbols(program: Program, section: int) -> _Sets:
         info = symbols.infos[index]
         if info & 15 == elf.STT_FUNC or info >> 4 != elf.STB_LOCAL:
             entries.update((value, value + symbols.local_entry(index)))
-    return _Sets(set(values), set(), set(), {}, entries)
+    return _Sets(set(values), set(), set(), {}, entries, {})
 
 
 def _add_claims_of(
@@ -97,6 +99,8 @@ def _add_claims_of(
         base = place - place % size if size else bases.get((number, place), place)
         offset = reference.offset - (place - base)
         claims.named.add(offset)
+        if known is not None and known.alignment and place % known.entry_size == 0:
+            claims.aligned[offset] = known.alignment
         if size:
             fields[base, place - base] = reference.target, offset
         if may_be_unclear and offset not in claims.entries and _is_address(reference):

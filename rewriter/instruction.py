@@ -38,7 +38,8 @@ PADDING = NO_OPERATIONS | {0}
 BCTR = 0x4E800420
 BLR = 0x4E800020
 MFLR = 0x7C0802A6
-"""``mflr r0``; the register is in the bits of RT."""
+MTLR = 0x7C0803A6
+"""``mflr r0`` and ``mtlr r0``; the register is in the bits of RT."""
 
 BRANCH = 18
 BRANCH_CONDITIONAL = 16

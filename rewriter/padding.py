@@ -77,6 +77,7 @@ def find(
     slots = {place + 4 for place in found.calls}.difference(planned)
     labels = {target for _, target in found.branches}
     labels.update(analysis.targets.get(number, ()), claims.named)
+    aligned += _claimed_alignments(words, claims, slots, labels)
     labels.difference_update(a.start for a in aligned)
     last_word = group_nop(words, aligned)
     loops = {target for place, target in found.branches if target < place}
@@ -84,6 +85,24 @@ def find(
     taken = {a.start for a in aligned}
     prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
     return aligned + [a for a in prefixed if a.start not in taken]
+
+
+def _claimed_alignments(
+    words: Sequence[int], claims: Claims, slots: Collection[int], labels: Collection[int]
+) -> list[Alignment]:
+    """The places whose patcher needs them aligned, each with the nop in front that may do it."""
+    found = []
+    for start, alignment in claims.aligned.items():
+        pad = start - 4
+        elastic = (
+            pad >= 0
+            and alignment == 8
+            and words[pad >> 2] == NOP
+            and not any(pad in taken for taken in (slots, labels, claims.named, claims.held))
+        )
+        if start % alignment == 0 and 0 <= start < 4 * len(words):
+            found.append(Alignment(pad if elastic else start, start, alignment))
+    return found
 
 
 def function_gaps(

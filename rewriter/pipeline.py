@@ -51,6 +51,7 @@ def rewrite(
         arrangement,
         claims,
         code,
+        code_distances,
         compressed,
         dwarf_sections,
         label_distances,
@@ -75,6 +76,7 @@ def rewrite(
     unknown_sections.check(obj, maps)
     bases = special_sections.bases(program, maps, analysis.base_relative, options)
     label_distances.check(program, analysis.differences, maps, options)
+    code_distances.check(program, analysis, maps, options.plain_sections)
     contents = code.rewrite_all(program, sections, analysis.differences, layouts)
     rewritten, dwo = dwarf_sections.rewrite(obj, maps, options)
     contents |= {number: new.data for number, new in rewritten.items()}

@@ -60,6 +60,7 @@ target relative to the start of the entry.  "resolved": distances inside code, a
 class Descriptor(NamedTuple):
     """What is known of a section: name, entry size and code fields in bytes, their meaning.
 
+    ``alignment`` in bytes is what the first field's target was given, since its patcher needs it.
     A name that begins or ends with ``*`` stands for all that end or begin so.  An entry size of 0
     says that entries differ between versions, or that the section is not a table.
     """
@@ -68,6 +69,7 @@ class Descriptor(NamedTuple):
     entry_size: int
     code_fields: tuple[int, ...]
     meaning: Meaning
+    alignment: int = 0
 
 
 TABLE = (
@@ -107,7 +109,7 @@ TABLE = (
     Descriptor("__ftr_alt_*", 0, (), "place"),
     Descriptor(".toc", 8, (0,), "place"),
     Descriptor(".kcfi_traps", 4, (0,), "place"),
-    Descriptor("xray_instr_map", 0, (0, 8), "place"),
+    Descriptor("xray_instr_map", 32, (0, 8), "place", 8),
     Descriptor(".altinstructions", 0, (0, 4), "alternative"),
     Descriptor("__rseq_cs", 32, (8, 24), "sequence"),
     Descriptor("__rseq_cs_ptr_array", 8, (), "place"),

@@ -1,0 +1,161 @@
+"""Distances in code that no relocation, or not enough of one, shows: refused where they change."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rewriter import Refusal, elf, rewrite
+from rewriter.options import Options
+from rewriter.program import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Assemble = Callable[..., bytes]
+
+GCC, CLANG = shutil.which("powerpc64le-linux-gnu-gcc"), shutil.which("clang-19")
+
+TEXT = """
+    .abiversion 2
+    .type f,@function
+f:  mflr 11
+    bcl 20,31,$+4
+.Lpc: mflr {register}
+{body}
+    mtlr 11
+    blr
+    .balign 4
+.Lliteral: .long 4711
+    .size f,.-f
+    .type g,@function
+g:  blr
+    .size g,.-g
+"""
+
+ACROSS = {
+    "a load": "bl g; lwz 3,.Lliteral-.Lpc(31)",
+    "a load of eight bytes": "bl g; ld 3,.Lliteral-.Lpc(31)",
+    "a store": "bl g; stw 3,.Lliteral-.Lpc(31)",
+    "an address": "bl g; addi 5,31,.Lliteral-.Lpc",
+    "an address in two halves": "bl g; addis 5,31,0; addi 5,5,.Lliteral-.Lpc",
+    "a copy": "mr 30,31; bl g; addi 5,30,.Lliteral-.Lpc",
+    "a number in a register": "bl g; li 5,.Lliteral-.Lpc; add 6,31,5",
+    "an index": "bl g; li 5,.Lliteral-.Lpc; lwzx 6,31,5",
+    "backwards": "bl g; .Lbehind: addi 5,31,.Lbehind-.Lpc; addi 6,5,f-.Lbehind",
+}
+
+
+@pytest.mark.parametrize("body", ACROSS.values(), ids=ACROSS)
+def test_a_distance_from_the_program_counter_across_a_slot_is_refused(
+    assemble: Assemble, body: str
+) -> None:
+    with pytest.raises(Refusal, match="is added to the program counter"):
+        rewrite(assemble(TEXT.format(register=31, body=body)))
+
+
+WITHIN = {
+    "a load in front of the slot": "ld 3,.Lnear-.Lpc(31); .Lnear: bl g; SLOT",
+    "another register": "bl g; SLOT; addi 5,30,64",
+    "a pointer that was loaded": "ld 9,0(31); bl g; SLOT; lwz 3,100(9)",
+    "nothing added": "bl g; SLOT; addi 5,31,0",
+}
+
+
+@pytest.mark.parametrize("body", WITHIN.values(), ids=WITHIN)
+def test_a_distance_that_stays_is_no_reason(assemble: Assemble, body: str) -> None:
+    text = TEXT.format(register=31, body=body).replace(".Lliteral: .long 4711", "")
+    wanted = assemble(text.replace("SLOT", "nop"))
+    assert rewrite(assemble(text.replace("SLOT", ""))).data == wanted
+
+
+@pytest.mark.parametrize("word", ["outside-.Lpc", "elsewhere+4-.Lpc"])
+@pytest.mark.parametrize("directive", [".long", ".quad"])
+def test_a_word_that_counts_from_a_base_across_a_slot_is_refused(
+    assemble: Assemble, word: str, directive: str
+) -> None:
+    body = f"bl g; b .Lout; {directive} {word}; .Lout:"
+    other = '    .section .text.other,"ax"\n    nop\nelsewhere: nop\n    nop\n'
+    text = TEXT.format(register=31, body=body) + other
+    with pytest.raises(Refusal, match="counts from another place than its own"):
+        rewrite(assemble(text))
+
+
+def test_a_word_that_counts_from_itself_moves(assemble: Assemble) -> None:
+    text = TEXT.format(register=31, body="bl g; SLOT; b .Lout; .long outside-.; .Lout:")
+    wanted = assemble(text.replace("SLOT", "nop"))
+    assert rewrite(assemble(text.replace("SLOT", ""))).data == wanted
+    plain = TEXT.format(register=31, body="bl g; b .Lout; .long g-.-4; .Lout:")
+    assert rewrite(assemble(plain), Options(plain_sections=[".text"])).report.insertions
+
+
+PLUS = """
+extern int ext(int);
+static __attribute__((noinline)) int h(int x) { return ext(x) * 3 + 1; }
+void *address;
+int f(int x)
+{
+    address = &&a + %s;
+    x = h(x);
+a:  x = h(x);
+    if (x == 9) goto *address;
+    return x;
+}
+"""
+
+
+@pytest.mark.skipif(GCC is None, reason="powerpc64le-linux-gnu-gcc is not installed")
+@pytest.mark.parametrize("number", ["1", "77", "-3"])
+@pytest.mark.parametrize("model", ["medium", "large"])
+def test_the_address_of_a_label_and_a_number_that_is_no_instructions_is_refused(
+    tmp_path: Path, number: str, model: str
+) -> None:
+    assert GCC is not None
+    (tmp_path / "f.c").write_text(PLUS % number)
+    command = [GCC, "-O2", f"-mcmodel={model}", "-c", "f.c", "-o", "f.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    data = (tmp_path / "f.o").read_bytes()
+    assert _holds_odd_address(data)
+    with pytest.raises(Refusal, match="a label and a number"):
+        rewrite(data)
+
+
+def _holds_odd_address(data: bytes) -> bool:
+    """Whether a relocation makes an address of code that is no multiple of 4."""
+    program = Program(elf.read(data))
+    return any(
+        reference.offset & 3
+        for number in program.obj.relocations
+        for reference in program.references_to_code_from(number)
+    )
+
+
+SLEDS = """
+extern int g(int);
+static __attribute__((noinline)) int h(int x) { return g(x) * 3 + 1; }
+int f1(int x) { return h(x) + h(x + 1) + 1; }
+int f2(int x) { return h(x) - h(x + 2) * 5; }
+int f3(int x) { return h(x) * h(x + 3) + 7 + h(x + 5); }
+int f4(int x) { if (x) return h(x) * h(x + 3) + 9; return h(x) + 2; }
+"""
+
+
+@pytest.mark.skipif(CLANG is None, reason="clang-19 is not installed")
+@pytest.mark.parametrize("level", ["-O1", "-O2", "-Os"])
+def test_the_sleds_of_a_tracer_stay_aligned(tmp_path: Path, level: str) -> None:
+    assert CLANG is not None
+    (tmp_path / "f.c").write_text(SLEDS)
+    options = ["-fxray-instrument", "-fxray-instruction-threshold=1", "-c", "f.c", "-o", "f.o"]
+    target = "--target=powerpc64le-linux-gnu"
+    subprocess.run([CLANG, target, level, *options], cwd=tmp_path, check=True)
+    result = rewrite((tmp_path / "f.o").read_bytes())
+    assert result.report.insertions
+    program = Program(elf.read(result.data))
+    table = next(s.number for s in program.obj.sections if s.name == "xray_instr_map")
+    sleds = [r.offset for r in program.references_from(table) if r.place % 32 == 0]
+    assert sleds
+    assert not any(offset % 8 for offset in sleds)
