@@ -1,0 +1,110 @@
+"""Line tables: the same rows, no operation too many, and who refers to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from verifier import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Variants = Callable[..., tuple[bytes, bytes]]
+
+#: A line table as a compiler writes it itself, with two sequences that entries refer to.
+SOURCE = """
+    .text
+    .globl f
+    .type f, @function
+f:
+.Lf: mflr 0
+    bl g
+    SLOT
+.Lm: mtlr 0
+    blr
+.Lf_end:
+    .size f, .-f
+    .type g, @function
+g:
+.Lg: blr
+.Lg_end:
+    .size g, .-g
+    .section .debug_abbrev,"",@progbits
+.La: .uleb128 1, 0x11
+    .byte 1
+    .uleb128 0x10, 0x17, 0x11, 1, 0x12, 7   # DW_AT_stmt_list, _low_pc, _high_pc
+    .byte 0,0
+    .uleb128 2, 0x2e
+    .byte 0
+    .uleb128 0x11, 1, 0x3e0c, 0x17          # DW_AT_low_pc, DW_AT_LLVM_stmt_sequence
+    .byte 0,0,0
+    .section .debug_info,"",@progbits
+    .4byte .Lend-.-4
+    .2byte 5
+    .byte 1,8
+    .4byte .La
+    .uleb128 1
+    .4byte .Lline
+    .8byte .Lf, .Lg_end-.Lf
+    .uleb128 2
+    .8byte .Lf
+    .4byte .Lfirst
+    .uleb128 2
+    .8byte .Lg
+    .4byte SEQUENCE
+    .byte 0
+.Lend:
+    .section .debug_line,"",@progbits
+.Lline: .4byte .Lline_end-.-4
+    .2byte 3
+    .4byte .Lprogram-.-4
+    .byte 4,1,-5,14,13
+    .byte 0,1,1,1,1,0,0,0,1,0,0,1
+    .byte 0
+    .asciz "in.c"
+    .byte 0,0,0,0
+.Lprogram:
+.Lfirst: .byte 0,9,2
+    .8byte .Lf
+    .byte 0x13
+    .byte 2
+    .uleb128 (.Lm-.Lf)/4
+    .byte 0,2,4,1                           # DW_LNE_set_discriminator
+    MORE
+    .byte 3,LINE,1
+    .byte 2
+    .uleb128 (.Lf_end-.Lm)/4
+    .byte 0,1,1
+.Lsecond: .byte 0,9,2
+    .8byte .Lg
+    .byte 0x13
+    .byte 2,1
+    .byte 0,1,1
+.Lline_end:
+"""
+RIGHT = {
+    "SEQUENCE": (".Lsecond", ".Lsecond"),
+    "LINE": ("2", "2"),
+    "MORE": ("", ""),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "rules"),
+    [
+        ({}, set()),
+        ({"LINE": ("2", "3")}, {"line-row"}),
+        ({"MORE": ("", ".byte 2,0")}, {"line-row"}),  # an advance by nothing
+        ({"MORE": ("", ".byte 10")}, {"line-row"}),  # DW_LNS_set_prologue_end
+        ({"SEQUENCE": (".Lsecond", ".Lfirst")}, {"relocation"}),
+        ({"SEQUENCE": (".Lsecond", ".Lsecond+3")}, {"relocation"}),
+    ],
+)
+def test_rows_settings_and_the_beginnings_of_sequences_are_the_same(
+    fault: dict[str, tuple[str, str]], rules: set[str], variants: Variants
+) -> None:
+    report = verify(*variants(SOURCE, **(RIGHT | fault)))
+    assert rules <= {difference.rule for difference in report.differences}
+    assert report.verified == (not rules)
