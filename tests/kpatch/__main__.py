@@ -9,6 +9,7 @@ kernels   each kernel with its own GCC, never seen by nopfix
 patches   every patch by the unmodified kpatch-build: the compiler alone, with kpatch's plugin
           (where that can be built), and with nopfix; the first two compile the patch's objects
           only, nopfix whatever kpatch-build builds by default, or with --objects them alone
+upstream  one patch by the copy of kpatch-build that docs/kpatch-upstream.md describes
 boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
           taken back, gone, unloaded; without nopfix those that need slots are refused
 table     the table of docs/kernel.md, from what the other steps left
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from tests.kpatch.kernels import Kernel
     from tests.kpatch.patches import Patch
 
-STEPS = ("root", "kernels", "patches", "boot", "table")
+STEPS = ("root", "kernels", "patches", "upstream", "boot", "table")
 LOADS = patches.LOADS
 
 
@@ -56,11 +57,16 @@ class Tally:
 
 
 def make_patches(
-    root: Root, kernel: Kernel, chosen: Sequence[Patch], options: argparse.Namespace, tally: Tally
+    root: Root,
+    kernel: Kernel,
+    chosen: Sequence[Patch],
+    ways: Sequence[str],
+    options: argparse.Namespace,
+    tally: Tally,
 ) -> None:
     """kpatch-build for each patch and way; counts what nopfix's came to."""
     log = kernels.folders(root, kernel).log
-    for way in options.way:
+    for way in ways:
         if way == "plugin" and not building.plugin(root, kernel, log):
             say(f"{kernel.version}: kpatch's plugin can't be built for GCC {kernel.compiler}")
             continue
@@ -73,7 +79,7 @@ def make_patches(
                 root, kernel, patch, way, everything=everything, jobs=options.jobs
             )
             what = f"{kernel.version}: {patch.name}, {way}"
-            if way == "nopfix":
+            if way in ("nopfix", building.UPSTREAM):
                 tally.count(as_expected(patch, built), f"{what}: {built.said}")
             else:
                 say(f"{what}: {built.said}")
@@ -89,7 +95,7 @@ def as_expected(patch: Patch, built: Built) -> bool:
 def boot(root: Root, kernel: Kernel, chosen: Sequence[Patch], tally: Tally) -> None:
     """Boot the kernel with what was built; counts each patch."""
     cases = []
-    for way in building.WAYS:
+    for way in (*building.WAYS, building.UPSTREAM):
         made: dict[str, Path] = {}
         for patch in chosen:
             folder = kernels.folders(root, kernel).patches / patch.name / way
@@ -111,7 +117,7 @@ def boot(root: Root, kernel: Kernel, chosen: Sequence[Patch], tally: Tally) -> N
         outcome = outcomes[case.name]
         line = f"{kernel.version}: {case.name}: {outcome.wrong or 'as it has to be'}"
         way, _, name = case.name.partition("/")
-        if way == "nopfix" or (way == "none" and name in patches.REFUSED):
+        if way in ("nopfix", building.UPSTREAM) or (way == "none" and name in patches.REFUSED):
             tally.count(outcome.passed, line)
         else:
             say(f"seen: {line}")

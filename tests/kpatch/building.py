@@ -12,7 +12,7 @@ import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.kernel.kernel_test import PREFIX, Failure
-from tests.kpatch import edits, kernels
+from tests.kpatch import edits, kernels, upstream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # The compiler alone, with kpatch's plugin, with nopfix.
 WAYS = ("none", "plugin", "nopfix")
+# With nopfix by the copy of the script that docs/kpatch-upstream.md describes.
+UPSTREAM = "upstream"
 PLUGIN = "usr/lib/kpatch/ppc64le-plugin.so"
 # Refused so far: an interpreter of more indirect branches than are followed.
 SKIPPED = ":kernel/bpf/core.o"
@@ -36,35 +38,57 @@ class Built(NamedTuple):
     said: str
 
 
-def toolchain(root: Root, kernel: Kernel, way: str, log: Path) -> tuple[str, tuple[Path, ...]]:
-    """The prefix of the compiler for ``way``, and the folders that go in front of $PATH."""
-    path = (root.host, root.cross(kernel.compiler))
+class Setting(NamedTuple):
+    """How kpatch-build is run: the script, the compiler's prefix, $PATH's first folders, more."""
+
+    script: str
+    prefix: str
+    path: tuple[Path, ...]
+    environment: dict[str, str]
+
+
+def setting(root: Root, kernel: Kernel, way: str, log: Path) -> Setting:
+    """How kpatch-build is run for ``way``; makes what that needs."""
+    cross = root.cross(kernel.compiler)
+    path = (root.host, cross)
     if way == "plugin":
-        return PREFIX, path
+        return Setting("kpatch-build", PREFIX, path, {})
     if way == "none":
         folder = root.work / "bare"
-        bare = folder / "bare-"
-        for tool in root.cross(kernel.compiler).iterdir():
+        for tool in cross.iterdir():
             name = folder / f"bare-{tool.name.removeprefix(PREFIX)}"
-            if not (name.exists() or name.is_symlink()) and not name.name.endswith("-gcc"):
+            if not (name.is_symlink() or name.name == "bare-gcc"):
                 name.symlink_to(tool.readlink())
-        return str(bare), path
+        return Setting("kpatch-build", f"{folder}/bare-", path, {})
     folder = root.work / f"nopfix-{kernel.compiler}"
     if not folder.exists():
         make = ("python3", "-m", "rewriter.toolchain", folder, "--for", PREFIX)
         root.run(*make, log=log, path=path)
-    return f"{folder}/nopfix-", path
+    prefix = f"{folder}/nopfix-"
+    skipped = {"NOPFIX_SKIP": SKIPPED}
+    if way == UPSTREAM:
+        script = upstream.copy(release(root, log).parent)
+        return Setting(str(script), prefix, (cross,), skipped | {"TARGET_ARCH": "ppc64le"})
+    return Setting("kpatch-build", prefix, path, skipped)
+
+
+def release(root: Root, log: Path) -> Path:
+    """The folder of kpatch's own script, with its programs made there, without the plugin."""
+    kpatch = root.work / "kpatch"
+    if not list(kpatch.glob("*[0-9]/kpatch-build/create-klp-module")):
+        kpatch.mkdir(exist_ok=True)
+        fetch = "apt-get source -q --download-only --tar-only kpatch && tar xf kpatch_*.orig.tar.*"
+        root.run("sh", "-c", fetch, log=log, cwd=kpatch)
+        folder = next(kpatch.glob("*[0-9]/kpatch-build"))
+        programs = ("create-diff-object", "create-klp-module", "create-kpatch-module")
+        root.run("make", "-C", folder, *programs, log=log, path=(root.host,))
+    return next(kpatch.glob("*[0-9]/kpatch-build"))
 
 
 def plugin(root: Root, kernel: Kernel, log: Path) -> bool:
     """Make kpatch's plugin for the kernel's GCC; whether it can be made."""
-    kpatch = root.work / "kpatch"
-    if not kpatch.exists():
-        kpatch.mkdir()
-        fetch = "apt-get source -q --download-only --tar-only kpatch && tar xf kpatch_*.orig.tar.*"
-        root.run("sh", "-c", fetch, log=log, cwd=kpatch)
-    source = next(kpatch.glob("*/kpatch-build/gcc-plugins/ppc64le-plugin.c"))
-    target = kpatch / f"ppc64le-plugin-{kernel.compiler}.so"
+    source = release(root, log) / "gcc-plugins/ppc64le-plugin.c"
+    target = root.work / f"ppc64le-plugin-{kernel.compiler}.so"
     if not target.exists():
         headers = f"/usr/lib/gcc-cross/{PREFIX[:-1]}/{kernel.compiler}/plugin/include"
         command = ("g++", "-shared", "-fPIC", "-fno-rtti", "-O2", f"-I{headers}", source)
@@ -73,6 +97,7 @@ def plugin(root: Root, kernel: Kernel, log: Path) -> bool:
         except Failure:
             return False
     shutil.copyfile(target, root.path / PLUGIN)
+    shutil.copyfile(target, source.with_suffix(".so"))
     return True
 
 
@@ -102,16 +127,20 @@ def _build(
     file = folder / f"{patch.name}.patch"
     file.write_text(edits.difference(patch.edits, source))
     log = folder / "log"
-    prefix, path = toolchain(root, kernel, way, log)
+    how = setting(root, kernel, way, log)
     targets: list[str] = []
     for target in [] if everything else patch.objects:
         if (source / target).exists():
             targets += ["-t", target]
-    words = ["kpatch-build", "-d", "-j", str(jobs), "-s", source, "-c", place.kept / ".config"]
+    # No -c: a configuration that is copied is newer, and make asks the compiler 150 things again.
+    script = how.script
+    if patch.jump_label and way != UPSTREAM:
+        script = str(release(root, log) / "kpatch-build")
+    words = [script, "-d", "-j", str(jobs), "-s", source]
     words += ["-v", place.kept / "vmlinux", "-o", folder, *targets, file]
     cache = folder / "cache"
-    environment = {"CROSS_COMPILE": prefix, "CACHEDIR": str(cache), "NOPFIX_SKIP": SKIPPED}
-    status = root.status(*words, log=log, cwd=folder, environment=environment, path=path)
+    environment = {"CROSS_COMPILE": how.prefix, "CACHEDIR": str(cache), **how.environment}
+    status = root.status(*words, log=log, cwd=folder, environment=environment, path=how.path)
     _keep(cache, folder)
     (folder / "status").write_text(f"{status}\n")
 

@@ -57,7 +57,9 @@ class Folders(NamedTuple):
 
     def copy(self, way: str) -> Path:
         """The folder in which kpatch-build compiles the way of that name."""
-        return self.source if way == "nopfix" else self.source.with_name(f"source-{way}")
+        return (
+            self.source if way in ("nopfix", "upstream") else self.source.with_name(f"source-{way}")
+        )
 
 
 def folders(root: Root, kernel: Kernel) -> Folders:

@@ -16,7 +16,9 @@ class Patch(NamedTuple):
     """A patch by name: what it shows, its edits, the objects it changes, what becomes of it.
 
     `result` is "loads", or the words with which kpatch-build ends where it must not make a module.
-    `objects` may name one that only some kernels have.
+    `objects` may name one that only some kernels have.  `jump_label`: a function that it changes
+    has a jump label, which every write to user space brings along.  Debian's script (0.9.11-1.1)
+    takes such a kernel for one before 5.8, in which a patch can't have them; kpatch's own doesn't.
     """
 
     name: str
@@ -24,6 +26,7 @@ class Patch(NamedTuple):
     objects: tuple[str, ...]
     edits: tuple[Edit, ...]
     result: str = "loads"
+    jump_label: bool = False
 
 
 LOADS = "loads"
@@ -112,6 +115,7 @@ PATCHES = (
                 instead=True,
             ),
         ),
+        jump_label=True,
     ),
     Patch(
         "jump-label",
@@ -129,6 +133,7 @@ PATCHES = (
                 "\tif (adr == 0x6e6f)\n\t\treturn 4219;\n",
             ),
         ),
+        jump_label=True,
     ),
     Patch(
         "warn",
@@ -154,6 +159,7 @@ PATCHES = (
                 "\tif (buf[0] == '!')\n\t\tbuf = \"nopfix\";\n",
             ),
         ),
+        jump_label=True,
     ),
     Patch(
         "callbacks",
@@ -252,6 +258,7 @@ PATCHES = (
                 '\tif (namlen == 13 && !memcmp(name, "nopfix-hidden", 13))\n\t\treturn true;\n',
             ),
         ),
+        jump_label=True,
     ),
     Patch(
         "cgroup",

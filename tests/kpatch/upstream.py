@@ -15,8 +15,6 @@ from tests.kpatch.edits import Edit
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.kpatch.root import Root
-
 SCRIPT = "kpatch-build"
 
 _HAS_SLOTS = r"""
@@ -55,20 +53,15 @@ EDITS = (
 )
 
 
-def copy(root: Root) -> Path:
-    """The changed copy of the script, beside its programs and data; returns the script's path.
+def copy(release: Path) -> Path:
+    """Copy kpatch's folder ``release`` and change the script; returns the new script's path.
 
-    Raises `EditError` when the script has none of the lines.
+    The plugin isn't copied.  Raises `EditError` when the script has none of the lines.
     """
-    base = root.path / "opt/kpatch-upstream"
+    base = release.with_name(f"{release.name}-upstream")
     shutil.rmtree(base, ignore_errors=True)
-    for name in ("bin/kpatch-build", "lib/kpatch", "share/kpatch"):
-        source, target = root.path / "usr" / name, base / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.so"))
-        else:
-            shutil.copy(source, target)
-    for _old, new in edits.apply(EDITS, base / "bin").values():
-        (base / "bin" / SCRIPT).write_text(new)
-    return base.relative_to(root.path)
+    shutil.copytree(release, base, ignore=shutil.ignore_patterns("*.so"))
+    folder = base / "kpatch-build"
+    for _old, new in edits.apply(EDITS, folder).values():
+        (folder / SCRIPT).write_text(new)
+    return folder / SCRIPT
