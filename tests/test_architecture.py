@@ -1,0 +1,81 @@
+"""The map of the house: docs/architecture.md names every module, and no other."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def modules(package: str) -> set[str]:
+    found = {path.name for path in (ROOT / package).glob("*.py")}
+    return found - {"__init__.py", "__main__.py"}
+
+
+def section(package: str) -> str:
+    """The part of the page about ``package``, up to the next package's."""
+    _, _, rest = TEXT.partition(f"## {package}/")
+    return re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+@pytest.mark.parametrize("package", ["rewriter", "dwarf"])
+def test_every_module_is_named_and_every_named_module_exists(package: str) -> None:
+    named = set(re.findall(r"`([a-z_0-9]+\.py)`", section(package)))
+    assert modules(package) - named == set()
+    others = modules("rewriter") | modules("dwarf") | {"offset_map.py"}
+    assert named - others == set()
+
+
+def literals(node: ast.expr) -> bool:
+    """Whether ``node`` is a number, or a collection of some."""
+    if isinstance(node, ast.Tuple | ast.Set | ast.List):
+        return any(literals(element) for element in node.elts)
+    return isinstance(node, ast.Constant) and type(node.value) is int
+
+
+def is_relocation_type(node: ast.expr) -> bool:
+    """Whether ``node`` is the type of a relocation: ``x.types[i]`` or ``reference.type``."""
+    text = ast.unparse(node)
+    return bool(re.search(r"\.types\b|\breference\.type$", text))
+
+
+def test_no_module_but_the_table_compares_a_relocation_type_with_a_number() -> None:
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in (ROOT / "rewriter").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare)
+        and is_relocation_type(node.left)
+        and any(literals(other) for other in node.comparators)
+    ]
+    assert found == []
+
+
+def imports(path: Path) -> set[str]:
+    """The packages that a module imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+FORBIDDEN = {
+    "dwarf": {"rewriter", "verifier", "corpus"},
+    "verifier": {"rewriter", "dwarf", "corpus"},
+}
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_arrows_run_down_only(package: str) -> None:
+    found = {
+        path.name: imports(path) & FORBIDDEN[package] for path in (ROOT / package).glob("*.py")
+    }
+    assert {name: own for name, own in found.items() if own} == {}
