@@ -9,7 +9,7 @@ because the label that a compiler put there may mean different things:
     bl callee           bl callee
   p:                  before(p):    the return address, which is p itself
                         nop         the slot belongs to the call
-                      after(p):     ends of ranges, symbols, FDEs, sequences
+                      after(p):     ends of ranges, functions, FDEs, sequences
                         nop ...     padding that aligns what begins at p
     next insn         start(p):     what begins at p: branch targets, function
                         next insn   starts, starts of ranges, line rows
