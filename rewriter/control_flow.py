@@ -190,7 +190,9 @@ class Graph:
     A backward slice sees a few blocks of a function that may have thousands, so only where blocks
     begin is found in advance.  ``targets`` are those places: what something branches to or refers
     to, and what lies behind a branch.  ``suffixes`` are the places of the second words of prefixed
-    instructions, ``sources`` the places from which labels are entered.
+    instructions, ``sources`` the places from which labels are entered.  ``fans`` are groups of
+    indirect branches that have all their targets in common, an interpreter's: an edge from each to
+    each would be their square.
     """
 
     __slots__ = (
@@ -198,8 +200,10 @@ class Graph:
         "_dead",
         "_edges",
         "_ends",
+        "_fans_into",
         "_starts",
         "_tables",
+        "fans",
         "fragments",
         "roots",
         "sources",
@@ -234,11 +238,13 @@ class Graph:
             if target is not None:
                 self._edges.setdefault(target, []).append(place)
         self._tables: dict[Place, list[Place]] = {}
-        for place, targets in tables.items():
-            for target in targets:
-                self._tables.setdefault(target, []).append(place)
+        self.fans: list[Sequence[Place]] = []
+        self._fans_into: dict[Place, list[int]] = {}
+        self._add_tables(tables)
         leaders = {(section, offset + 4) for section, offset in self._ends}
-        leaders.update(self._edges, self._tables, roots.entries, roots.anywhere, roots.labels)
+        leaders.update(
+            self._edges, self._tables, self._fans_into, roots.entries, roots.anywhere, roots.labels
+        )
         leaders.update(roots.pads)
         leaders.update((fragment.section, fragment.start) for fragment in self.fragments)
         leaders.update(label for piece in pieces for label in piece.labels)
@@ -248,6 +254,24 @@ class Graph:
             self._starts.setdefault(section, []).append(offset)
         self._before: dict[Block, list[Block]] = {}
         self._dead: dict[Place, bool] = {}
+
+    def _add_tables(self, tables: Mapping[Place, Iterable[Place]]) -> None:
+        """Make edges of what tables lead to; of jumps that all lead alike, a fan."""
+        alike: dict[frozenset[Place], list[Place]] = {}
+        for place, targets in tables.items():
+            alike.setdefault(frozenset(targets), []).append(place)
+        for targets, places in alike.items():
+            for target in targets:
+                if len(places) == 1:
+                    self._tables.setdefault(target, []).append(places[0])
+                else:
+                    self._fans_into.setdefault(target, []).append(len(self.fans))
+            if len(places) > 1:
+                self.fans.append(places)
+
+    def fans_into(self, block: Block) -> Sequence[int]:
+        """The numbers of the `fans` whose jumps all may lead to ``block``."""
+        return self._fans_into.get((block.section, block.start), ())
 
     def fragment_at(self, place: Place) -> Fragment | None:
         """The fragment that ``place`` lies in."""
@@ -267,7 +291,10 @@ class Graph:
         return Block(section, starts[index - 1], end)
 
     def predecessors(self, block: Block) -> list[Block]:
-        """The blocks that ``block`` may be entered from through an edge of this function."""
+        """The blocks that ``block`` may be entered from through an edge of this function.
+
+        But for the edges of `fans_into`.
+        """
         before = self._before.get(block)
         if before is None:
             place = (block.section, block.start)
@@ -313,6 +340,7 @@ class Graph:
         return (
             place in self._edges
             or place in self._tables
+            or place in self._fans_into
             or place in roots.entries
             or place in roots.anywhere
             or place in roots.labels
@@ -331,11 +359,11 @@ class Graph:
         """Whether ``block`` may be entered from any instruction."""
         return (block.section, block.start) in self.roots.anywhere
 
-    def uses_of_lr(self) -> Iterator[Place]:
+    def uses_of_lr(self, staying: Container[Place]) -> Iterator[Place]:
         """Where LR's value may become the next instruction's address, here or in who is called.
 
         That is every return or call through LR, and every other way out of the function; an
-        indirect branch counts as one, and so does the end of a fragment.
+        indirect branch counts as one unless it's in ``staying``, and so does the end of a fragment.
         """
         for place in self.sources:
             fragment = self.fragment_at(place)
@@ -343,7 +371,7 @@ class Graph:
             if word >> 26 == 19 and word >> 1 & 0x3FF == 16:  # bclrl
                 yield place
         for place, (target, _) in self._ends.items():
-            if target is None or self.fragment_at(target) is None:
+            if place not in staying and (target is None or self.fragment_at(target) is None):
                 yield place
         for fragment in self.fragments:
             last = (fragment.section, fragment.end - 4)

@@ -70,8 +70,7 @@ class Evidence:
             number: [(region.start, region.end) for region in own]
             for number, own in regions.items()
         }
-        words = sum(s.size for s in obj.sections if s.flags & elf.SHF_EXECINSTR) >> 2
-        self.facts = indirect.Facts(self.relocated, self.stored_address, self.is_code, words)
+        self.facts = indirect.Facts(self.relocated, self.stored_address, self.is_code)
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
         self._stored: dict[int, dict[int, dict[int, Place | None]]] = {}
         self._references: dict[int, list[int]] | None = None

@@ -1,12 +1,12 @@
-"""Where a ``bctr`` goes: the backward slice from the jump to a table, a pointer or a label.
+"""What registers hold: where a ``bctr`` goes, by a table, a pointer or a label.
 
 The problem: a switch becomes a table of distances, and most of these distances are plain numbers
 that no relocation marks.  They have to be found, every one of them and nothing else, or the
 rewritten switch jumps into the wrong code.  The only thing that says where the table is, how wide
 its entries are and what they are distances from is the code that uses it.
 
-The rule: the value of CTR is followed backwards through every path that leads to the jump, until it
-is explained completely by one of these:
+The rule: what CTR holds on every path that leads to the jump has to be explained completely by
+these:
 
 - *relative table*: base + entry, the entry loaded from a table at a known place.  Base is the
   table itself (GCC, clang) or a label in code (clang -mcmodel=large, GNU C's label differences);
@@ -16,9 +16,15 @@ is explained completely by one of these:
   memory come from relocations or from code; as a tail call r12 holds the same value (64-bit ELFv2
   ABI, 2.2.1.1), otherwise it is a computed goto through a variable.
 
-Anything else is refused.  What is computed from itself, in a loop, is followed once round: copies
-bring nothing new, anything else gives a value that isn't understood.  Answers that don't depend on
-such a loop are kept, and the work that a question and an object may cost is limited.
+Anything else is refused.
+
+The values of a function are a fixed point over its definitions and joins (`reaching`): each
+definition's are what its instruction makes of its operands' values, each join's those of all ways
+in.  Any assignment for which that holds is right for every step of a run, by induction over the
+steps.  What is asked for is computed, with all that it depends on, and kept.  What is computed from
+itself in a loop, by anything but copies, soon gives a value that isn't understood; and where many
+values meet that nothing tells apart, one stands for them.  So a function with a thousand labels and
+a jump to all of them in each costs about its size.
 
 A stack slot, a displacement from r1 or from the frame pointer, gives back what was stored there.
 Where the function hands out addresses on its stack, the slot may as well be a variable that others
@@ -36,29 +42,31 @@ end or another table begins.  *Bound*: the comparison or mask on the index, on a
 beyond the extent is no contradiction only in code, where what ends the extent is seen: the compiler
 knew more than the comparison says.
 
-Source: GCC, config/rs6000/rs6000.md (tablejump) and rs6000.cc (rs6000_output_addr_diff_elt); LLVM,
+Source: Kildall, A Unified Approach to Global Program Optimization (1973); GCC,
+config/rs6000/rs6000.md (tablejump) and rs6000.cc (rs6000_output_addr_diff_elt); LLVM,
 lib/Target/PowerPC/PPCISelLowering.cpp (getPICJumpTableRelocBaseExpr); 64-bit ELFv2 ABI, 3.6.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from rewriter import instruction, semantics
+from rewriter.reaching import Blocks, Definition, Join, Reaching, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
-    from rewriter.control_flow import Block, Graph, Place
+    from rewriter.control_flow import Graph, Place
+    from rewriter.reaching import Node
 
 _MOST_ALTERNATIVES = 512
-# Steps (see Slice.spend) that one question may cost, and the whole object: large functions of real
-# programs take fewer than 10,000 and 15 for each word of code.
-_MOST_STEPS = 200_000
-_ALLOWANCE = 1_000_000
-_ALLOWANCE_PER_WORD = 100
-_DEEPEST = 200
-_NO_CUT = 1 << 30
+_MANY = 16
+# How often the values of one node may change before it is taken for something that is computed from
+# itself: an operation gives a new value each time that its own comes round, a copy doesn't.
+_MOST_CHANGES = 64
+_MOST_CHANGES_BY_OPERATION = 8
 
 
 class Address(NamedTuple):
@@ -129,288 +137,272 @@ class Nothing(NamedTuple):
     register: int
 
 
+_PLAIN = (Opaque, Pointer, Nothing, External)
+
 Value = Address | External | Number | Indexed | Entry | Distance | Pointer | Opaque | Nothing
-Values = frozenset[Value]
+Alternatives = frozenset[Value]
 
 
 class Unresolved(Exception):
     """The slice came upon something that isn't understood; the text says what."""
 
 
-class Definition(NamedTuple):
-    """Where a register got its value: an instruction, or (place None) the function's entry."""
+class Facts:
+    """What has to be known of the object: questions that `resolve` answers.
 
-    place: Place | None
-    register: int
-
-
-class StackUse(NamedTuple):
-    """What the instructions of a block do to the stack.
-
-    ``events`` are (offset, is plain): plain are stores relative to r1 and r31, and writes of these
-    two; the others may store anywhere: calls, stores through other registers.  ``escapes`` are
-    those of the two registers, as bits, that addresses are made from.
+    ``relocated`` gives, for an instruction with a relocation, what the relocation makes of it:
+    ``address`` (the instruction adds it, or loads from it), ``high`` (the upper half of one),
+    ``got`` (the address lies in the linker's table and is loaded from there), ``other``.
+    ``stored_address`` gives the address that a relocation puts into data.  ``is_code`` tells
+    whether the section of a number is executable.
     """
 
-    events: Sequence[tuple[int, bool]]
-    escapes: int
-
-
-class Facts:
-    """What a slice has to know of the object: questions that `resolve` answers."""
-
-    __slots__ = (
-        "is_code",
-        "relocated",
-        "stack",
-        "steps_left",
-        "stored_address",
-        "written",
-        "written_by",
-    )
+    __slots__ = ("blocks", "is_code", "operations", "relocated", "stored_address")
 
     def __init__(
         self,
         relocated: Callable[[Place], tuple[str, Address | External] | None],
         stored_address: Callable[[Address], Address | External | None],
         is_code: Callable[[int], bool],
-        words: int,
     ) -> None:
-        """Keep the questions; ``words`` is how many words of code the object has.
-
-        ``relocated`` gives, for an instruction with a relocation, what the relocation makes of it:
-        ``address`` (the instruction adds it, or loads from it), ``high`` (the upper half of one),
-        ``got`` (the address lies in the linker's table and is loaded from there), ``other``.
-        ``stored_address`` gives the address that a relocation puts into data.  ``is_code`` tells
-        whether the section of a number is executable.
-        """
+        """Keep the questions."""
         self.relocated = relocated
         self.stored_address = stored_address
         self.is_code = is_code
-        # What doesn't depend on the graph and is found out once: the registers that a word and
-        # that a block may write, and what a block does to the stack.
-        self.written: dict[int, int] = {}
-        self.written_by: dict[Block, int] = {}
-        self.stack: dict[Block, StackUse] = {}
-        self.steps_left = _ALLOWANCE + _ALLOWANCE_PER_WORD * words
+        # What doesn't depend on the graph and is found out once.
+        self.blocks = Blocks()
+        self.operations: dict[int, semantics.Operation] = {}
 
 
-class Slice:
-    """Follows registers backwards through the graph of one function."""
+class _Unknown(Exception):
+    """The value of a node is asked for that hasn't been looked at."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+
+
+class _Pending(Exception):
+    """An operand of which nothing is known yet: it is being computed, further out."""
+
+
+class _Queue:
+    """Nodes in the order in which they were put there, each once."""
+
+    def __init__(self) -> None:
+        self._nodes: deque[Node] = deque()
+        self._known: set[Node] = set()
+
+    def put(self, node: Node) -> None:
+        if node not in self._known:
+            self._known.add(node)
+            self._nodes.append(node)
+
+    def take(self) -> Node:
+        node = self._nodes.popleft()
+        self._known.discard(node)
+        return node
+
+    def __bool__(self) -> bool:
+        return bool(self._nodes)
+
+
+class Values:
+    """The values that the cells of one function hold, found for those that are asked for.
+
+    What is asked for is computed together with everything that it depends on, to a fixed point:
+    every definition's values are what its instruction makes of the values of its operands, and
+    every join's those of all its operands.
+    """
 
     def __init__(self, graph: Graph, facts: Facts) -> None:
         """Start with nothing known."""
         self.graph = graph
         self.facts = facts
-        self.words = {fragment.section: fragment.words for fragment in graph.fragments}
-        self._steps = 0
-        self._operations = 0
-        self._active: dict[Definition, tuple[int, int]] = {}
-        self._known: dict[Definition, Values] = {}
-        self._cut = _NO_CUT
-        self._everywhere: dict[int, list[Definition]] | None = None
-        self._written = facts.written
-        self._written_by = facts.written_by
-        self._definitions: dict[tuple[int, Place], list[Definition]] = {}
-        self._changes_of_frame: frozenset[str] | None = None
-        self._stack_escapes: bool | None = None
+        self.reaching = Reaching(graph, facts.blocks)
+        self.words = self.reaching.words
+        self._values: dict[Node, Alternatives] = {}
+        self._users: dict[Node, dict[Node, None]] = {}
+        self._changes: dict[Node, int] = {}
+        self._fixed: set[Node] = set()
+        self._crowded: set[Join] = set()
+        self._current: Node | None = None
         #: Addresses that were reloaded from a stack slot that others may have written to.
         self.doubtful: set[Address] = set()
 
-    def restart(self) -> None:
-        """Forget how many instructions have been looked at: the next question may cost as many."""
-        self._steps = 0
-        self._cut = _NO_CUT
+    # -- the fixed point -----------------------------------------------------------------------
 
-    def spend(self, steps: int) -> None:
-        """Count work, about one step for each instruction that is looked at.
+    def values(self, register: int, place: Place) -> Alternatives:
+        """Everything that ``register`` may hold when the instruction at ``place`` begins.
 
-        Raises `Unresolved` when the question at hand, or the whole object, has cost too much.
+        Raises `Unresolved` where that is too much.
         """
-        self._steps += steps
-        self.facts.steps_left -= steps
-        if self._steps > _MOST_STEPS or self.facts.steps_left < 0:
-            raise Unresolved("the code around it is too large to follow")
+        node = self.reaching.at(register, place)
+        if self._current is None:
+            self._solve(node)
+        return _without_nothing(self._of(node))
 
-    # -- definitions ---------------------------------------------------------------------------
+    def _of(self, node: Node) -> Alternatives:
+        """The values of ``node`` so far; notes that the current node depends on them."""
+        current = self._current
+        if current is not None:
+            self._users.setdefault(node, {})[current] = None
+        found = self._values.get(node)
+        if found is None:
+            raise _Unknown(node)
+        return found
 
-    def definitions(self, register: int, place: Place) -> list[Definition]:
-        """Every definition of ``register`` that may reach the instruction at ``place``."""
-        bit = 1 << register
-        known = self._definitions.get((register, place))
-        if known is not None:
-            return known
-        places, passed = self._search(place, lambda block, end: self.last_write(block, end, bit))
-        found = dict.fromkeys(Definition(place, register) for place in places)
-        if self._enters(passed):
-            found[Definition(None, register)] = None
-        if any(map(self.graph.is_anywhere, passed)):
-            found[Definition(None, register)] = None
-            found.update(dict.fromkeys(self._defined_anywhere(register)))
-        self._definitions[register, place] = definitions = list(found)
-        return definitions
+    def _solve(self, node: Node) -> None:
+        """Compute ``node`` and all that it depends on."""
+        again = _Queue()
+        stuck: dict[Node, None] = {}
+        self._look_at_new(node, again, stuck)
+        while again or stuck:
+            while again:
+                changed = again.take()
+                stuck.pop(changed, None)
+                try:
+                    self._update(changed, again)
+                except _Unknown as unknown:
+                    self._look_at_new(unknown.node, again, stuck)
+                    again.put(changed)
+                except _Pending:
+                    stuck[changed] = None
+            # What depends on nothing but itself is never computed in a run, or is anything.
+            for left in stuck:
+                self._set(left, frozenset((Opaque(_place(left)),)), again)
+                self._fixed.add(left)
+            stuck.clear()
 
-    def _enters(self, blocks: Iterable[Block]) -> bool:
-        """Whether the function is entered at one of ``blocks``."""
-        entries = self.graph.roots.entries
-        return any((block.section, block.start) in entries for block in blocks)
-
-    def _search(
-        self, place: Place, last: Callable[[Block, int], int | None]
-    ) -> tuple[list[Place], list[Block]]:
-        """Search all paths backwards from ``place``.
-
-        ``last`` gives the offset of what is looked for in a block before an offset.  Returns what
-        was found first on each path, and the blocks that were passed without.
-        """
-        graph = self.graph
-        found = []
-        passed = []
-        pending = [(graph.block_at(place), place[1])]
-        seen: set[Block] = set()
-        landed = False
+    def _look_at_new(self, node: Node, again: _Queue, stuck: dict[Node, None]) -> None:
+        """Compute ``node``, of which nothing is known, behind all that it depends on."""
+        pending = [node]
+        open_nodes: set[Node] = set()
         while pending:
-            block, end = pending.pop()
-            offset = last(block, end)
-            first = block.start if offset is None else offset
-            self.spend(1 + (end - first >> 2))
-            if offset is not None:
-                found.append((block.section, offset))
+            node = pending[-1]
+            if node not in self._values:
+                self._values[node] = frozenset()
+                open_nodes.add(node)
+                if isinstance(node, Join):
+                    pending += self._new_operands(node)
+                    continue
+            elif node not in open_nodes:
+                pending.pop()
                 continue
-            passed.append(block)
-            # Entered from calls and jumps, with the registers as they were there.
-            sources = graph.calls_into(block)
-            if not landed and graph.is_label(block):
-                landed = True
-                sources = graph.sources
-            for at in sources:
-                source = graph.block_at(at)
-                if not graph.is_dead(source):
-                    pending.append((source, at[1]))
-            for before in graph.predecessors(block):
-                if before not in seen:
-                    seen.add(before)
-                    pending.append((before, before.end))
-        return found, passed
+            try:
+                self._update(node, again)
+            except _Unknown as unknown:
+                pending.append(unknown.node)
+                continue
+            except _Pending:
+                stuck[node] = None
+            open_nodes.discard(node)
+            pending.pop()
 
-    def last_write(self, block: Block, end: int, bit: int) -> int | None:
-        """The last instruction of ``block`` before offset ``end`` that writes register ``bit``."""
-        if end == block.end:
-            written = self._written_by.get(block)
-            if written is None:
-                written = self._written_by[block] = self._all_written(block)
-            if not written & bit:
-                return None
-        words = self.words[block.section]
-        suffixes = self.graph.suffixes
-        known = self._written
-        offset = end - 4
-        while offset >= block.start:
-            word = words[offset >> 2]
-            if (block.section, offset) in suffixes:
-                mask = semantics.written_by_prefixed(words[(offset >> 2) - 1], word)
-                offset -= 4
-            else:
-                mask = known.get(word, -1)
-                if mask < 0:
-                    mask = known[word] = semantics.written(word)
-            if mask & bit:
-                return offset
-            offset -= 4
-        return None
+    def _new_operands(self, join: Join) -> list[Node]:
+        """The operands of ``join`` of which nothing is known, the last one first."""
+        new = []
+        for operand in self.reaching.operands(join):
+            self._users.setdefault(operand, {})[join] = None
+            if operand not in self._values:
+                new.append(operand)
+        new.reverse()
+        return new
 
-    def _all_written(self, block: Block) -> int:
-        """Every register that ``block`` may write, or more: prefixed instructions count twice."""
-        known = self._written
-        result = 0
-        for word in self.words[block.section][block.start >> 2 : block.end >> 2]:
-            mask = known.get(word, -1)
-            if mask < 0:
-                mask = known[word] = semantics.written(word)
-            result |= mask
-        if self.graph.suffixes:
-            return semantics.EVERYTHING
-        return result
+    def _update(self, node: Node, again: _Queue) -> None:
+        """Compute the values of ``node`` from what is known of its operands."""
+        if node in self._fixed:
+            return
+        self._current = node
+        try:
+            new = self._joined(node) if isinstance(node, Join) else self._made(node)
+        except Unresolved:
+            new = frozenset((Opaque(_place(node)),))
+        finally:
+            self._current = None
+        old = self._values[node]
+        if new == old:
+            return
+        changes = self._changes[node] = self._changes.get(node, 0) + 1
+        if changes > (_MOST_CHANGES if self._adds_nothing(node) else _MOST_CHANGES_BY_OPERATION):
+            # Computed from itself, round and round.
+            new = old | new | {Opaque(_place(node))}
+            self._fixed.add(node)
+        self._set(node, new, again)
 
-    def _defined_anywhere(self, register: int) -> list[Definition]:
-        """Every definition of ``register`` in the function, wherever it is."""
-        if self._everywhere is None:
-            self._everywhere = {}
-            for block in self.graph.live_blocks():
-                self._collect(block, self._everywhere)
-        return self._everywhere.get(register, [])
+    def _set(self, node: Node, new: Alternatives, again: _Queue) -> None:
+        if new != self._values[node]:
+            self._values[node] = new
+            for user in self._users.get(node, ()):
+                if user not in self._fixed:
+                    again.put(user)
 
-    def _collect(self, block: Block, everywhere: dict[int, list[Definition]]) -> None:
-        words = self.words[block.section]
-        offset = block.start
-        while offset < block.end:
-            word = words[offset >> 2]
-            place = (block.section, offset)
-            if instruction.is_prefix(word) and offset + 4 < block.end:
-                mask = semantics.written_by_prefixed(word, words[(offset >> 2) + 1])
-                offset += 4
-            else:
-                mask = semantics.written(word)
-            offset += 4
-            register = 0
-            while mask:
-                if mask & 1:
-                    everywhere.setdefault(register, []).append(Definition(place, register))
-                mask >>= 1
-                register += 1
+    def _adds_nothing(self, node: Node) -> bool:
+        """Whether ``node`` passes values on as they are: a join, a copy, a reload."""
+        if isinstance(node, Join) or node.place is None or not isinstance(node.cell, int):
+            return True
+        section, offset = node.place
+        return self._operation(self.words[section][offset >> 2]).kind in ("copy", "load")
 
-    # -- values --------------------------------------------------------------------------------
+    def _operation(self, word: int) -> semantics.Operation:
+        known = self.facts.operations.get(word)
+        if known is None:
+            known = self.facts.operations[word] = semantics.operation(word)
+        return known
 
-    def values(self, register: int, place: Place) -> Values:
-        """Everything that ``register`` may hold when the instruction at ``place`` begins."""
-        found: set[Value] = set()
-        for definition in self.definitions(register, place):
-            values = self._value(definition)
-            self.spend(1 + len(values))
-            found |= values
+    def _joined(self, join: Join) -> Alternatives:
+        """What comes in on any way; one value stands for many that nothing tells apart."""
+        known = self._values
+        found = frozenset().union(*[known[operand] for operand in self.reaching.operands(join)])
+        if len(found) > _MANY or join in self._crowded:
+            self._crowded.add(join)
+            found = frozenset(self._standing_for(value, join.place) for value in found)
             if len(found) > _MOST_ALTERNATIVES:
                 raise Unresolved("it has too many possible sources")
-        # See the essay: a register that holds nothing isn't read.
-        defined = {value for value in found if not isinstance(value, Nothing)}
-        return frozenset(defined or found)
+        return found
 
-    def _value(self, definition: Definition) -> Values:
-        """What a definition may give; empty for one that is being computed (a copy in a loop)."""
-        place, register = definition
-        if place is None:
-            if register not in _ARGUMENTS:
-                return frozenset((Nothing(register),))
+    def _standing_for(self, value: Value, place: Place) -> Value:
+        """What stands for ``value`` and all like it where many meet: addresses of code are kept."""
+        if isinstance(value, Entry) and value.size == 8:
+            return value._replace(register=-1, place=place)  # the same, whatever the index
+        if isinstance(value, Pointer):
+            return Pointer("many places", place)
+        is_label = isinstance(value, Address) and self.facts.is_code(value.section)
+        return value if is_label or isinstance(value, External) else Opaque(place)
+
+    def _made(self, definition: Definition) -> Alternatives:
+        """What the instruction at ``definition`` leaves in its cell."""
+        place, cell = definition
+        if not isinstance(cell, int):
+            return self._stored(definition, cell)
+        if place is not None:
+            return frozenset(self._computed(place, cell))
+        if cell not in _ARGUMENTS:
+            return frozenset((Nothing(cell),))
+        first = self.graph.fragments[0]
+        name = _NAMES.get(cell, f"r{cell} (an argument)")
+        return frozenset((Pointer(name, (first.section, first.start)),))
+
+    def _stored(self, definition: Definition, slot: Slot) -> Alternatives:
+        """What a stack slot holds behind a store, or on entry.
+
+        What nobody has stored whole comes from memory.
+        """
+        place = definition.place
+        if place is None or not self.reaching.is_plain_store(slot, place):
             first = self.graph.fragments[0]
-            name = _NAMES.get(register, f"r{register} (an argument)")
-            return frozenset((Pointer(name, (first.section, first.start)),))
-        known = self._known.get(definition)
-        if known is not None:
-            return known
-        if definition in self._active:
-            # In a loop of copies nothing new comes in; with an operation on the way it does.
-            depth, operations = self._active[definition]
-            self._cut = min(self._cut, depth)
-            if operations == self._operations:
-                return frozenset()
-            return frozenset((Opaque(place),))
-        depth = len(self._active)
-        if depth > _DEEPEST:
-            raise Unresolved("its computation is too deep to follow")
-        outside, self._cut = self._cut, _NO_CUT
-        self._active[definition] = depth, self._operations
-        try:
-            values = self._computed(place, register)
-        finally:
-            del self._active[definition]
-        # Cut short at a definition further out, it is only this question's part of the answer.
-        if self._cut >= depth:
-            self._known[definition] = values
-            self._cut = outside
-        else:
-            self._cut = min(self._cut, outside)
-        return values
+            return self._from_memory(place or (first.section, first.start), slot.size)
+        found = self.values(self.words[place[0]][place[1] >> 2] >> 21 & 31, place)
+        if slot.size == 8:
+            return found
+        return frozenset(v if isinstance(v, Number) else Opaque(place) for v in found)
 
-    def _computed(self, place: Place, register: int) -> Values:
+    @staticmethod
+    def _from_memory(place: Place, size: int) -> Alternatives:
+        return frozenset((Pointer("memory", place) if size == 8 else Opaque(place),))
+
+    # -- one instruction -----------------------------------------------------------------------
+
+    def _computed(self, place: Place, register: int) -> Alternatives:
         section, offset = place
         word = self.words[section][offset >> 2]
         relocation = self.facts.relocated(place)
@@ -419,7 +411,7 @@ class Slice:
         if semantics.is_call(word):
             name = _NAMES.get(register, f"r{register} (a call's result)")
             return frozenset((Pointer(name, place),))
-        operation = semantics.operation(word)
+        operation = self._operation(word)
         if register == semantics.LR and semantics.reads_address(word):
             return frozenset((Address(section, offset + 4),))
         if operation.target != register:
@@ -441,7 +433,7 @@ class Slice:
         place: Place,
         operation: semantics.Operation,
         relocation: tuple[str, Address | External],
-    ) -> Values:
+    ) -> Alternatives:
         kind, address = relocation
         if kind == "high":
             return frozenset((Opaque(place),))
@@ -455,7 +447,7 @@ class Slice:
 
     def _prefixed(
         self, place: Place, prefix: int, relocation: tuple[str, Address | External] | None
-    ) -> Values:
+    ) -> Alternatives:
         section, offset = place
         suffix = self.words[section][(offset >> 2) + 1]
         opcode = suffix >> 26
@@ -479,17 +471,16 @@ class Slice:
             return self._loaded(place, address, load)
         return frozenset((Opaque(place),))
 
-    def _operand(self, register: int, place: Place) -> Values:
-        """Like `values`, for an operand of arithmetic; register -1 is the number 0."""
+    def _operand(self, register: int, place: Place) -> Alternatives:
+        """Like `values`, for an operand of an instruction; register -1 is the number 0."""
         if register < 0:
             return frozenset((Number(0),))
-        self._operations += 1
-        try:
-            return self.values(register, place) or frozenset((Opaque(place),))
-        finally:
-            self._operations -= 1
+        found = self._of(self.reaching.at(register, place))
+        if not found:
+            raise _Pending
+        return _without_nothing(found)
 
-    def _extended(self, place: Place, operation: semantics.Operation) -> Values:
+    def _extended(self, place: Place, operation: semantics.Operation) -> Alternatives:
         """A load's result extended later: -O0 loads a table's entry with lwz, then extsw."""
         found: set[Value] = set()
         for value in self._operand(operation.source, place):
@@ -506,13 +497,16 @@ class Slice:
                 found.add(Opaque(place))
         return frozenset(found)
 
-    def _sum(self, place: Place, operation: semantics.Operation) -> Values:
+    def _sum(self, place: Place, operation: semantics.Operation) -> Alternatives:
         first = self._operand(operation.source, place)
         if operation.other < 0:
-            second: Values = frozenset((Number(operation.immediate),))
+            second: Alternatives = frozenset((Number(operation.immediate),))
         else:
             second = self._operand(operation.other, place)
-        self.spend(len(first) * len(second))
+        if len(first) * len(second) > _MANY:
+            first, second = _one_of_each(first), _one_of_each(second)
+        if len(first) * len(second) > _MOST_ALTERNATIVES:
+            raise Unresolved("it has too many possible sources")
         found: set[Value] = set()
         for one in first:
             for two in second:
@@ -550,17 +544,35 @@ class Slice:
             return Indexed(base, one.register, one.place)
         return None
 
-    def _load(self, place: Place, operation: semantics.Operation) -> Values:
-        if operation.other < 0 and operation.source in (1, 31):
-            spilled = self._reload(place, operation)
-            if spilled is not None:
-                return spilled
+    def _load(self, place: Place, operation: semantics.Operation) -> Alternatives:
+        if operation.other < 0 and self._is_slot(operation, place):
+            return self._reloaded(place, operation)
         found: set[Value] = set()
         for address in self._sum(place, operation):
             found |= self._loaded(place, address, operation)
         return frozenset(found)
 
-    def _loaded(self, place: Place, address: Value, operation: semantics.Operation) -> Values:
+    def _is_slot(self, operation: semantics.Operation, place: Place) -> bool:
+        return (
+            operation.size in (4, 8)
+            and operation.source in (1, 31)
+            and self.reaching.is_frame(operation.source, place)
+        )
+
+    def _reloaded(self, place: Place, operation: semantics.Operation) -> Alternatives:
+        """What was stored to the stack slot that is loaded.
+
+        Where addresses on the stack are made the slot may be a variable that others change, and an
+        address from it is `doubtful`.
+        """
+        slot = Slot(operation.source, operation.immediate, operation.size)
+        found = self._of(self.reaching.at(slot, place))
+        if self.reaching.stack_escapes():
+            for value in found:
+                self.doubtful |= _addresses(value)
+        return found
+
+    def _loaded(self, place: Place, address: Value, operation: semantics.Operation) -> Alternatives:
         """What a load from ``address`` gives."""
         size, signed = operation.size, operation.signed
         if isinstance(address, Address):
@@ -575,184 +587,21 @@ class Slice:
             return frozenset((Pointer("memory", place),))
         return frozenset((Opaque(place),))
 
-    # -- stack slots ---------------------------------------------------------------------------
 
-    def _reload(self, place: Place, operation: semantics.Operation) -> Values | None:
-        """What was stored to the stack slot that is loaded; None if that can't be told.
-
-        Compilers keep registers that they spill in slots whose address nobody takes.  A slot may be
-        a variable of the program all the same, and then what others store there is missed: so
-        addresses from it are `doubtful` where addresses on the stack are made.
-        """
-        stores = self.stores(operation.source, operation.immediate, operation.size, place)
-        if stores is None:
-            return None
-        found: set[Value] = set()
-        for store in stores:
-            # A store and its reload are a copy: no operation is counted.
-            word = self.words[store[0]][store[1] >> 2]
-            values = self.values(word >> 21 & 31, store)
-            if operation.size == 8:
-                found |= values
-            else:
-                found |= {v if isinstance(v, Number) else Opaque(place) for v in values}
-        if self.stack_escapes():
-            for value in found:
-                self.doubtful |= _addresses(value)
-        return frozenset(found)
-
-    def stores(
-        self, base: int, displacement: int, size: int, place: Place, *, only_these: bool = False
-    ) -> list[Place] | None:
-        """The stores that may have filled the slot; None if one isn't plain or may be missing.
-
-        A slot is a displacement from ``base``, r1 or the frame pointer.  With ``only_these`` None
-        also where something else may have written to the slot in between.
-        """
-        if size not in (4, 8) or not self._is_frame(base, place):
-            return None
-        others = only_these and self.stack_escapes()
-        places, passed = self._search(
-            place,
-            lambda block, end: self.last_store(block, end, base, displacement, others=others),
-        )
-        if self._enters(passed) or any(map(self.graph.is_anywhere, passed)):
-            return None
-        pattern = _plain_store(base, displacement, size)
-        if any(self.words[at[0]][at[1] >> 2] & 0xFC1FFFFF != pattern for at in places):
-            return None
-        return places
-
-    def last_store(
-        self, block: Block, end: int, base: int, displacement: int, *, others: bool
-    ) -> int | None:
-        """The last instruction before ``end`` that stores into the slot, or moves its base.
-
-        With ``others`` also one that may store anywhere.
-        """
-        words = self.words[block.section]
-        for offset, is_plain in reversed(self._stack_use(block).events):
-            if offset >= end:
-                continue
-            if not is_plain:
-                if others:
-                    return offset
-                continue
-            if (block.section, offset + 4) in self.graph.suffixes:
-                return offset
-            word = words[offset >> 2]
-            store = semantics.store(word)
-            if semantics.written(word) & 1 << base:
-                return offset
-            if store is None:
-                continue
-            if store.base != base and "set" not in self._frame_changes():
-                if others:
-                    return offset
-                continue
-            if -store.size < store.displacement - displacement < 8:
-                return offset
-        return None
-
-    def _stack_use(self, block: Block) -> StackUse:
-        use = self.facts.stack.get(block)
-        if use is None:
-            use = self.facts.stack[block] = self._find_stack_use(block)
-        return use
-
-    def _find_stack_use(self, block: Block) -> StackUse:
-        words = self.words[block.section]
-        events = []
-        escapes = 0
-        suffixes = self.graph.suffixes
-        for offset in range(block.start, block.end, 4):
-            word = words[offset >> 2]
-            if suffixes and (block.section, offset) in suffixes:
-                continue
-            if suffixes and (block.section, offset + 4) in suffixes:
-                suffix = words[(offset >> 2) + 1]
-                store_base = semantics.prefixed_store_base(word, suffix)
-                written = semantics.written_by_prefixed(word, suffix)
-                if store_base in _FRAME or written & _FRAME_BITS:
-                    events.append((offset, True))
-                elif store_base >= 0:
-                    events.append((offset, False))
-                if suffix >> 26 == 14:
-                    escapes |= 1 << (suffix >> 16 & 31)
-                continue
-            store = semantics.store(word)
-            if store is not None:
-                events.append((offset, store.base in _FRAME and store.other < 0))
-                if store.other >= 0:
-                    escapes |= 1 << store.other | 1 << max(store.base, 0)
-                continue
-            if semantics.written(word) & _FRAME_BITS:
-                events.append((offset, True))
-            elif semantics.is_call(word):
-                events.append((offset, False))
-            if word != _SET_FRAME:
-                for base in _FRAME:
-                    escapes |= semantics.makes_address(word, base) << base
-        return StackUse(events, escapes & _FRAME_BITS)
-
-    def stack_escapes(self) -> bool:
-        """Whether the function makes an address on its stack that it could hand on."""
-        if self._stack_escapes is None:
-            bases = _FRAME_BITS if "set" in self._frame_changes() else 1 << 1
-            self._stack_escapes = any(
-                self._stack_use(block).escapes & bases for block in self.graph.live_blocks()
-            )
-        return self._stack_escapes
-
-    def _is_frame(self, base: int, place: Place) -> bool:
-        """Whether ``base`` is r1, or r31 as the frame pointer."""
-        changes = frozenset() if base == 1 else self._frame_changes()
-        if base == 1 or (changes <= _FRAME_POINTER and "set" in changes):
-            return True
-        return "set" in changes and all(
-            found.place is not None
-            and self.words[found.place[0]][found.place[1] >> 2] == _SET_FRAME
-            for found in self.definitions(base, place)
-        )
-
-    def _frame_changes(self) -> frozenset[str]:
-        """What the function does to r31: set from r1, restored from the stack, other things."""
-        if self._changes_of_frame is None:
-            found = set()
-            for block in self.graph.live_blocks():
-                words = self.words[block.section]
-                for offset, is_plain in self._stack_use(block).events:
-                    if is_plain and self._writes(block.section, offset) & 1 << 31:
-                        found.add(_frame_change(words[offset >> 2]))
-            self._changes_of_frame = frozenset(found)
-        return self._changes_of_frame
-
-    def _writes(self, section: int, offset: int) -> int:
-        words = self.words[section]
-        if (section, offset + 4) in self.graph.suffixes:
-            return semantics.written_by_prefixed(words[offset >> 2], words[(offset >> 2) + 1])
-        return semantics.written(words[offset >> 2])
+def _without_nothing(values: Alternatives) -> Alternatives:
+    """See the essay: a register that holds nothing isn't read."""
+    defined = frozenset(value for value in values if not isinstance(value, Nothing))
+    return defined or values
 
 
-_FRAME = (1, 31)
-_FRAME_BITS = 1 << 1 | 1 << 31
-_FRAME_POINTER = frozenset(("set", "restored"))
-_SET_FRAME = 0x7C3F0B78
-"""``mr r31,r1``."""
+def _one_of_each(values: Alternatives) -> Alternatives:
+    """``values``, with one for all of those of which a sum depends on nothing but the kind."""
+    plain = {type(value): value for value in values if isinstance(value, _PLAIN)}
+    return frozenset(v for v in values if not isinstance(v, _PLAIN)).union(plain.values())
 
 
-def _frame_change(word: int) -> str:
-    """What an instruction that writes r31 makes of it as a frame pointer."""
-    if word == _SET_FRAME:
-        return "set"
-    is_restored = word >> 21 == 58 << 5 | 31 and word & 3 == 0 and word >> 16 & 31 in (1, 11)
-    return "restored" if is_restored else "other"
-
-
-def _plain_store(base: int, displacement: int, size: int) -> int:
-    """``std`` or ``stw`` of r0 to a slot: its word."""
-    opcode, low = (62, displacement & 0xFFFC) if size == 8 else (36, displacement & 0xFFFF)
-    return opcode << 26 | base << 16 | low
+def _place(node: Node) -> Place:
+    return node.place or (0, 0)
 
 
 def _addresses(value: Value) -> set[Address]:

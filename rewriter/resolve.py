@@ -23,14 +23,13 @@ from rewriter.errors import Refusal
 from rewriter.evidence import Evidence, within
 from rewriter.indirect import (
     Address,
-    Definition,
     Distance,
     Entry,
     External,
     Number,
     Pointer,
-    Slice,
     Unresolved,
+    Values,
 )
 from rewriter.instruction import NO_OPERATIONS
 from rewriter.semantics import CTR, LR
@@ -60,7 +59,8 @@ class Found(NamedTuple):
 class Proof(NamedTuple):
     """What one indirect branch was shown to be.
 
-    ``through_memory`` says that the target is an address that was kept in memory.
+    ``through_memory`` says that the target is an address that was kept in memory, ``stays`` that
+    all targets are known, and inside of the function.
     """
 
     kind: str
@@ -68,6 +68,7 @@ class Proof(NamedTuple):
     targets: frozenset[Place]
     reasons: tuple[str, ...]
     through_memory: bool
+    stays: bool
 
 
 def prove(
@@ -163,13 +164,14 @@ def _prove_function(
     complaints: dict[Place, Unresolved] = {}
     earlier: list[tuple[dict[Place, Proof], set[Place]]] = []
     for _ in range(_MOST_ROUNDS):
-        slices = Slice(_graph(program, pieces, own_jumps, proofs, lost), program.facts)
+        slices = Values(_graph(program, pieces, own_jumps, proofs, lost), program.facts)
+        kept = _KeptInLR(program, slices, proofs)
         still_lost = set(lost)
         found: dict[Place, Proof] = {}
         failed: dict[Place, Unresolved] = {}
         for jump in own_jumps:
             try:
-                found[jump] = _prove_jump(program, slices, jump)
+                found[jump] = _prove_jump(program, slices, kept, jump)
             except Lost as why:
                 failed[jump] = why
                 block = slices.graph.block_at(jump)
@@ -206,7 +208,7 @@ def _refusal(program: Evidence, place: Place, found: str) -> Refusal:
 
 
 def _check_label_arithmetic(
-    program: Evidence, slices: Slice, proofs: Mapping[Place, Proof]
+    program: Evidence, slices: Values, proofs: Mapping[Place, Proof]
 ) -> None:
     """Refuse a function that jumps to addresses from memory and makes some by adding to labels.
 
@@ -238,13 +240,12 @@ _ADD_SUBTRACT = (266, 40)
 
 def _keeps_labels(
     program: Evidence,
-    slices: Slice,
+    slices: Values,
     place: Place,
     word: int,
     tables: Mapping[Address, Table],
 ) -> bool:
     """Whether the add or subtract at ``place`` makes no code address that isn't understood."""
-    slices.restart()
     first, second = (slices.values(word >> at & 31, place) for at in (16, 11))
     if word >> 1 & 0x1FF == 40:  # subf: second - first
         return not any(_is_label(program, v, tables) for v in second) or all(
@@ -356,14 +357,16 @@ def _graph(
         name = program.function_name((section, start))
         if name is None or ".cold" not in name:
             entries.append((section, start))
+        # Whoever has a function's address calls it: its entry is no label.
+        first = start + 4 * (entries[-1:] == [(section, start)])
+        own = {*program.labels(section, first, end), *(at for _, at in piece.labels if at >= first)}
+        special = program.special_labels(section, first, end)
         entries += [
             (section, at)
             for at in program.symbols(section, start, end)
             if at > start and _may_be_code(program, (section, at), fragment)
         ]
-        own = {*program.labels(section, start, end), *(at for _, at in piece.labels)}
         labels += [(section, at) for at in own if _may_be_code(program, (section, at), fragment)]
-        special = program.special_labels(section, start, end)
         anywhere += [
             (section, at) for at in special if _may_be_code(program, (section, at), fragment)
         ]
@@ -383,9 +386,16 @@ def _graph(
     tables = {at: proof.targets for at, proof in proofs.items()}
     # A proved switch goes where its table says.  That r12 holds a tail call's target is a rule of
     # the ABI; that a computed goto's target isn't in r12 is no rule.
-    wild = [at for at in own_jumps if at not in proofs or proofs[at].kind in _ANYWHERE]
+    wild = [at for at in own_jumps if _is_wild(program, at, proofs.get(at))]
     roots = Roots(frozenset(entries), frozenset(anywhere), frozenset(labels), wild, pads)
     return control_flow.Graph(pieces, roots, tables, patched)
+
+
+def _is_wild(program: Evidence, place: Place, proof: Proof | None) -> bool:
+    """Whether a jump may lead to any label; an ``mtlr`` is none, whatever it puts into LR."""
+    if proof is None:
+        return program.words(place[0])[place[1] >> 2] >> 26 != 31
+    return proof.kind in _ANYWHERE and not proof.stays
 
 
 def _may_be_code(program: Evidence, place: Place, fragment: Fragment) -> bool:
@@ -400,38 +410,52 @@ def _may_be_code(program: Evidence, place: Place, fragment: Fragment) -> bool:
     return word in NO_OPERATIONS or control_flow.looks_like_code(word)
 
 
-def _prove_jump(program: Evidence, slices: Slice, place: Place) -> Proof:
+def _prove_jump(program: Evidence, slices: Values, kept: _KeptInLR, place: Place) -> Proof:
     word = slices.words[place[0]][place[1] >> 2]
-    slices.restart()
     if word >> 26 == 31:  # mtlr
         try:
             return _prove_target(program, slices, place, word >> 21 & 31)
         except Lost:
             raise
         except Unresolved:
-            slices.restart()
-            if not _is_only_kept(program, slices, place):
+            if not kept.is_only_kept(place):
                 raise
         reason = "the value is only kept in LR: no return and no way out of the function sees it"
-        return Proof("spill", (), frozenset(), (reason,), False)
+        return Proof("spill", (), frozenset(), (reason,), False, False)
     if word >> 1 & 0x3FF != 528:
         raise Unresolved("it goes through TAR")
     return _prove_target(program, slices, place, CTR)
 
 
-def _is_only_kept(program: Evidence, slices: Slice, place: Place) -> bool:
-    """Whether what the ``mtlr`` at ``place`` writes is gone before anything goes where LR says.
+class _KeptInLR:
+    """Which values that ``mtlr`` puts into LR are gone before anything goes where LR says.
 
-    Under register pressure GCC keeps a value of any kind in LR.
+    Under register pressure GCC keeps a value of any kind in LR.  What sees it is a return or a call
+    through LR, and every way out of the function; a jump of which it's proved that it stays in the
+    function (``proofs``) is an edge and no way out.
     """
-    return not any(
-        user == place or Definition(place, LR) in slices.definitions(LR, user)
-        for user in slices.graph.uses_of_lr()
-        if not slices.graph.is_dead(slices.graph.block_at(user)) and not program.restores_lr(user)
-    )
+
+    def __init__(self, program: Evidence, slices: Values, proofs: Mapping[Place, Proof]) -> None:
+        self._program = program
+        self._slices = slices
+        self._staying = {place for place, proof in proofs.items() if proof.stays}
+        self._seen: set[Place] | None = None
+
+    def is_only_kept(self, place: Place) -> bool:
+        """Whether nothing sees what the ``mtlr`` at ``place`` writes."""
+        if self._seen is None:
+            graph = self._slices.graph
+            users = [
+                user
+                for user in graph.uses_of_lr(self._staying)
+                if not graph.is_dead(graph.block_at(user)) and not self._program.restores_lr(user)
+            ]
+            seen = self._slices.reaching.reaching_any(LR, users)
+            self._seen = {found.place for found in seen if found.place is not None}.union(users)
+        return place not in self._seen
 
 
-def _prove_target(program: Evidence, slices: Slice, place: Place, register: int) -> Proof:
+def _prove_target(program: Evidence, slices: Values, place: Place, register: int) -> Proof:
     values = slices.values(register, place)
     if not values:
         raise Lost("nothing is seen to lead to it")
@@ -442,20 +466,42 @@ def _prove_target(program: Evidence, slices: Slice, place: Place, register: int)
         _prove_value(program, slices, value, tables, targets, reasons)
     kind = "return" if register != CTR and not targets else _kind(slices, place, tables)
     pointers = kind in _ANYWHERE and any(isinstance(v, (Pointer, Entry)) for v in values)
-    return Proof(kind, tuple(tables), frozenset(targets), tuple(reasons), pointers)
+    stays = _stays(slices.graph, values, tables, targets)
+    return Proof(kind, tuple(tables), frozenset(targets), tuple(reasons), pointers, stays)
 
 
-def _kind(slices: Slice, place: Place, tables: Sequence[Table]) -> str:
+def _stays(
+    graph: control_flow.Graph,
+    values: indirect.Alternatives,
+    tables: Sequence[Table],
+    targets: Iterable[Place],
+) -> bool:
+    """Whether a jump through ``values`` leads to ``targets``, inside of the function, only.
+
+    One to its entry is a call.
+    """
+    known = {table.address for table in tables}
+    return all(
+        isinstance(v, (Address, Distance)) or (isinstance(v, Entry) and v.table in known)
+        for v in values
+    ) and all(
+        graph.fragment_at(target) is not None and target not in graph.roots.entries
+        for target in targets
+    )
+
+
+def _kind(slices: Values, place: Place, tables: Sequence[Table]) -> str:
     if any(t.base == t.address or t.address.section in slices.words for t in tables):
         return "switch"
-    if slices.definitions(12, place) and slices.values(12, place) == slices.values(CTR, place):
+    held = slices.values(12, place)
+    if held and held == slices.values(CTR, place):
         return "tail call"
     return "computed goto"
 
 
 def _prove_value(
     program: Evidence,
-    slices: Slice,
+    slices: Values,
     value: indirect.Value,
     tables: list[Table],
     targets: set[Place],

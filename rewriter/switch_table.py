@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from rewriter import semantics
 from rewriter.control_flow import looks_like_code
-from rewriter.indirect import Address, Slice, Unresolved
+from rewriter.indirect import Address, Unresolved, Values
 from rewriter.instruction import PADDING
+from rewriter.reaching import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,7 +86,7 @@ def relative(
     around: Surroundings,
     graph: Graph,
     is_target: Callable[[Place], bool],
-    slices: Slice,
+    slices: Values,
 ) -> Table:
     """The table of distances that ``entry`` is loaded from, each to be added to ``base``.
 
@@ -162,7 +163,7 @@ def _in_data(
     raise Unresolved("nothing says where its table of plain numbers ends")
 
 
-def _check_plain_numbers(entry: Entry, base: Address, around: Surroundings, slices: Slice) -> None:
+def _check_plain_numbers(entry: Entry, base: Address, around: Surroundings, slices: Values) -> None:
     """Numbers in data that no relocation marks: only what can't be anything else is taken."""
     if base.section == entry.table.section:
         raise Unresolved("a table of numbers in data, relative to data")
@@ -176,7 +177,7 @@ def _check_plain_numbers(entry: Entry, base: Address, around: Surroundings, slic
         raise Unresolved("a table of label differences with other things in between")
 
 
-def _is_own(base: Address, slices: Slice) -> bool:
+def _is_own(base: Address, slices: Values) -> bool:
     """Whether ``base`` is where the code read its own address, which no program can name."""
     words = slices.words.get(base.section, ())
     index = (base.offset >> 2) - 1
@@ -274,7 +275,7 @@ def absolute(entry: Entry, around: Surroundings) -> Table | None:
 # -- how large an index may become -------------------------------------------------------------
 
 
-def index_scale(slices: Slice, entry: Entry) -> int | None:
+def index_scale(slices: Values, entry: Entry) -> int | None:
     """By how much the index of ``entry`` is multiplied, in bytes; None if that can't be seen."""
     operation = _single_operation(slices, entry.register, entry.place)
     if operation is None or operation.kind != "scale" or operation.source < 0:
@@ -282,7 +283,7 @@ def index_scale(slices: Slice, entry: Entry) -> int | None:
     return 1 << operation.immediate
 
 
-def index_bounds(slices: Slice, entry: Entry) -> list[int]:
+def index_bounds(slices: Values, entry: Entry) -> list[int]:
     """How many entries the index of ``entry`` can reach: everything that limits it on all paths."""
     if entry.register < 0:
         return []
@@ -299,12 +300,12 @@ def index_bounds(slices: Slice, entry: Entry) -> list[int]:
     return bounds
 
 
-def _single_place(slices: Slice, register: int, place: Place) -> Place | None:
-    definitions = slices.definitions(register, place)
-    return definitions[0].place if len(definitions) == 1 else None
+def _single_place(slices: Values, register: int, place: Place) -> Place | None:
+    definition = slices.reaching.single(register, place)
+    return None if definition is None else definition.place
 
 
-def _single_operation(slices: Slice, register: int, place: Place) -> semantics.Operation | None:
+def _single_operation(slices: Values, register: int, place: Place) -> semantics.Operation | None:
     """The one unprefixed instruction that gives ``register`` its value, copies seen through."""
     for _ in range(_LONGEST_CHAIN):
         found = _single_place(slices, register, place)
@@ -327,7 +328,7 @@ _LOAD_LIMITS = {1: 0xFF, 2: 0xFFFF}
 class _Bounds:
     """Finds the comparison that keeps a register small, on all paths that lead to its use."""
 
-    def __init__(self, slices: Slice) -> None:
+    def __init__(self, slices: Values) -> None:
         self.slices = slices
         self.graph = slices.graph
         self._asked = 0
@@ -362,7 +363,7 @@ class _Bounds:
 
     def _at_end(self, register: int, block: Block) -> list[int]:
         """Numbers that ``register`` doesn't exceed behind the last instruction of ``block``."""
-        last = self.slices.last_write(block, block.end, 1 << register)
+        last = self.slices.reaching.last_write(register, block, block.end)
         place = (block.section, block.end - 4)
         if last == place[1]:
             return self._made_at_most(register, place)
@@ -376,7 +377,7 @@ class _Bounds:
         """The register whose store the load at ``place`` gives back, if there is just one."""
         if load.other >= 0:
             return None
-        stores = self.slices.stores(load.source, load.immediate, load.size, place, only_these=True)
+        stores = self.slices.reaching.stores(load.source, load.immediate, load.size, place)
         if stores is None or len(stores) != 1:
             return None
         word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
@@ -412,10 +413,15 @@ class _Bounds:
 
     def _has_other_ways_in(self, block: Block) -> bool:
         graph = self.graph
-        return graph.is_label(block) or graph.is_anywhere(block) or bool(graph.calls_into(block))
+        return (
+            graph.is_label(block)
+            or graph.is_anywhere(block)
+            or bool(graph.calls_into(block))
+            or bool(graph.fans_into(block))
+        )
 
     def _written_between(self, register: int, block: Block, place: Place) -> bool:
-        return self.slices.last_write(block, place[1], 1 << register) is not None
+        return self.slices.reaching.last_write(register, block, place[1]) is not None
 
     def _compared(self, register: int, place: Place, source: Block, block: Block) -> int | None:
         """The bound from the branch at the end of ``source`` on its way to ``block``."""
@@ -463,24 +469,24 @@ class _Bounds:
         their ways met.  Had one of the two been made anew in between, the other would have had more
         than one source as well.
         """
-        slices = self.slices
+        reaching = self.slices.reaching
         for _ in range(_LONGEST_CHAIN):
-            definitions = slices.definitions(register, place)
-            source = definitions[0].place if len(definitions) == 1 else None
+            source = _single_place(self.slices, register, place)
             if source is None:
-                return register, self._meeting_of_writes(register, place)
-            operation = semantics.operation(slices.words[source[0]][source[1] >> 2])
+                return (reaching.at(register, place),)
+            operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
             made = (register, source)
             if operation.target != register:
                 return made
             if operation.kind == "load" and operation.source in (1, 31) and operation.other < 0:
-                slot = operation.source, operation.immediate
-                stores = slices.stores(*slot, operation.size, source, only_these=True)
+                base, displacement, size = operation.source, operation.immediate, operation.size
+                stores = reaching.stores(base, displacement, size, source)
                 if not stores:
                     return made
                 if len(stores) > 1:
-                    return *slot, operation.size, self._meeting_of_stores(*slot, source)
-                word = slices.words[stores[0][0]][stores[0][1] >> 2]
+                    slot = Slot(base, displacement, size, reaching.stack_escapes())
+                    return (reaching.at(slot, source),)
+                word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
                 register, place = word >> 21 & 31, stores[0]
                 continue
             same = operation.kind == "copy" or (operation.kind == "extend" and operation.size == 32)
@@ -488,34 +494,3 @@ class _Bounds:
                 return made
             register, place = operation.source, source
         return (object(),)
-
-    def _meeting_of_writes(self, register: int, place: Place) -> Place:
-        """Where the ways from a register's sources to ``place`` meet."""
-        return self._meeting(
-            place, lambda block, end: self.slices.last_write(block, end, 1 << register)
-        )
-
-    def _meeting_of_stores(self, base: int, displacement: int, place: Place) -> Place:
-        """Where the ways from a slot's stores to the load at ``place`` meet."""
-        slices = self.slices
-        others = slices.stack_escapes()
-        return self._meeting(
-            place,
-            lambda block, end: slices.last_store(block, end, base, displacement, others=others),
-        )
-
-    def _meeting(self, place: Place, last: Callable[[Block, int], int | None]) -> Place:
-        """The block, or the instruction that ``last`` finds, behind which one way leads here."""
-        block, end = self.graph.block_at(place), place[1]
-        seen = {block}
-        while True:
-            found = last(block, end)
-            if found is not None:
-                return block.section, found
-            before = self.graph.predecessors(block)
-            is_entry = (block.section, block.start) in self.graph.roots.entries
-            if len(before) != 1 or is_entry or self._has_other_ways_in(block) or before[0] in seen:
-                return block.section, block.start
-            block = before[0]
-            end = block.end
-            seen.add(block)

@@ -1,4 +1,4 @@
-"""The backward slice: what registers hold, on every path, through spills and merges."""
+"""What registers hold, on every path, through spills and merges."""
 
 from __future__ import annotations
 
@@ -313,6 +313,42 @@ def test_a_value_in_lr_that_a_way_out_sees_may_be_a_target(assemble: Assemble, w
     last = "9: nop\n" if "9f" in way else ""
     text = assemble(KEEP + way + RETURN + last + END)
     assert "can't be followed" in refused(text)
+
+
+# GCC 16 keeps values in LR around switches; Linux 7.2 has hundreds of such functions.
+AROUND_A_SWITCH = (
+    HEAD
+    + " cmpdi 3,0\n beqlr\n ld 28,.LC0@toc(2)\n mflr 0\n std 0,16(1)\n addi 9,4,-1\n mtlr 9\n"
+    + ".Lhead:\n"
+    + JUMP
+    + TABLE.replace(" ld 28,-32(1)\n blr\n", "{last}")
+)
+REFERRED = {
+    "nobody's": "",
+    "in data": ' .section .data.rel.ro,"aw"\n .quad f\n',
+    "exported": ' .section ___ksymtab+f,"a"\n .long f-., 0, 0\n',
+}
+
+
+@pytest.mark.parametrize("address", REFERRED.values(), ids=REFERRED.keys())
+def test_a_proved_switch_is_no_way_out_for_what_lr_keeps(assemble: Assemble, address: str) -> None:
+    """Nor is a function's entry a label, whoever holds its address."""
+    kept = assemble(AROUND_A_SWITCH.format(last=RETURN) + address)
+    assert {branch.kind for branch in analyse(kept).branches} == {"spill", "switch"}
+    seen = assemble(AROUND_A_SWITCH.format(last=" blr\n") + address)
+    assert "can't be followed" in refused(seen)
+
+
+def test_a_label_of_the_function_may_be_entered_with_what_lr_keeps(assemble: Assemble) -> None:
+    """By a computed goto that nothing is known of: it may lead to the early return."""
+    text = KEEP + " ld 10,0(5)\n mtctr 10\n bctr\n" + RETURN + ".Lout: blr\n" + END
+    address = ' .section .data.rel.ro,"aw"\n .quad .Lout\n'
+    assert "can't be followed" in refused(assemble(text + address))
+
+
+def test_a_distance_from_memory_that_a_return_goes_to_is_refused(assemble: Assemble) -> None:
+    text = HEAD + " ld 10,.LC0@toc(2)\n lwa 9,8(3)\n add 9,9,10\n mtlr 9\n blr\n"
+    assert "can't be followed" in refused(assemble(text + DIFFERENCES.format(offset="")))
 
 
 # What asm goto of the kernel's static keys leaves behind: `1` is patched, `2` is where it may lead.

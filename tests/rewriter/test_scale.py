@@ -98,17 +98,37 @@ o{n}: .long 1
 """
 )
 
+THREADED = """\
+.Lop{n}: addi 5,5,{n}
+ std 5,-8(1)
+ bl first
+ ld 6,-8(1)
+ lbz 7,0(3)
+ addi 3,3,1
+ sldi 7,7,3
+ ldx 7,4,7
+ mtctr 7
+ bctr
+ .pushsection .data.rel.ro,"aw"
+ .quad .Lop{n}
+ .popsection
+"""
+
 SHAPES = {
     "functions with an unusual return and data": RETURNS,
     "sections": SECTIONS,
     "functions that others branch to": CALLED_WITH_RELOCATIONS,
     "functions with a switch and jump labels": JUMP_LABELS,
     "tables in data beside objects": TABLES_BESIDE_OBJECTS,
+    "opcodes of an interpreter": THREADED,
 }
 
 
 def text(shape: str, count: int) -> str:
     head = " .abiversion 2\n .type first,@function\nfirst: blr\n .size first,.-first\n"
+    if shape is THREADED:
+        head += ' .section .data.rel.ro,"aw"\njump:\n .text\n .type run,@function\n'
+        head += "run: addis 4,2,jump@toc@ha\n addi 4,4,jump@toc@l\n"
     return head + "".join(shape.replace("{n}", str(n)) for n in range(count))
 
 

@@ -1,0 +1,132 @@
+"""Functions that are hard to follow, as GCC writes them, against the assembler.
+
+Values under such pressure that GCC keeps some in LR and CTR, interpreters with many opcodes: what
+Linux is made of, which is compiled for power8 and tuned for power10, without vector registers to
+keep values in.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from corpus import oracle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+GCC = "gcc-12"
+LINUX = (
+    "-mcpu=power8", "-mtune=power10", "-mno-altivec", "-mno-vsx", "-msoft-float",
+    "-mtraceback=no", "-fno-align-loops", "-fno-align-jumps", "-fno-align-labels",
+)  # fmt: skip
+
+HEAD = """\
+extern int outside(void *, long);
+struct state { long w[64]; int kind; struct state *next; };
+static __attribute__((noinline)) long helper(struct state *p, long x) { return outside(p, x) * 3; }
+"""
+FUNCTION = """\
+long {name}(struct state *p, long k, int n)
+{{
+    if (!p) return 0;
+    {load}
+    for (int i = 0; i < n; i++) {{
+        {work}
+    }}
+    {store}
+    return helper(p, v1) + k;
+}}
+"""
+CASE = (
+    "case {n}: v{a} += v{b} ^ (v{c} >> {n}); v{d} ^= v{e} * {n}; p->kind = v{f} & 15; {call} break;"
+)
+
+
+def pressed(name: str, values: int, cases: int) -> str:
+    """A function with more live values than registers, and a switch over ``cases`` among them."""
+    load = " ".join(f"long v{i} = p->w[{i}] + k;" for i in range(values))
+    store = " ".join(f"p->w[{i}] = v{i};" for i in range(values))
+    numbers = (
+        {key: (7 * n + at) % values for at, key in enumerate("abcdef")} for n in range(cases)
+    )
+    arms = [
+        CASE.format(n=n, call=f"v{n % values} += helper(p, v{n});" if n == 2 else "", **own)
+        for n, own in enumerate(numbers)
+    ]
+    work = "switch (p->kind) { " + " ".join(arms) + " }" if cases else plain(values)
+    return FUNCTION.format(name=name, load=load, store=store, work=work)
+
+
+def plain(values: int) -> str:
+    return " ".join(
+        f"v{i} += v{(i + 7) % values} ^ (v{(i + 11) % values} >> {i % 13});" for i in range(values)
+    )
+
+
+TAKEN = "long (*const pointer)(struct state *, long, int) = f;\n"
+EXPORTED = """\
+asm(".section ___ksymtab+f,\\"a\\"\\n.balign 4\\n.long f - ., 0, 0\\n.previous");
+"""
+
+PRESSED = {
+    "in a loop": HEAD + pressed("f", 30, 0),
+    "around a switch": HEAD + pressed("f", 24, 12),
+    "around a switch, by address": HEAD + pressed("f", 24, 12) + TAKEN,
+    "around a switch, exported": HEAD + pressed("f", 24, 12) + EXPORTED,
+    "many times": HEAD + "".join(pressed(f"f{i}", 22 + i, 8 + i) for i in range(12)),
+}
+
+
+@pytest.mark.parametrize("level", ["-O2", "-O3"])
+@pytest.mark.parametrize("source", PRESSED.values(), ids=PRESSED.keys())
+def test_values_kept_in_lr(
+    source: str, level: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(GCC)
+    file = tmp_path / "f.c"
+    file.write_text(source)
+    verdict = oracle.run_case(file, GCC, (level, *LINUX), folder=tmp_path / "made")
+    assert (verdict.verdict, verdict.detail) == ("equal", "")
+    assert " mtlr " in (tmp_path / "made" / "f.s").read_text().replace("\t", " ")
+
+
+INTERPRETER = """\
+extern long outside(void *, long);
+static __attribute__((noinline)) long helper(void *p, long x) {{ return outside(p, x) * 3; }}
+long run(const unsigned *code, long *stack)
+{{
+    static const void *const jump[] = {{ {labels} }};
+    long a = 0, b = 1, *top = stack;
+#define NEXT goto *jump[*code++ & 1023]
+    NEXT;
+{bodies}
+}}
+"""
+BODIES = (
+    "op{n}: a += b ^ {n}; NEXT;",
+    "op{n}: *top++ = a; b = {n}; NEXT;",
+    "op{n}: a = helper(top, a + {n}); NEXT;",
+    "op{n}: if (a > {n}) {{ b--; code += a; }} NEXT;",
+)
+
+
+def interpreter(opcodes: int) -> str:
+    labels = ", ".join(f"&&op{n}" for n in range(opcodes))
+    bodies = "\n".join(BODIES[n % len(BODIES)].format(n=n) for n in range(opcodes))
+    return INTERPRETER.format(labels=labels, bodies=bodies + "\nop_end: return a;")
+
+
+@pytest.mark.parametrize("opcodes", [10, 62, 250])
+@pytest.mark.parametrize("level", ["-O1", "-O2"])
+def test_an_interpreter_with_many_opcodes(
+    opcodes: int, level: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(GCC)
+    file = tmp_path / "f.c"
+    file.write_text(interpreter(opcodes).replace("&&op0,", "&&op_end,", 1).replace("op0:", "", 1))
+    flags = (level, "-mtraceback=no", "-fno-align-loops", "-fno-align-jumps", "-fno-align-labels")
+    verdict = oracle.run_case(file, GCC, flags, folder=tmp_path / "made")
+    assert (verdict.verdict, verdict.detail) == ("equal", "")
