@@ -67,7 +67,7 @@ samples:
 
 $(VENV)/demo: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet $(EDITABLE) '.[disassembler]'
+	$(BIN)/pip install --quiet $(EDITABLE) '.[verify]'
 	touch $@
 
 $(VENV)/test: pyproject.toml

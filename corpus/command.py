@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sqlite3
 import sys
 import time
@@ -43,7 +44,7 @@ exit status: 0 nothing is wrong, 1 something is, 2 usage or a missing tool, 70 i
 
 
 class UsageError(Exception):
-    """Arguments that don't go together."""
+    """Arguments that don't go together, or that take what isn't installed."""
 
 
 # -- run ------------------------------------------------------------------------------------------
@@ -84,6 +85,7 @@ def _run(options: argparse.Namespace) -> int:
             for name, value in remembered.items():
                 setattr(options, name, value)
         everything = _matrix(options)
+        _need_libraries(everything, options)
         results.remember({name: getattr(options, name) for name in _REMEMBERED})
         known = results.keys()
         keys = {one: case.key(one) for one in everything}
@@ -102,6 +104,20 @@ def _run(options: argparse.Namespace) -> int:
         rows = [result for result in results.results() if result.key in wanted]
     print(report.as_text(rows))
     return 1 if any(baseline.failed(result) for result in rows) else 0
+
+
+def _need_libraries(cases: Iterable[Case], options: argparse.Namespace) -> None:
+    """Raise UsageError, before anything runs, when a library is missing that the run will need."""
+    needed: dict[str, str] = {}
+    if any("verify" in one.checks for one in cases):
+        needed |= {"elftools": "verify", "construct": "verify", "capstone": "verify"}
+    if sys.stdout.isatty():
+        needed["rich"] = "corpus"
+    if options.scheduler:
+        needed["distributed"] = "cluster"
+    for library, extra in needed.items():
+        if importlib.util.find_spec(library) is None:
+            raise UsageError(f"there is no module {library}; pip install 'nopfix[{extra}]'")
 
 
 def _collect(coming: Iterable[Result], total: int, results: store.Store) -> None:
@@ -292,7 +308,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.action(options)
-    except (sources.NoSources, toolchain.ToolError, UsageError, OSError, ImportError) as error:
+    except (sources.NoSources, toolchain.ToolError, UsageError, OSError) as error:
         print(f"nopfix-corpus: {error}", file=sys.stderr)
         return 2
     except sqlite3.DatabaseError as error:

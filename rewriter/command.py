@@ -30,6 +30,8 @@ USAGE = 2
 IO_ERROR = 3
 INTERRUPTED = 130
 
+_VERIFYS_LIBRARIES = ("elftools", "construct", "capstone")
+
 _EPILOG = """\
 examples:
   nopfix foo.o foo.o                 give every call in foo.o its slot, in place
@@ -220,10 +222,13 @@ def _verify(data: bytes, result: Result) -> None:
         from verifier import Unreadable, verify
 
         report = verify(data, result.data)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in _VERIFYS_LIBRARIES:
+            raise
         raise Refusal(
-            f"can't be verified: there is no module {error.name}",
-            remedy="pip install 'nopfix[disassembler]', or leave --verify out",
+            f"can't be verified: there is no module {library}",
+            remedy="pip install 'nopfix[verify]', or leave --verify out",
         ) from error
     except Unreadable as error:
         raise Refusal(

@@ -24,8 +24,7 @@ COMMANDS = {
         [SAMPLE, "out.o"],
     ),
     "nopfix --list": (
-        "import rewriter.pipeline; rewriter.pipeline.call_sites = broken\n"
-        "from rewriter.__main__ import main",
+        "import rewriter.elf; rewriter.elf.read = broken\nfrom rewriter.__main__ import main",
         ["--list", SAMPLE],
     ),
     "nopfix --verify": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import email
 import os
@@ -11,13 +12,21 @@ import sys
 import tomllib
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from corpus import sources, toolchain
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("rewriter", "dwarf", "verifier", "corpus")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SCRIPTS: dict[str, str] = PROJECT["scripts"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+SAMPLE = ROOT / "samples" / "recursion.o"
 
 
 @pytest.fixture(scope="module")
@@ -55,28 +64,90 @@ def test_the_wheel_names_its_licence_and_holds_it(wheel: Path) -> None:
     assert b"The nopfix developers" in archive.read(licence)
 
 
-def test_every_command_of_the_wheel_answers_from_an_empty_folder(
-    wheel: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def bare(wheel: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command of the wheel from an empty folder, with nothing but Python beside it."""
+    site, empty = tmp_path / "site", tmp_path / "empty"
     archive = zipfile.ZipFile(wheel)
-    archive.extractall(tmp_path / "site")
-    (tmp_path / "empty").mkdir()
+    archive.extractall(site)
+    empty.mkdir()
     points = configparser.ConfigParser()
     (name,) = (name for name in archive.namelist() if name.endswith("/entry_points.txt"))
     points.read_string(archive.read(name).decode())
     commands = dict(points["console_scripts"])
-    assert commands == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    for command, entry in commands.items():
-        module, _, function = entry.partition(":")
-        code = f"import sys; from {module} import {function} as main; sys.exit(main())"
-        done = subprocess.run(
-            [sys.executable, "-c", code, "--help"],
-            cwd=tmp_path / "empty",
-            env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "NOPFIX_CC": "echo"},
+    assert commands == SCRIPTS
+
+    def run(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        module, _, function = commands[command].partition(":")
+        code = (
+            f"import sys; sys.path[:0] = [{str(site)!r}]; sys.argv[0] = {command!r}\n"
+            f"from {module} import {function} as main; sys.exit(main())"
+        )
+        return subprocess.run(
+            [sys.executable, "-IS", "-c", code, *arguments],
+            cwd=empty,
+            env={"PATH": os.environ["PATH"], "NOPFIX_CC": "echo"},
             capture_output=True,
             text=True,
         )
-        assert (done.returncode, done.stderr) == (0, ""), command
+
+    return run
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_every_command_of_the_wheel_answers_with_python_alone(
+    bare: Callable[..., subprocess.CompletedProcess[str]], command: str
+) -> None:
+    done = bare(command, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_main_job_needs_python_alone(
+    bare: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = bare("nopfix", str(SAMPLE), str(tmp_path / "out.o"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out.o").read_bytes() != SAMPLE.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "extra"),
+    [
+        (["nopfix-verify", str(SAMPLE), str(SAMPLE)], 3, "verify"),
+        (["nopfix", "--verify", str(SAMPLE), "out.o"], 1, "verify"),
+        (["nopfix-corpus", "run", "--corpus", str(SAMPLE.parent)], 2, "verify"),
+        (["nopfix-corpus", "run", "--corpus", str(SAMPLE.parent), "--check=verify"], 2, "verify"),
+    ],
+)
+def test_without_an_extra_one_line_says_which_to_install(
+    bare: Callable[..., subprocess.CompletedProcess[str]],
+    command: list[str],
+    status: int,
+    extra: str,
+) -> None:
+    done = bare(*command)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert "there is no module elftools; pip install 'nopfix[" + extra + "]'" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert extra in EXTRAS
+
+
+def test_what_the_packages_import_is_what_the_extras_name() -> None:
+    """Each library that a package imports comes with an extra, and each that one names is used."""
+    imported = set()
+    for path in (path for name in PACKAGES for path in (ROOT / name).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.partition(".")[0])
+    imported -= {*sys.stdlib_module_names, *PACKAGES}
+    named = {
+        word.partition(">")[0].partition("[")[0]
+        for extra in ("verify", "corpus", "cluster")
+        for word in EXTRAS[extra]
+    } - {"nopfix"}
+    assert imported == {"elftools" if name == "pyelftools" else name for name in named}
 
 
 def test_nopfix_corpus_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -9,10 +9,29 @@ against that pairing. What it can't account for is a difference.
     if not report.verified:
         for difference in report.differences:
             print(difference)
+
+The names are imported when they are first used (PEP 562): pyelftools may not be there, and the
+command `nopfix-verify`, which is part of this package, has to be able to say so.
 """
 
-from verifier.check import verify
-from verifier.elf import Unreadable
-from verifier.report import Difference, Insertion, Report
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from verifier.check import verify
+    from verifier.elf import Unreadable
+    from verifier.report import Difference, Insertion, Report
 
 __all__ = ["Difference", "Insertion", "Report", "Unreadable", "verify"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import one of the package's public names."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        homes = {"verify": "verifier.check", "Unreadable": "verifier.elf"}
+        return getattr(import_module(homes.get(name, "verifier.report")), name)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 VERIFIED, NOT_VERIFIED, USAGE, IO_ERROR, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
+_LIBRARIES = ("elftools", "construct", "capstone")
+
 _EXAMPLES = """\
 exit status: 0 verified, 1 not, 2 usage, 3 input/output error, 70 internal error
 
@@ -51,15 +53,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     except OSError as error:
         return _complain(f"{error.filename}: {error.strerror}", IO_ERROR)
-    except ImportError as error:
-        return _complain(
-            f"there is no module {error.name}; pip install 'nopfix[disassembler]'", IO_ERROR
-        )
     except MemoryError:
         return _complain(f"{options.old}, {options.new}: out of memory", IO_ERROR)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError):
+            library = (error.name or "").partition(".")[0]
+            if library in _LIBRARIES:
+                line = f"there is no module {library}; pip install 'nopfix[verify]'"
+                return _complain(line, IO_ERROR)
         if os.environ.get("NOPFIX_DEBUG"):
             sys.excepthook(type(error), error, error.__traceback__)
         what = " ".join(f"{type(error).__name__}: {error}".split())

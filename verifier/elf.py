@@ -28,7 +28,6 @@ _LEGACY = 0
 
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELA = struct.Struct("<QQq")
-_CHDR = struct.Struct("<IIQQ")
 
 
 class Unreadable(Exception):
@@ -222,8 +221,20 @@ def _sections(elf: ELFFile, data: bytes) -> tuple[Section, ...]:
 
 def _decompress(name: str, data: bytes) -> tuple[bytes, tuple[int, int, int]]:
     """Contents of a SHF_COMPRESSED section (gABI, "Section Compression")."""
-    kind, reserved, size, alignment = _CHDR.unpack_from(data)
-    body = data[_CHDR.size :]
+    import construct  # here: most objects have no such section
+
+    chdr = construct.Struct(
+        "ch_type" / construct.Int32ul,
+        "ch_reserved" / construct.Int32ul,
+        "ch_size" / construct.Int64ul,
+        "ch_addralign" / construct.Int64ul,
+    )
+    try:
+        header = chdr.parse(data)
+    except construct.StreamError as error:
+        raise Unreadable(f"{name}: {error}") from None
+    kind, size = header.ch_type, header.ch_size
+    body = data[chdr.sizeof() :]
     if kind == ELFCOMPRESS_ZLIB:
         try:
             contents = zlib.decompress(body)
@@ -235,7 +246,7 @@ def _decompress(name: str, data: bytes) -> tuple[bytes, tuple[int, int, int]]:
         raise Unreadable(f"{name}: unknown compression {kind}")
     if len(contents) != size:
         raise Unreadable(f"{name}: decompresses to {len(contents)} bytes, header says {size}")
-    return contents, (kind, reserved, alignment)
+    return contents, (kind, header.ch_reserved, header.ch_addralign)
 
 
 def _zstd(name: str, body: bytes) -> bytes:
@@ -250,9 +261,7 @@ def _zstd(name: str, body: bytes) -> bytes:
         except zstd.ZstdError as error:
             raise Unreadable(f"{name}: {error}") from None
         return contents
-    raise Unreadable(
-        f"{name} is compressed with zstd: install the Python package backports.zstd to verify it"
-    )
+    raise Unreadable(f"{name} is compressed with zstd: pip install 'nopfix[zstd]' to verify it")
 
 
 def _legacy(name: str, data: bytes) -> tuple[str, bytes, tuple[int, int, int] | None]:
