@@ -1,5 +1,7 @@
+# make help         this list
 # make demo         show on the committed samples what nopfix does; needs Python only
 # make test         install what is missing, lint, type-check, run the tests (under 5 minutes)
+# make lint         ruff and mypy --strict, a part of make test
 # make corpus       every oracle case; takes hours (JOBS=n, CORPUS="names")
 # make alignment    what becomes of alignment at -O2, against gas (ten minutes; JOBS=n)
 # make bench        whole-process times against as, gcc and objcopy
@@ -7,6 +9,7 @@
 # make fuzz         mutated objects for SECONDS=n
 # make man          manual pages from the commands' own options, in build/man
 # make samples      make the committed sample objects again
+# make clean        take away what make has made, the virtual environment too
 # make kernel-test  build, boot and live-patch a kernel through the wrapper; takes half an hour
 # make kpatch-test  the real kpatch-build on three kernels; takes hours, goes on where it stopped
 
@@ -19,7 +22,10 @@ EDITABLE := --config-settings editable_mode=compat --editable
 JOBS ?= 2
 SECONDS ?= 3600
 
-.PHONY: demo test lint corpus alignment bench compare fuzz kernel-test kpatch-test man samples clean
+.PHONY: help demo test lint corpus alignment bench compare fuzz kernel-test kpatch-test man samples clean
+
+help:
+	@sed -n 's/^# \(make \)/\1/p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/demo
 	$(BIN)/python -m samples.demo

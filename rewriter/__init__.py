@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from rewriter.options import Insertion, Options, Report, Result
     from rewriter.pipeline import rewrite
 
-__all__ = ["Insertion", "Options", "Refusal", "Report", "Result", "rewrite"]
+__all__ = ["Insertion", "Options", "Refusal", "Report", "Result", "__version__", "rewrite"]
+
+__version__ = "0.1.0"
+"""The one place that says so: the package, `nopfix --version` and reports take it from here."""
 
 if not TYPE_CHECKING:
 

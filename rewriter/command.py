@@ -12,7 +12,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from rewriter import output, split_dwarf
+from rewriter import __version__, output, split_dwarf
 from rewriter.errors import INTERNAL_ERROR, Refusal, internal_error, printable
 from rewriter.options import Options
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from rewriter.calls import CallSite
     from rewriter.options import Report, Result
-
-VERSION = "0.1.0"
 
 DONE = 0
 REFUSED = 1
@@ -92,8 +90,15 @@ def parser() -> argparse.ArgumentParser:
     add("--verify", action="store_true", help="check the result independently before writing it")
     add("-q", "--quiet", action="store_true", help="print nothing but refusals and errors")
     add("-v", "--verbose", action="store_true", help="print each insertion")
-    add("--version", action="version", version=f"nopfix {VERSION}")
+    add("--version", action="version", version=_version())
     return result
+
+
+def _version() -> str:
+    """What a report of a fault has to say: nopfix's version, Python's, and the machine's."""
+    machine = os.uname()
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"nopfix {__version__} (Python {python}, {machine.sysname} {machine.machine})"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -257,7 +262,7 @@ def _report_text(parsed: argparse.Namespace, report: Report) -> bytes:
     import json
 
     document = {
-        "version": VERSION,
+        "version": __version__,
         "input": parsed.input,
         "output": parsed.output,
         "old_size": report.old_size,

@@ -1,0 +1,47 @@
+"""What the papers say of files, make targets and versions holds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import rewriter
+
+ROOT = Path(__file__).parents[1]
+PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+MAKEFILE = (ROOT / "Makefile").read_text()
+TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_to_one(paper: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", paper.read_text())
+    assert [link for link in links if not (paper.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)
+def test_every_make_target_that_is_named_is_there(paper: Path) -> None:
+    text = paper.read_text()
+    named = re.findall(r"`make ([a-z][a-z-]*)", text) + re.findall(
+        r"^ {4}make ([a-z][a-z-]*)", text, re.M
+    )
+    assert set(named) <= TARGETS
+
+
+def test_make_help_lists_every_target_for_people() -> None:
+    listed = set(re.findall(r"^# make ([a-z-]+)", MAKEFILE, re.MULTILINE))
+    assert listed == TARGETS - {"tools"}
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert {line.split()[1] for line in done.stdout.splitlines()} == listed
+
+
+def test_the_version_is_the_newest_of_the_change_log() -> None:
+    versions = re.findall(r"^## \[([^]]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert versions[:2] == ["Unreleased", rewriter.__version__]
+    command = [sys.executable, "-m", "rewriter", "--version"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said.startswith(f"nopfix {rewriter.__version__} (Python 3.")
