@@ -67,6 +67,7 @@ man: $(VENV)/test
 	mkdir -p build/man
 	$(MANPAGE) --module rewriter.command --prog nopfix --output build/man/nopfix.1
 	$(MANPAGE) --module verifier.command --prog nopfix-verify --output build/man/nopfix-verify.1
+	$(MANPAGE) --module rewriter.toolchain --prog nopfix-toolchain --output build/man/nopfix-toolchain.1
 
 samples:
 	samples/make

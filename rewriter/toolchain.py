@@ -17,6 +17,7 @@ Source: Linux Documentation/kbuild/kbuild.rst (CROSS_COMPILE); kpatch-build/kpat
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -42,11 +43,7 @@ NATIVE_TOOLS = (
 
 _LLD = "ld.lld"
 
-_USAGE = """\
-usage: nopfix-toolchain DIR [--for PREFIX] [--prefix NEW]
-
-Makes a folder of commands NEW* (default: nopfix-*) out of the toolchain PREFIX* on $PATH (default:
-no prefix, the machine's own tools): compilers that insert TOC-restore slots, links for the rest.
+_EPILOG = """\
 An existing folder is brought up to date.
 
 examples:
@@ -72,48 +69,49 @@ finish(run({compiler!r}, sys.argv[1:]))
 """
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command's options; the manual page is made from the same source."""
+    result = argparse.ArgumentParser(
+        prog="nopfix-toolchain",
+        description="Make a folder of commands NEW* out of the toolchain PREFIX* on $PATH:"
+        " compilers that insert TOC-restore slots, links for the rest.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("folder", metavar="DIR", help="the folder; empty, or made by this command")
+    add(
+        "--for",
+        dest="old",
+        default="",
+        metavar="PREFIX",
+        help="prefix of the toolchain (default: none, the machine's own tools)",
+    )
+    add("--prefix", default="nopfix-", metavar="NEW", help="the new prefix (default: nopfix-)")
+    return result
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """``nopfix-toolchain``; returns the exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if "--help" in words or "-h" in words:
-        print(_USAGE, end="")
-        return 0
-    options = {"--for": "", "--prefix": "nopfix-"}
-    folders = []
-    while words:
-        word = words.pop(0)
-        name, equals, value = word.partition("=")
-        if name in options and (equals or words):
-            options[name] = value if equals else words.pop(0)
-        elif word.startswith("-"):
-            return _usage_error(f"unknown or unfinished option {word}")
-        else:
-            folders.append(word)
-    if len(folders) != 1:
-        return _usage_error("exactly one DIR is needed")
+    options = parser().parse_args(arguments)
     try:
-        made = make(folders[0], options["--for"], options["--prefix"], os.get_exec_path())
+        made = make(options.folder, options.old, options.prefix, os.get_exec_path())
     except OSError as error:
         print(f"nopfix-toolchain: {error.filename}: {error.strerror}", file=sys.stderr)
         return 3
     except Exception as error:
         print(f"nopfix-toolchain: {printable(internal_error(error))}", file=sys.stderr)
         return INTERNAL_ERROR
-    compilers = [name for name in made if is_compiler(name.removeprefix(options["--prefix"]))]
+    compilers = [name for name in made if is_compiler(name.removeprefix(options.prefix))]
     if not compilers:
         print(
-            f"nopfix-toolchain: no compiler named {options['--for']}gcc or {options['--for']}clang"
+            f"nopfix-toolchain: no compiler named {options.old}gcc or {options.old}clang"
             " on PATH; install one, or give its prefix with --for",
             file=sys.stderr,
         )
         return 1
-    print(f"{folders[0]}: {len(compilers)} compilers, {len(made) - len(compilers)} other tools")
+    print(f"{options.folder}: {len(compilers)} compilers, {len(made) - len(compilers)} other tools")
     return 0
-
-
-def _usage_error(line: str) -> int:
-    print(f"nopfix-toolchain: {line}\n{_USAGE}", end="", file=sys.stderr)
-    return 2
 
 
 def make(folder: str, old: str, new: str, path: Sequence[str]) -> list[str]:

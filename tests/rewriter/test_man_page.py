@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rewriter import command
+from rewriter import command, toolchain
 from verifier import command as verify_command
 
 
-@pytest.mark.parametrize("module", [command, verify_command])
+@pytest.mark.parametrize("module", [command, verify_command, toolchain])
 def test_the_manual_page_describes_every_option(module: object) -> None:
     parser = module.parser()  # type: ignore[attr-defined]
     program = Path(sys.executable).parent / "argparse-manpage"
@@ -24,5 +24,5 @@ def test_the_manual_page_describes_every_option(module: object) -> None:
     )  # fmt: skip
     page = done.stdout.replace("\\-", "-").replace("\\", "")
     options = [name for action in parser._actions for name in action.option_strings]
-    assert "--report" in options
+    assert {"--report", "--prefix"} & {*options}
     assert [name for name in options if name not in page and name not in ("-h", "--help")] == []

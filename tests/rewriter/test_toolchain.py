@@ -196,10 +196,6 @@ def test_the_script_changes_with_the_compiler_so_that_ccache_sees_it(fake: Path)
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [
-        ([], 2, "exactly one DIR"),
-        (["a", "b"], 2, "exactly one DIR"),
-        (["a", "--from", "x"], 2, "--from"),
-        (["a", "--for"], 2, "--for"),
         (["{out}", "--for", "no-such-tool-"], 1, "no-such-tool-gcc"),
         (["/dev/null/x", "--for=no-such-tool-"], 3, "/dev/null/x"),
     ],
@@ -210,6 +206,27 @@ def test_mistakes_are_told_in_one_line_with_the_right_status(
     arguments = [argument.format(out=tmp_path / "out") for argument in arguments]
     assert toolchain.main(arguments) == status
     assert said in capsys.readouterr().err.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "DIR"),
+        (["a", "b"], "b"),
+        (["a", "--from", "x"], "--from"),
+        (["a", "--for"], "--for"),
+    ],
+)
+def test_wrong_usage_exits_2(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exited:
+        toolchain.main(arguments)
+    assert exited.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.skipif(
