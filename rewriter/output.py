@@ -5,6 +5,9 @@ a report or a .dwo file that can't be written must not leave a new object beside
 The rule: write a temporary file in the same folder as each, flush it to the disk, and only when all
 are there rename them over the old ones (POSIX.1-2017, rename: atomic for whoever looks); remove the
 temporaries on the way out of any failure, a keyboard interrupt included.
+
+A file that is replaced stays its owner's, as strip and objcopy leave it.  Where it can't, or where
+there was none, it doesn't get the set-user-ID bits: they would lend another's rights.
 """
 
 from __future__ import annotations
@@ -51,7 +54,7 @@ def replace_all(files: Iterable[File], *, durable: bool = True) -> None:
             temporary = os.path.join(folder, f".{name[:200]}.{unique}.nopfix")
             # Noted before it is there: an interrupt may come at any moment.
             temporaries.append((temporary, target))
-            _write(temporary, data, mode, durable)
+            _write(temporary, target, data, mode, durable)
         for temporary, target in temporaries:
             os.rename(temporary, target)
     except BaseException:
@@ -60,18 +63,30 @@ def replace_all(files: Iterable[File], *, durable: bool = True) -> None:
         raise
 
 
-def _write(path: str, data: bytes, mode: int, durable: bool) -> None:
-    """Make the new file ``path``."""
+def _write(path: str, target: str, data: bytes, mode: int, durable: bool) -> None:
+    """Make the new file ``path``, which is to stand for ``target``."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         view = memoryview(data)
         while view:
             view = view[os.write(descriptor, view) :]
-        os.fchmod(descriptor, mode & 0o7777)
+        mode &= 0o7777 if _is_owners(descriptor, target) else 0o777
+        os.fchmod(descriptor, mode)
         if durable:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _is_owners(descriptor: int, target: str) -> bool:
+    """Whether the file that is open belongs to the owner and group of ``target``, maybe now."""
+    try:
+        old, new = os.stat(target), os.fstat(descriptor)
+        if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+            os.fchown(descriptor, old.st_uid, old.st_gid)
+    except OSError:
+        return False
+    return True
 
 
 def _remove(path: str) -> None:

@@ -79,3 +79,33 @@ def test_a_hard_link_keeps_the_old_contents(tmp_path: Path) -> None:
 def test_a_device_is_written_to_and_not_renamed_over() -> None:
     output.replace("/dev/null", b"new", 0o644)
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="owners can be changed by root only")
+def test_a_replaced_file_stays_its_owners(tmp_path: Path) -> None:
+    path = tmp_path / "out.o"
+    path.write_bytes(b"old")
+    os.chown(path, 1000, 1001)
+    output.replace(str(path), b"new", 0o104755)
+    status = path.stat()
+    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1000, 1001, 0o4755)
+
+
+def test_set_user_id_is_lost_where_the_owner_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output.replace(str(tmp_path / "fresh.o"), b"new", 0o106755)
+    assert stat.S_IMODE((tmp_path / "fresh.o").stat().st_mode) == 0o755
+    if os.geteuid() != 0:
+        return
+    path = tmp_path / "out.o"
+    path.write_bytes(b"old")
+    os.chown(path, 1000, 1000)
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", forbidden)
+    output.replace(str(path), b"new", 0o106755)
+    status = path.stat()
+    assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (0, 0o755)
