@@ -165,7 +165,6 @@ class _Verification:
         understood.check(self.old, self.pairings, self.findings)
         if not paired:
             return
-        container.check_symbols(self.old, self.new, self.pairings, self.findings)
         decoded = [s for s in self.old.sections if _is_debug(self.old, s)]
         handlers = self._frames(decoded)
         named = {handler.lsda.section for handler in handlers}
@@ -175,6 +174,7 @@ class _Verification:
             self._decode(section, lambda fields, mine=mine: lsda.check(fields, mine))  # type: ignore[misc]
         self._debug(decoded)
         self._plain({section.number for section in tables + decoded})
+        container.check_symbols(self.old, self.new, self.pairings, self.findings)
         for fields in self.fields:
             fields.judge()
 
@@ -186,7 +186,7 @@ class _Verification:
         except Malformed as error:
             fields.differ("undecodable", None, None, str(error))
             return
-        except (LookupError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        except Exception as error:
             # pyelftools' way of saying that it met something that it does not expect.
             fields.differ("undecodable", None, None, f"{type(error).__name__}: {error}")
             return

@@ -13,8 +13,6 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from elftools.common.exceptions import ELFError
-from elftools.construct import ConstructError
 from elftools.elf.elffile import ELFFile
 
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOBITS = 1, 2, 3, 4, 8
@@ -132,9 +130,10 @@ def read(data: bytes) -> Object:
     """
     try:
         return _read(data)
-    except (ELFError, ConstructError, struct.error, IndexError, KeyError, AssertionError) as e:
-        raise Unreadable(f"not a readable ELF object: {type(e).__name__}: {e}") from None
-    except (UnicodeDecodeError, ValueError, TypeError, AttributeError, OverflowError) as e:
+    except (Unreadable, MemoryError):
+        raise
+    except Exception as e:
+        # Damage can make pyelftools raise anything.
         raise Unreadable(f"not a readable ELF object: {type(e).__name__}: {e}") from None
 
 

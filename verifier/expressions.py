@@ -159,6 +159,9 @@ def _operand(
         end = reader.position + length
         if end > reader.end_of_data:
             raise Malformed("nested expression too long")
+        # Where it begins and ends is part of what the expression says.
+        constant.append(b"nested")
         inner = Reader(reader.data, reader.position, end)
         _parse(inner, reference, address_size, constant, operands)
+        constant.append(b"end")
         reader.position = end

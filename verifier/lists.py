@@ -39,6 +39,8 @@ _LOCATION_KINDS = {
     6: ("base_address", "a"),
     7: ("start_end", "aa"),
     8: ("start_length", "au"),
+    # GCC, -gvariable-location-views=incompat5: the views of the entry that follows.
+    9: ("view_pair", "uu"),
 }
 _RANGE_KINDS = {
     0: ("end_of_list", ""),
@@ -81,6 +83,7 @@ class _Walk:
         self.uses = uses
         self.locations, self.five = _kind(fields.section)
         self.lists = dict(uses.lists.get(fields.section.number, {}))
+        self.bases = uses.range_bases.get(fields.section.number, {})
         self.views = uses.views.get(fields.section.number, {})
         self.places = sorted(fields.old_relocations)
         self.new_places = sorted(fields.new_relocations)
@@ -231,6 +234,9 @@ class _Walk:
         return self._list(a.position, b.position, unit)
 
     def _neighbour(self, offset: int) -> Unit | None:
+        base = max((start for start in self.bases if start <= offset), default=None)
+        if base is not None:
+            return self.bases[base]
         known = sorted(self.lists)
         if not known:
             return None
@@ -294,6 +300,9 @@ class _Walk:
         if name in ("base_address", "base_addressx"):
             self._same(at, new_at, values[0], targets[0], operands[0])
             return targets[0], True
+        if name == "view_pair":
+            fields.equal("views", at, new_at, *zip(*values, strict=True))
+            return base, True
         if name == "offset_pair":
             self._pair(at, new_at, base, values)
         elif name.endswith("_length"):

@@ -201,7 +201,10 @@ def _check_rest(fields: Fields, before: Header, after: Header, end: int, new_end
         new_body = fields.new[after.actions : new_end].rstrip(b"\0")
         fields.equal("lsda", before.actions, after.actions, body, new_body)
         return
-    # Actions grow up from the start, types down from TTBase; gas aligns TTBase to 4.
+    # Actions grow up from the start, types down from TTBase. GCC aligns the types to their size
+    # (except.cc, output_one_function_exception_table), LLVM to 4 (EHStreamer.cpp).
+    size = _SIZES.get(before.encodings[1] & 0x0F, 4)
+    alignment = max(4, min(size, fields.section.alignment))
     shift = after.types - before.types
     old_places = [p for p in fields.old_relocations if before.actions <= p < before.types]
     first_type = min(old_places, default=before.types)
@@ -216,9 +219,9 @@ def _check_rest(fields: Fields, before: Header, after: Header, end: int, new_end
         fields.old[first_type : before.types],
         fields.new[new_first : after.types],
     )
-    if first_type - before.actions < new_first - after.actions - 3:
+    if first_type - before.actions < new_first - after.actions - (alignment - 1):
         fields.differ("lsda", before.actions, after.actions, "more padding than alignment needs")
-    if before.types % 4 == 0 and after.types % 4:
+    if before.types % alignment == 0 and after.types % alignment:
         fields.differ("lsda", before.actions, after.actions, "the type table is not aligned")
     for place in old_places:
         fields.relocated(place, place + shift)

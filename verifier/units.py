@@ -72,6 +72,9 @@ _LOCATIONS = frozenset(
 _BASES = frozenset({"DW_AT_loclists_base", "DW_AT_rnglists_base", "DW_AT_GNU_ranges_base"})
 """Attributes that refer to a table of lists and not to a list."""
 
+_AFTER_LOW_PC = frozenset({"DW_AT_high_pc", "DW_AT_entry_pc", "DW_AT_start_scope"})
+"""Attributes that may be distances from an entry's DW_AT_low_pc, so are looked at behind it."""
+
 _CALL_SITES = frozenset({"DW_TAG_GNU_call_site", "DW_TAG_call_site"})
 
 
@@ -120,6 +123,9 @@ class Uses:
         """The same for OUT. What these lead to has been checked."""
         self.entries: dict[int, dict[int, int]] = {}
         """By section: offset of each entry and unit in IN: offset in OUT."""
+        self.range_bases: dict[int, dict[int, Unit]] = {}
+        """By section: where the lists begin that only the .dwo of a unit names (GNU's split
+        DWARF 4, DW_AT_GNU_ranges_base)."""
         self.units: list[Unit] = []
         self.skeletons = False
         """Whether some unit names a .dwo, which may use what nothing here does."""
@@ -262,6 +268,8 @@ class _Walk:
         entries = self.entries
         first = True
         count = 0
+        scopes: list[Target | None] = []
+        """Where the code of each entry around this one begins; None where an entry doesn't say."""
         while not a.done and not b.done:
             old, new = a.position, b.position
             entries[old] = new
@@ -272,6 +280,7 @@ class _Walk:
                 )
                 raise Malformed(f"entries at {old:#x} differ")
             if not code:
+                del scopes[-1:]
                 continue
             abbreviation = table.get(code)
             if abbreviation is None:
@@ -280,7 +289,9 @@ class _Walk:
             if first:
                 self._bases(values, unit)
                 first = False
-            self._entry(abbreviation.tag, values, unit)
+            low = self._entry(abbreviation.tag, values, unit, scopes)
+            if abbreviation.children:
+                scopes.append(low)
             count += 1
         self.fields.findings.count("entry", count)
 
@@ -315,7 +326,14 @@ class _Walk:
             self.fields.equal("address", a.place, b.place, a.raw, b.raw)
         return found
 
-    def _entry(self, tag: str, values: list[tuple[str | int, Value, Value]], unit: Unit) -> None:
+    def _entry(
+        self,
+        tag: str,
+        values: list[tuple[str | int, Value, Value]],
+        unit: Unit,
+        scopes: list[Target | None],
+    ) -> Target | None:
+        """Compare an entry's attributes. Returns where its code begins, if it says that."""
         low: Target | None = None
         low_known = False
         late: list[tuple[str | int, Value, Value]] = []
@@ -326,7 +344,7 @@ class _Walk:
                 continue
             if form in forms.UNIT_REFERENCES:
                 self.references.append((a.place, b.place, unit.old + a.raw, unit.new + b.raw))
-            elif name == "DW_AT_high_pc" or name == "DW_AT_entry_pc":
+            elif name in _AFTER_LOW_PC:
                 late.append((name, a, b))
             elif form == "DW_FORM_addr" or form in forms.ADDRESS_INDICES:
                 side = START
@@ -344,8 +362,15 @@ class _Walk:
         for name, a, b in late:
             if name == "DW_AT_high_pc":
                 self._high_pc(a, b, unit, low)
+            elif name == "DW_AT_entry_pc":
+                self._distance(name, a, b, unit, low if low_known else unit.base)
+            elif a.form in forms.CONSTANTS:
+                # Of the entry itself, or of the closest around it (DWARF 4, 2.20).
+                around = next((scope for scope in reversed(scopes) if scope), unit.base)
+                self._distance(name, a, b, unit, low if low_known else around)
             else:
-                self._entry_pc(a, b, unit, low if low_known else unit.base)
+                self._number(name, a, b, unit, values)
+        return low
 
     def _equal(self, name: str | int, a: Value, b: Value) -> None:
         if a.raw != b.raw:
@@ -365,7 +390,9 @@ class _Walk:
                 f" {b.raw:#x}",
             )
 
-    def _entry_pc(self, a: Value, b: Value, unit: Unit, base: Target | None) -> None:
+    def _distance(
+        self, name: str | int, a: Value, b: Value, unit: Unit, base: Target | None
+    ) -> None:
         """An address, or a distance from the entry's base address (DWARF 5, 2.18)."""
         if a.form not in forms.CONSTANTS:
             self._address(a, b, unit, START)
@@ -377,10 +404,10 @@ class _Walk:
             expected = None if start is None or there is None else there - start
         if expected != b.raw:
             self.fields.differ(
-                "entry_pc",
+                "distance",
                 a.place,
                 b.place,
-                f"DW_AT_entry_pc is {a.raw:#x} in IN, so {_hex(expected)} in OUT, but {b.raw:#x}",
+                f"{name} is {a.raw:#x} in IN, so {_hex(expected)} in OUT, but {b.raw:#x}",
             )
 
     def _number(
@@ -422,6 +449,8 @@ class _Walk:
     ) -> None:
         """Note which list an attribute refers to."""
         section = self.fields.checker.old.sections[target.section].name
+        if name == "DW_AT_GNU_ranges_base":
+            self.uses.range_bases.setdefault(target.section, {})[target.old] = unit
         if not section.startswith((".debug_loc", ".debug_r")) or name in _BASES:
             return
         if name == "DW_AT_GNU_locviews":

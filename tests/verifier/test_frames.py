@@ -80,3 +80,63 @@ def _contents(data: bytes, name: str) -> bytes:
     from verifier import elf
 
     return next(section.data for section in elf.read(data).sections if section.name == name)
+
+
+#: Two LSDAs with type tables of 8 bytes. The first grows by a byte, as its landing pad gets beyond
+#: 127, so that its table needs 7 bytes of padding more; the second has a symbol, as clang gives it.
+TYPES = """
+    .text
+    .type g, @function
+g:  blr
+    .size g, .-g
+"""
+for _number, _words in ((1, 30), (2, 1)):
+    TYPES += f"""
+    .globl f{_number}
+    .type f{_number}, @function
+f{_number}:
+    .cfi_startproc
+    .cfi_personality 0x9b,DW.ref.p
+    .cfi_lsda 0x1b,table{_number}
+.Lb{_number}: bl g
+    SLOT
+.Le{_number}:
+    .rept {_words}
+    mr 3,4
+    .endr
+.Lp{_number}: blr
+    .cfi_endproc
+    .size f{_number}, .-f{_number}
+    .section .gcc_except_table,"a",@progbits
+    .balign 8
+table{_number}: .byte 0xff,0x94
+    .uleb128 .Ltypes{_number}-.Ld{_number}
+.Ld{_number}: .byte 1
+    .uleb128 .Lce{_number}-.Lcs{_number}
+.Lcs{_number}: .uleb128 .Lb{_number}-f{_number}
+    .uleb128 .Le{_number}-.Lb{_number}
+    .uleb128 .Lp{_number}-f{_number}
+    .uleb128 1
+    .rept 3
+    .uleb128 0,1,0,0
+    .endr
+.Lce{_number}: .byte 1,0,1
+    .balign 8
+    MORE{_number}
+    .8byte DW.ref.t-.
+.Ltypes{_number}:
+    .text
+"""
+TYPES += """
+    .section .data.DW.ref.p,"aw"
+DW.ref.p: .quad __gcc_personality_v0
+"""
+
+
+def test_the_types_of_an_lsda_are_aligned_to_their_size(variants: Variants) -> None:
+    words = {"MORE1": ("", ""), "MORE2": ("", "")}
+    old, new = variants(TYPES, **words)
+    sizes = [len(_contents(data, ".gcc_except_table")) for data in (old, new)]
+    assert sizes[1] - sizes[0] == 8
+    assert verify(old, new).verified
+    assert not verify(*variants(TYPES, **(words | {"MORE2": ("", ".8byte 0")}))).verified

@@ -1,0 +1,138 @@
+"""Debug information: what is decoded that only some compilers write."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+import rewriter
+from verifier import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Variants = Callable[..., tuple[bytes, bytes]]
+
+GCC = "powerpc64le-linux-gnu-gcc"
+SOURCE = """
+int g(int);
+static __attribute__((noinline)) int h(int x) { return g(x) + 1; }
+int f(int x)
+{
+    int y = h(x);
+    if (y > 3) {
+        int z = h(y) + x;
+        y += h(z);
+    }
+    return y;
+}
+"""
+
+
+def compiled(folder: Path, *options: str) -> bytes:
+    if shutil.which(GCC) is None:
+        pytest.skip(f"needs {GCC}")
+    (folder / "in.c").write_text(SOURCE)
+    command = [GCC, "-O2", "-g", "-w", *options, "-c", "in.c", "-o", "in.o"]
+    subprocess.run(command, cwd=folder, check=True)
+    return (folder / "in.o").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        # DW_LLE_view_pair
+        ("-gdwarf-5", "-gvariable-location-views=incompat5"),
+        # Lists of .debug_ranges that only the .dwo names
+        ("-gdwarf-4", "-gsplit-dwarf", "-freorder-blocks-and-partition"),
+    ],
+)
+def test_a_rewritten_object_of_gcc_is_verified(options: tuple[str, ...], tmp_path: Path) -> None:
+    old = compiled(tmp_path, *options)
+    split = {path.name: path.read_bytes() for path in tmp_path.glob("*.dwo")}
+    new = bytes(rewriter.rewrite(old, rewriter.Options(dwo=split)).data)
+    report = verify(old, new)
+    assert report.differences == ()
+    assert report.insertions
+
+
+def test_the_length_of_a_nested_expression_is_part_of_it(tmp_path: Path) -> None:
+    old = compiled(tmp_path, "-gdwarf-5")
+    new = bytes(rewriter.rewrite(old).data)
+    # DW_OP_entry_value of (DW_OP_reg3), DW_OP_stack_value
+    at = new.index(b"\xa3\x01\x53\x9f")
+    assert not verify(old, new[: at + 1] + b"\0" + new[at + 2 :]).verified
+
+
+#: An entry whose scope starts within its function, and one whose scope starts within the entry
+#: that it lies in.
+START_SCOPE = """
+    .text
+    .globl f
+    .type f, @function
+f:
+.Lf: mflr 0
+    bl g
+    SLOT
+.Lb: bl g
+    SLOT
+.Lm: mtlr 0
+    blr
+.Lend:
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .section .debug_abbrev,"",@progbits
+.La: .uleb128 1, 0x11
+    .byte 1
+    .uleb128 0x11, 1, 0x12, 7       # DW_AT_low_pc, DW_AT_high_pc
+    .byte 0,0
+    .uleb128 2, 0x2e
+    .byte 1
+    .uleb128 0x11, 1, 0x2c, 0xf     # DW_AT_low_pc, DW_AT_start_scope
+    .byte 0,0
+    .uleb128 3, 0x34
+    .byte 0
+    .uleb128 0x2c, 0xf
+    .byte 0,0
+    .uleb128 4, 0xb
+    .byte 1
+    .uleb128 0x11, 1
+    .byte 0,0,0
+    .section .debug_info,"",@progbits
+    .4byte .Lie-.Lis
+.Lis: .2byte 5
+    .byte 1,8
+    .4byte .La
+    .uleb128 1
+    .8byte .Lf, .Lend-.Lf
+    .uleb128 2
+    .8byte .Lf
+    .uleb128 FIRST-.Lf
+    .uleb128 3
+    .uleb128 SECOND-.Lf
+    .uleb128 4
+    .8byte .Lb
+    .uleb128 3
+    .uleb128 THIRD-.Lb
+    .byte 0
+    .uleb128 3
+    .uleb128 SECOND-.Lf
+    .byte 0,0
+.Lie:
+"""
+
+
+@pytest.mark.parametrize("fault", ["", "FIRST", "SECOND", "THIRD"])
+def test_a_scope_starts_at_a_distance_from_the_entry_around_it(
+    fault: str, variants: Variants
+) -> None:
+    words = dict.fromkeys(("FIRST", "SECOND", "THIRD"), (".Lm", ".Lm"))
+    if fault:
+        words[fault] = (".Lm", ".Lm-4")
+    assert verify(*variants(START_SCOPE, **words)).verified == (not fault)
