@@ -12,6 +12,7 @@ from verifier import (
     branches,
     code,
     container,
+    distances,
     frames,
     indexes,
     lines,
@@ -140,6 +141,7 @@ def pair_code(
             checked.branches()
             checked.tables()
             checked.tracebacks()
+            distances.check_program_counter(found, paired[0], findings)
     return pairings, complete
 
 
@@ -162,6 +164,7 @@ class _Verification:
             self.old, self.new, self.names, self.findings, need_slots=need_slots
         )
         self.pairings.update(pairings)
+        distances.check_numbers(self.old, pairings, self.findings)
         understood.check(self.old, self.pairings, self.findings)
         if not paired:
             return
@@ -198,7 +201,7 @@ class _Verification:
     def _frames(self, sections: list[Section]) -> list[frames.Handler]:
         handlers: list[frames.Handler] = []
         for section in sections:
-            if frames.style(self.old, section) is not None:
+            if _is_frames(self.old, section):
 
                 def check(fields: Fields) -> None:
                     handlers.extend(frames.check(fields))
@@ -222,7 +225,7 @@ class _Verification:
             (".debug_names".__eq__, lambda fields: indexes.check_names(fields, uses)),
             (_EQUAL.__contains__, indexes.check_equal),
         ]
-        left = {s.number: s for s in sections if frames.style(self.old, s) is None}
+        left = {s.number: s for s in sections if not _is_frames(self.old, s)}
         for applies, check in steps:
             for section in list(left.values()):
                 if applies(section.name):
@@ -273,11 +276,15 @@ def _is_lsda(section: Section) -> bool:
     return section.name.startswith(".gcc_except_table")
 
 
+def _is_frames(obj: Object, section: Section) -> bool:
+    return section.name == ".debug_frame" or frames.is_eh_frame(obj, section)
+
+
 def _is_debug(obj: Object, section: Section) -> bool:
     """Whether a section is decoded: debug information, or unwind information by any name."""
     if section.type in (SHT_RELA, SHT_NOBITS, SHT_GROUP):
         return False
-    return section.name.startswith(".debug_") or frames.style(obj, section) is not None
+    return section.name.startswith(".debug_") or _is_frames(obj, section)
 
 
 __all__ = ["Report", "verify"]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import re
-from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elftools.common.exceptions import DWARFError, ELFError
@@ -37,40 +36,39 @@ class Handler(NamedTuple):
     function: Target
 
 
-class Style(Enum):
-    """The two forms of call frame information."""
-
-    EH = "as in .eh_frame"
-    DEBUG = "as in .debug_frame"
-
-
-_CIE_IDS = {b"\0\0\0\0": Style.EH, b"\xff\xff\xff\xff": Style.DEBUG}
 _AUGMENTATION = re.compile(rb"(z[PLRSBG]*|eh)?\0")
 
 
-def style(obj: Object, section: Section) -> Style | None:
-    """What call frame information a section holds; None where it holds none.
+def is_eh_frame(obj: Object, section: Section) -> bool:
+    """Whether a section is an .eh_frame, whatever its name is.
 
-    The name doesn't decide: `objcopy --prefix-alloc-sections` gives .eh_frame another. Such a
-    section is made of entries to its end, begins with a CIE (its id, a version of 1, 3 or 4, an
-    augmentation that is known), and another entry has an address in code where an FDE has one.
+    `objcopy --prefix-alloc-sections` gives it another. Then it is made of entries to its end,
+    begins with a CIE (id 0, version 1 or 3, an augmentation that is known), and an entry that
+    points to one has an address in code where an FDE has one.
     """
     data = section.data
-    if section.name in (".eh_frame", ".debug_frame"):
-        return Style.EH if section.name == ".eh_frame" else Style.DEBUG
-    if section.type != SHT_PROGBITS or section.executable or len(data) < 24:
-        return None
-    if data[8] not in (1, 3, 4) or not _AUGMENTATION.match(data, 9):
-        return None
+    if section.name == ".eh_frame":
+        return True
+    if section.type != SHT_PROGBITS or section.executable or len(data) < 32:
+        return False
+    if any(data[4:8]) or data[8] not in (1, 3) or not _AUGMENTATION.match(data, 9):
+        return False
     starts = [0]
-    while starts[-1] < len(data):
-        starts.append(starts[-1] + 4 + int.from_bytes(data[starts[-1] : starts[-1] + 4], "little"))
-    addresses = {start + 8 for start in starts[1:-1]}
-    describes = starts[-1] == len(data) and any(
+    while starts[-1] + 4 <= len(data):
+        length = int.from_bytes(data[starts[-1] : starts[-1] + 4], "little")
+        if length < 9 and starts[-1] + 4 != len(data):
+            return False
+        starts.append(starts[-1] + 4 + length)
+    known = set(starts)
+    addresses = {
+        start + 8
+        for start in starts[1:-1]
+        if start + 4 - int.from_bytes(data[start + 4 : start + 8], "little") in known
+    }
+    return starts[-1] == len(data) and any(
         relocation.place in addresses and obj.sections[obj.target(relocation)[0]].executable
         for relocation in obj.relocations.get(section.number, ())
     )
-    return _CIE_IDS.get(data[4:8]) if describes else None
 
 
 def handlers(old: Object) -> list[tuple[int, int, int, int]]:
@@ -81,7 +79,7 @@ def handlers(old: Object) -> list[tuple[int, int, int, int]]:
         # Without an augmentation that has an L in it no entry has an LSDA.
         if len(relocations) < 2 or b"L" not in section.data:
             continue
-        if style(old, section) is not Style.EH:
+        if not is_eh_frame(old, section):
             continue
         by_place = {relocation.place: relocation for relocation in relocations}
         try:
@@ -100,7 +98,7 @@ def handlers(old: Object) -> list[tuple[int, int, int, int]]:
 
 def check(fields: Fields) -> list[Handler]:
     """Compare all entries of an .eh_frame or .debug_frame; returns the LSDAs referred to."""
-    eh_frame = style(fields.checker.old, fields.section) is Style.EH
+    eh_frame = is_eh_frame(fields.checker.old, fields.section)
     before = _entries(fields.old, eh_frame)
     after = _entries(fields.new, eh_frame)
     if len(before) != len(after):

@@ -24,6 +24,7 @@ import bisect
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from verifier import power
 from verifier.elf import RESERVED, STT_FUNC, STT_OBJECT
 from verifier.pairing import END, RET, START
 from verifier.relocation_types import R_PPC64_REL32, R_PPC64_REL64
@@ -168,7 +169,7 @@ def _register_base(old: Object, section: Section, relocation: Relocation) -> int
     data = section.data
     for place in range(relocation.place & ~3, -4, -4):
         word = int.from_bytes(data[place : place + 4], "little")
-        if word == 0x429F0005:
+        if word == power.BCL_NEXT:
             return place + 4
     starts = [
         symbol.value

@@ -42,12 +42,23 @@ class Pairing:
 
     identity = False
 
-    def __init__(self, size: int, new_size: int, seams: list[Seam]) -> None:
-        """`seams` in order, the first one at 0."""
+    def __init__(
+        self,
+        size: int,
+        new_size: int,
+        seams: list[Seam],
+        data_words: frozenset[int] = frozenset(),
+    ) -> None:
+        """`seams` in order, the first one at 0; `data_words`: indices of no instructions."""
         self.size = size
         self.new_size = new_size
         self.seams = seams
+        self.data_words = data_words
         self._places = [seam.old for seam in seams]
+
+    def is_inside_instruction(self, offset: int) -> bool:
+        """Whether an offset is no instruction's, nor in data."""
+        return bool(offset % 4) and offset // 4 not in self.data_words
 
     def _behind(self, offset: int) -> tuple[Seam, int]:
         seam = self.seams[bisect.bisect_right(self._places, offset) - 1]

@@ -23,6 +23,8 @@ SLOTS = (NOP, RESTORE_TOC, 0x4DEF7B82, 0x4FFFFB82)
 BCTR = 0x4E800420
 BCCTR, BCCTR_MASK = 0x4C000420, 0xFC00FFFF
 """`bcctr` with any condition, without link: `bctr`, and `beqctr-` where speculation is off."""
+BCL_NEXT = 0x429F0005
+"""`bcl 20,31,$+4`, which reads the program counter."""
 MFLR, MFLR_MASK = 0x7C0802A6, 0xFC1FFFFF
 """`mflr` of any register."""
 B_SELF = 0x48000000

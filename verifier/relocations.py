@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from verifier import meaning
+from verifier.pairing import Pairing
 from verifier.relocation_types import FIELD, R_PPC64_REL24
 
 if TYPE_CHECKING:
@@ -159,7 +160,11 @@ class Checker:
         how: str = "",
     ) -> None:
         name = self.old.sections[self.old.target(pair.old)[0]].name
-        if expected is None:
+        pairing = self.pairings.get(self.old.target(pair.old)[0])
+        if isinstance(pairing, Pairing) and pairing.is_inside_instruction(old_target):
+            # A label and a constant, which the program subtracts again: which label?
+            self.differ(section, pair, f"leads to {name}+{old_target:#x}, inside an instruction")
+        elif expected is None:
             self.differ(section, pair, f"leads to {name}+{old_target:#x}, which has no counterpart")
         elif found != expected:
             self.differ(
@@ -170,31 +175,29 @@ class Checker:
             )
 
     def _foreign(self, section: Section, pair: Pair) -> None:
-        """Against a symbol that is not in this object, or no symbol."""
+        """Against a symbol that is not in this object, or no symbol.
+
+        (.TOC. - base)@ha and its kin, and in code `symbol - base`, carry the distance
+        from the base.
+        """
         before, after = pair
-        if before.type in meaning.REL16 and before.addend != after.addend:
-            # (.TOC. - base)@ha and its kin: the addend is the distance from the base.
-            here = self.pairings.get(section.number)
-            base = before.place - before.addend
-            moved = here.start(base) if here else base
-            if moved is not None and after.place - after.addend == moved:
-                return
-        elif before.type in meaning.REL16 and before.addend:
-            here = self.pairings.get(section.number)
-            base = before.place - before.addend
-            moved = here.start(base) if here and 0 <= base <= here.size else None
-            if moved is not None and after.place - after.addend != moved:
-                self.differ(
-                    section,
-                    pair,
-                    f"its base {base:#x} moved to {moved:#x}, the addend still says"
-                    f" {after.place - after.addend:#x}",
-                )
-            return
-        if before.addend != after.addend:
+        here = self.pairings.get(section.number)
+        carries = before.type in meaning.REL16 or (
+            before.type in meaning.RELATIVE and section.executable
+        )
+        base = before.place - before.addend
+        moved = here.start(base) if here and carries and before.addend else None
+        if moved is None and before.addend != after.addend:
             self.differ(
                 section,
                 pair,
                 f"addend {before.addend:#x} against {self.old.symbol_name(before.symbol)} became"
                 f" {after.addend:#x}",
+            )
+        elif moved is not None and after.place - after.addend != moved:
+            self.differ(
+                section,
+                pair,
+                f"its base {base:#x} moved to {moved:#x}, the addend still says"
+                f" {after.place - after.addend:#x}",
             )

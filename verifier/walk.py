@@ -47,7 +47,8 @@ def pair(
     except Unpaired:
         return None
     walk.check_exact()
-    return Pairing(code.section.size, counterpart.size, walk.seams), walk.expanded
+    data = code.regions.data_words
+    return Pairing(code.section.size, counterpart.size, walk.seams, data), walk.expanded
 
 
 def missing_slots(code: Code, findings: Findings) -> None:

@@ -1,0 +1,95 @@
+"""Distances that no relocation marks, where something tells of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from verifier import verify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Variants = Callable[..., tuple[bytes, bytes]]
+
+FRAME = """
+    .text
+    .globl f
+    .type f, @function
+f:  mflr 11
+    BODY
+    mtlr 11
+    blr
+BEHIND
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+    DATA
+"""
+
+
+def rules(body: str, behind: str, data: str, variants: Variants) -> set[str]:
+    source = FRAME.replace("BODY", body).replace("BEHIND", behind).replace("DATA", data)
+    old, new = variants(source)
+    assert old != new
+    return {difference.rule for difference in verify(old, new).differences}
+
+
+COUNTER = "bcl 20,31,$+4\n.Lpc: mflr 31\n "
+
+
+@pytest.mark.parametrize(
+    ("body", "stale"),
+    [
+        ("bl g\n SLOT\n lwz 3,36(31)", True),  # .Lend, if it were not for the slot
+        ("bl g\n SLOT\n ld 3,36(31)", True),
+        ("bl g\n SLOT\n addi 3,31,36", True),
+        ("lwz 3,4(31)\n bl g\n SLOT", False),  # no slot in between
+        ("bl g\n SLOT\n li 31,0\n lwz 3,36(31)", False),  # no longer the counter
+        ("bl g\n SLOT\n lwz 3,1000(31)", False),  # nothing is there
+    ],
+)
+def test_what_is_read_at_a_distance_from_the_program_counter(
+    body: str, stale: bool, variants: Variants
+) -> None:
+    found = rules(COUNTER + body, ".Lend: .long 4711,1,2,3,4", "", variants)
+    assert found == ({"distance"} if stale else set())
+
+
+@pytest.mark.parametrize(
+    ("behind", "stale"), [(".long elsewhere-.Lpc", True), (".long elsewhere-.", False)]
+)
+def test_a_distance_in_code_to_what_is_elsewhere_follows_its_base(
+    behind: str, stale: bool, variants: Variants
+) -> None:
+    """The assembler's is right; IN's own, moved, isn't."""
+    source = FRAME.replace("BODY", COUNTER + "bl g\n SLOT").replace("DATA", "")
+    source = source.replace("BEHIND", behind + "+MORE")
+    assert verify(*variants(source, MORE=("0", "0"))).verified
+    assert not verify(*variants(source, MORE=("0", "-4" if stale else "4"))).verified
+
+
+LABELS = "bl g\n SLOT\n.La: mr 3,4\n bl g\n SLOT\n mr 3,4\n.Lb: mr 3,4\n mtctr 3\n bctr"
+
+
+@pytest.mark.parametrize(
+    ("contents", "expected"),
+    [
+        (".quad .La, .Lb-.La, .Lb", {"distance"}),
+        (".long .Lb-.La, 0\n .quad .La, .Lb", {"distance"}),
+        (".quad .La, 99, .Lb", set()),
+        (".quad .La, .Lb, 0, .Lb-.La", set()),  # not beside the first one's address
+        (".quad g, 4, f", set()),  # no labels
+        (".quad .La+77", {"relocation"}),
+        (".quad .La, .Lb", set()),
+    ],
+)
+def test_numbers_beside_addresses_of_labels(
+    contents: str, expected: set[str], variants: Variants
+) -> None:
+    """IN's own numbers, as nothing says what they are."""
+    data = f'.section .data.rel.ro.local,"aw"\n.type t, @object\nt: {contents}\n.size t, .-t'
+    data = data.replace(".Lb-.La", "12")
+    assert rules(LABELS, "", data, variants) == expected
