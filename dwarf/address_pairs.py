@@ -20,14 +20,13 @@ from dwarf import expression
 from dwarf.errors import Unsupported
 from dwarf.lists import ADDRESS_SIZE, NO_LIMIT, Moved, Walk, moved_pair, reach, walk_whole
 from dwarf.offset_map import IDENTITY
-from dwarf.section import Change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dwarf.lists import Base
     from dwarf.offset_map import OffsetMap, Side
-    from dwarf.section import Section, Target
+    from dwarf.section import Change, Section, Target
     from dwarf.unit import ListUses, MoveExpression, Unit
 
 _HIGHEST = 1 << 63
@@ -107,11 +106,11 @@ class _Walk(Walk):
         reads in neither, because it would run into the next list, may be that list's view numbers,
         where GCC dropped the attribute that named both.
         """
-        before = self.changes, self.sides
-        readings: list[tuple[int, list[Change], dict[int, Side]]] = []
+        before = self.changes, self.replaced, self.sides
+        readings: list[tuple[int, list[Change], list[tuple[int, bytes]], dict[int, Side]]] = []
         errors = []
         for read in (self.move_list, self._move_cut_off) if self.located else (self.move_list,):
-            self.changes, self.sides = [], {}
+            self.changes, self.replaced, self.sides = [], [], {}
             try:
                 end = read(position, unit, stop)
             except Unsupported as error:
@@ -121,8 +120,8 @@ class _Walk(Walk):
             if end > stop >= 0 or field < end:
                 errors.append(self.malformed(end, "a list that ends inside another one"))
             else:
-                readings.append((end, self.changes, self.sides))
-        self.changes, self.sides = before
+                readings.append((end, self.changes, self.replaced, self.sides))
+        self.changes, self.replaced, self.sides = before
         if not readings:
             following = self._next_address(position)
             following = min(following, stop) if stop >= 0 else following
@@ -131,8 +130,9 @@ class _Walk(Walk):
             raise errors[0]
         if any(reading != readings[0] for reading in readings[1:]):
             raise self.unknown(position, "bytes that no unit refers to, and that read in two ways")
-        end, changes, sides = readings[0]
+        end, changes, replaced, sides = readings[0]
         self.changes += changes
+        self.replaced += replaced
         self.sides |= sides
         return end
 
@@ -199,5 +199,4 @@ class _Walk(Walk):
         if not start <= end < _HIGHEST:
             raise self.malformed(position, "an end in front of its start, or without one")
         if end >= base.limit:
-            new = _PAIR.pack(*moved_pair(base, start, end))
-            self.changes.append(Change(position, position + 2 * ADDRESS_SIZE, new))
+            self.replaced.append((position, _PAIR.pack(*moved_pair(base, start, end))))

@@ -140,7 +140,7 @@ def rewrite(section: Section, maps: Mapping[int, OffsetMap]) -> Rewritten:
         for sequence in find(section, data, header, maps):
             if sequence.empty:
                 sides[sequence.place] = "after"
-            new += [_written(section, header, row) for row in moved(sequence)]
+            new += [_written(section, header, *move) for move in moved(sequence)]
         growth = sum(len(change.data) - (change.end - change.place) for change in new)
         if growth:
             behind = extent.behind_length
@@ -255,7 +255,8 @@ def _rows(program: bytes, begin: int, header: Header, code: OffsetMap, address: 
     if edit == len(places):
         return rows
     limit = places[edit]
-    size, advances, opcode_base = len(program), header.advances, header.opcode_base
+    size, advances = len(program), header.advances
+    opcode_base, unit_size = header.opcode_base, header.unit_size
     # Of an iterator over bytes, how many are left, and how to go to a position.
     opcodes = iter(program)
     left = opcodes.__length_hint__  # type: ignore[attr-defined]
@@ -265,7 +266,7 @@ def _rows(program: bytes, begin: int, header: Header, code: OffsetMap, address: 
     pc_left = pc_size = pc_amount = 0  # the last DW_LNS_advance_pc or _const_add_pc: bytes left
     # behind it, its own bytes, bytes of code
     for opcode in opcodes:
-        if opcode >= opcode_base or opcode == DW_LNS_copy:
+        if opcode >= opcode_base:
             address += advances[opcode]
             if address < limit:
                 continue
@@ -275,31 +276,45 @@ def _rows(program: bytes, begin: int, header: Header, code: OffsetMap, address: 
             continue
         elif opcode == DW_LNS_negate_stmt:
             continue
+        elif opcode == DW_LNS_copy:
+            if address < limit:
+                continue
         elif opcode == DW_LNS_advance_line:
             line_left = left()
             while next(opcodes) > 0x7F:
                 pass
             continue
         elif opcode == DW_LNS_extended_op:
-            place = size - left() - 1
-            operation, behind = _extended(program, place)
+            length = next(opcodes)
+            position = size - left()
+            place = position - 2
+            if length > 0x7F:
+                length, position = leb128.unsigned(program, place + 1)
+            if not length or length > size - position:
+                raise IndexError(place)
+            operation = program[position]
             if operation in (DW_LNE_end_sequence, DW_LNE_set_address):
                 if operation == DW_LNE_end_sequence:
                     front, amount = (pc_size, pc_amount) if size - place == pc_left else (0, 0)
                     rows.append(Row("end", place - front, place, 0, amount, address, True))
                 return rows
-            jump(behind)
+            jump(position + length)
             continue
         elif opcode == DW_LNS_advance_pc:
-            place = size - left()
-            units, behind = leb128.unsigned(program, place)
-            jump(behind)
-            pc_amount, pc_size, pc_left = units * header.unit_size, 1 + behind - place, left()
+            units, pc_size = next(opcodes), 2
+            if units > 0x7F:
+                place = size - left() - 1
+                units, position = leb128.unsigned(program, place)
+                jump(position)
+                pc_size = 1 + position - place
+            pc_amount = units * unit_size
             address += pc_amount
+            pc_left = left()
             continue
         elif opcode == DW_LNS_const_add_pc:
-            pc_amount, pc_size, pc_left = advances[opcode], 1, left()
+            pc_amount, pc_size = advances[opcode], 1
             address += pc_amount
+            pc_left = left()
             continue
         elif opcode == DW_LNS_fixed_advance_pc:
             amount = next(opcodes) + (next(opcodes) << 8)
@@ -391,13 +406,13 @@ def _ends_here(program: bytes, position: int, header: Header) -> bool:
 # -- move -----------------------------------------------------------------------------------------
 
 
-def moved(sequence: LineSequence) -> Iterator[Row]:
-    """The rows of a sequence whose distance changes, with the ``amount`` that they advance now."""
+def moved(sequence: LineSequence) -> Iterator[tuple[Row, int]]:
+    """The rows of a sequence whose distance changes, each with the bytes that it advances now."""
     shift = _shift(sequence.code, sequence.address, sequence.empty)
     for row in sequence.rows:
         new = _shift(sequence.code, row.address, row.ends)
         if new != shift:
-            yield row._replace(amount=row.amount + new - shift)
+            yield row, row.amount + new - shift
         shift = new
 
 
@@ -409,14 +424,14 @@ def _shift(code: OffsetMap, address: int, ends: bool) -> int:
 # -- write ----------------------------------------------------------------------------------------
 
 
-def _written(section: Section, header: Header, row: Row) -> Change:
-    """The opcodes of a row that has moved."""
+def _written(section: Section, header: Header, row: Row, amount: int) -> Change:
+    """The opcodes of a row that advances by ``amount`` bytes now."""
     place = header.program + row.place
     if row.kind == "fixed advance":
-        return changed(section.name, place, place + 2, row.amount, "fixed advance")
-    units, rest = divmod(row.amount, header.unit_size)
+        return changed(section.name, place, place + 2, amount, "fixed advance")
+    units, rest = divmod(amount, header.unit_size)
     if rest or units < 0:
-        found = f"a row that moves by {row.amount} bytes"
+        found = f"a row that moves by {amount} bytes"
         raise Unsupported(section.name, place, found, _UNKNOWN)
     if row.kind == "row":
         opcodes = _encode(header, row.line, units)

@@ -148,7 +148,7 @@ def _moved_header(
     yield changed(section, body - size, body, length, "length")
     for index in range(table.entries):
         place = table.table + index * size
-        old = number(data, place, size)
+        old = int.from_bytes(data[place : place + size], "little")
         if old > table.end - table.table:
             raise Unsupported(section, place, "an offset out of its table", MALFORMED)
         new = own.start(table.table + old) - own.start(table.table)
@@ -182,7 +182,7 @@ class _Walk(Walk):
         self.kinds = kinds
         self.encodings = _Encodings()
         # Where most entries move, a note of each takes three times the room of the whole object:
-        # what keeps its size is put in place at once.
+        # what keeps its size is put in place at once, not into `replaced`.
         self.kept = bytearray(data)
 
     def move_list(self, position: int, unit: Unit, stop: int) -> int:
@@ -255,14 +255,16 @@ class _Walk(Walk):
                 if meaning == DW_LLE_GNU_view_pair:
                     continue
             if located:
-                position = self._move_located(position, unit)
+                length = data[position]
+                if self.move_expression is not None or length > 127:
+                    position = self._move_located(position, unit)
+                else:
+                    position += 1 + length
         return self.check_run_on(base, unit, stop)
 
     def _move_located(self, position: int, unit: Unit) -> int:
         """Move the expression at ``position``, behind its length; returns the offset behind it."""
-        length, begun = self.data[position], position + 1
-        if length >= 128:
-            length, begun = unsigned(self.data, position)
+        length, begun = unsigned(self.data, position)
         if self.move_expression is not None:
             moved = self.expression(begun, begun + length, unit)
             if moved is not None:

@@ -29,7 +29,6 @@ from dwarf.encodings import (
     DW_LLE_GNU_view_pair,
 )
 from dwarf.leb128 import BadLeb128, unsigned
-from dwarf.section import Change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,16 +112,15 @@ class _SplitWalk(lists.Walk):
             length = -1 if slipped else self._number(place)
             new_length = self._moved_length(target, length)
             if new_length != length:
-                new = _U4.pack(new_length & 0xFFFFFFFF)
-                self.changes.append(Change(place, place + 4, new))
+                self.replaced.append((place, _U4.pack(new_length & 0xFFFFFFFF)))
             return place + 4
         if kind == DW_LLE_GNU_offset_pair_entry:
             start, end = self._number(position), self._number(position + 4)
             if base is None or end < start:
                 raise self.malformed(position, "offsets without a base, or an end before its start")
             if end >= base.limit:
-                new = _U4_PAIR.pack(*lists.moved_pair(base, start, end))
-                self.changes.append(Change(position, position + 8, new))
+                moved = lists.moved_pair(base, start, end)
+                self.replaced.append((position, _U4_PAIR.pack(*moved)))
             return position + 8
         raise self.unknown(
             position - 1, f"a list entry of kind {encodings.name('DW_LLE_GNU', kind)}"
