@@ -214,12 +214,11 @@ def rewrite(
     data = bytes(section.data)
     entries = _read_entries(section, data, eh=eh)
     cies = _read_cies(section, data, entries)
-    moved: dict[int, _Moved] = {}
-    for entry in entries:
-        if entry.cie not in (entry.start, -1):
-            fde = _fde(section, data, entry, cies[entry.cie], maps)
-            if fde is not None and (new := _moved_fde(section, data, fde)):
-                moved[entry.start] = new
+    moved = {
+        fde.entry.start: new
+        for fde in _moved_functions(section, data, entries, cies, maps)
+        if (new := _moved_fde(section, data, fde))
+    }
     if not moved:
         return Rewritten(section.data, IDENTITY, {})
     rule = _alignments(section, data, entries, cies, eh=eh, alignment=alignment)
@@ -227,6 +226,28 @@ def rewrite(
     pointers = _cie_pointers(entries, changes, eh=eh)
     found = [change for entry in changes.values() for change in entry.changes]
     return Rewritten(*splice(data, [*found, *pointers]), {})
+
+
+def moved_functions(section: Section, maps: Mapping[int, OffsetMap], *, eh: bool) -> list[Fde]:
+    """The FDEs whose functions move inside themselves; the arguments are those of `rewrite`."""
+    data = bytes(section.data)
+    entries = _read_entries(section, data, eh=eh)
+    cies = _read_cies(section, data, entries)
+    return list(_moved_functions(section, data, entries, cies, maps))
+
+
+def _moved_functions(
+    section: Section,
+    data: bytes,
+    entries: list[_Entry],
+    cies: dict[int, _Cie],
+    maps: Mapping[int, OffsetMap],
+) -> Iterator[Fde]:
+    for entry in entries:
+        if entry.cie not in (entry.start, -1):
+            fde = _fde(section, data, entry, cies[entry.cie], maps)
+            if fde is not None:
+                yield fde
 
 
 def call_site_tables(section: Section) -> list[CallSites]:

@@ -132,10 +132,10 @@ def rewrite(section: Section, maps: Mapping[int, OffsetMap]) -> Rewritten:
     data = bytes(section.data)
     sides: dict[int, Side] = {}
     changes: list[Change] = []
-    for extent in _extents(section, data):
+    for extent in extents(section, data):
         if not _moves(section, extent, maps):
             continue
-        header = _read_header(section, data, extent)
+        header = read_header(section, data, extent)
         new: list[Change] = []
         for sequence in find(section, data, header, maps):
             if sequence.empty:
@@ -156,7 +156,7 @@ def rewrite(section: Section, maps: Mapping[int, OffsetMap]) -> Rewritten:
 # -- the header -----------------------------------------------------------------------------------
 
 
-def _extents(section: Section, data: bytes) -> Iterator[Extent]:
+def extents(section: Section, data: bytes) -> Iterator[Extent]:
     """The units of the section."""
     start = 0
     while start < len(data):
@@ -178,7 +178,7 @@ def _moves(section: Section, extent: Extent, maps: Mapping[int, OffsetMap]) -> b
     return any(maps.get(relocations.at(index).section) for index in range(first, behind))
 
 
-def _read_header(section: Section, data: bytes, extent: Extent) -> Header:
+def read_header(section: Section, data: bytes, extent: Extent) -> Header:
     """Read a header (DWARF 5, 6.2.4); its length was checked to hold the fixed part."""
     start, end = extent.start, extent.end
     position = extent.behind_length + (4 if extent.version >= 5 else 2)

@@ -7,6 +7,7 @@ import io
 import random
 from typing import TYPE_CHECKING, NamedTuple
 
+import plain_frames
 import pytest
 from assembled import ASSEMBLED, Object, Pair, Step, assemble, check, edits, needs_assembler, text
 from elftools.dwarf.callframe import FDE, CallFrameInfo
@@ -273,26 +274,16 @@ def read(data: bytes, kind: str) -> list[tuple[int, list[object]]]:
 
 
 def instructions(code: bytes) -> list[object]:
-    """Decode the instructions that this file writes: places for advances, bytes for the rest."""
+    """The instructions of a program: places for advances, bytes for the rest."""
     code = bytes(code)
     found: list[object] = []
-    here = position = 0
-    while position < len(code):
-        opcode = code[position]
-        width = {2: 1, 3: 2, 4: 4, DW_CFA_MIPS_ADVANCE_LOC8: 8}.get(opcode)
-        if opcode >> 6 == 1 or width:
-            units = opcode & 0x3F
-            if width:
-                units = int.from_bytes(code[position + 1 : position + 1 + width], "little")
-            here += 4 * units
+    here = 0
+    for instruction in plain_frames.read(code):
+        if instruction.units is not None:
+            here += 4 * instruction.units
             found.append(here)
-            position += 1 + (width or 0)
-        elif opcode == 0:
-            position += 1
-        else:
-            other = next(other for other in OTHERS if code.startswith(other, position))
-            found.append(other)
-            position += len(other)
+        elif instruction.opcode:
+            found.append(code[instruction.place : instruction.end])
     return found
 
 
@@ -377,6 +368,37 @@ def without_repeats(found: list[object]) -> list[object]:
             here = item
         result.append(item)
     return result
+
+
+@LIMITS
+@given(st.data(), st.sampled_from(FORMATS))
+def test_the_dense_loop_finds_the_advances_that_a_plain_reader_finds(
+    data: st.DataObject, kind: str
+) -> None:
+    found = data.draw(entries())
+    code_map = data.draw(maps_for(found))
+    old, places = write(found, kind)
+    starts = [entry.start for entry in found]
+    count = len(places)
+    relocations = Relocations(places, range(count), [0] * count, [1] * count, starts)
+    section = Section(9, ".eh_frame", old, relocations)
+    for fde in frame.moved_functions(section, {1: code_map}, eh=kind.startswith("eh")):
+        first = fde.instructions
+        program = old[first : fde.entry.end]
+        here = since = fde.start
+        expected = []
+        padding = 0
+        for opcode, place, end, units in plain_frames.read(program):
+            padding = end if opcode else padding
+            if units is None:
+                continue
+            here += 4 * units
+            if any(since < edit <= here for edit in code_map.places):
+                expected.append((first + place, first + end, units, since, here))
+                since = here
+        got = frame.find(section, old, fde)
+        assert [(a.place, a.end, a.units, a.since, a.label) for a in got.advances] == expected
+        assert got.padding == first + padding
 
 
 # -- single rules ---------------------------------------------------------------------------------

@@ -6,14 +6,17 @@ import contextlib
 import io
 import itertools
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import assembled
+import plain_lines
 import pytest
-from assembled import ASSEMBLED, Pair, Step, assemble, check, edits, needs_assembler, text
+from assembled import ASSEMBLED, Pair, assemble, check, edits, needs_assembler, text
 from elftools.dwarf.lineprogram import LineProgram
 from elftools.dwarf.structs import DWARFStructs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_lines import COUNTS, Form, Step, advance_of
 from random_maps import code_maps
 
 from dwarf import leb128, line
@@ -29,7 +32,7 @@ LIMITS = settings(max_examples=80, deadline=None, database=None, derandomize=Tru
 # -- against the assembler ------------------------------------------------------------------------
 
 steps = st.builds(
-    Step,
+    assembled.Step,
     size=st.sampled_from((4, 4, 4, 8, 64, 68, 72, 132, 136, 1088, 70000)),
     call=st.booleans(),
     align=st.sampled_from((0, 0, 0, 4)),
@@ -37,7 +40,7 @@ steps = st.builds(
 codes = st.lists(steps, min_size=1, max_size=25)
 
 
-def located(code: Sequence[Step], first: int, choice: random.Random) -> dict[str, str]:
+def located(code: Sequence[assembled.Step], first: int, choice: random.Random) -> dict[str, str]:
     """For each label that something begins at, the ``.loc`` directives behind it."""
     found = {}
     row = 100
@@ -52,7 +55,7 @@ def located(code: Sequence[Step], first: int, choice: random.Random) -> dict[str
     return found
 
 
-def both(sections: Sequence[Sequence[Step]], seed: int, files: str) -> Pair:
+def both(sections: Sequence[Sequence[assembled.Step]], seed: int, files: str) -> Pair:
     """Both objects with the same ``.loc`` directives, and the maps read off their symbols."""
     names = [f".text.f{number}" if number else ".text" for number in range(len(sections))]
     firsts = [sum(len(code) + 1 for code in sections[:number]) for number in range(len(sections))]
@@ -77,7 +80,7 @@ def both(sections: Sequence[Sequence[Step]], seed: int, files: str) -> Pair:
 @ASSEMBLED
 @given(st.lists(codes, min_size=1, max_size=3), st.integers(0, 1 << 32), st.booleans())
 def test_the_table_comes_out_as_the_assembler_writes_it(
-    sections: list[list[Step]], seed: int, version_5: bool
+    sections: list[list[assembled.Step]], seed: int, version_5: bool
 ) -> None:
     files = '.file 0 "/somewhere" "a.c"\n' if version_5 else ""
     found = both(sections, seed, files + '.file 1 "a.c"\n.file 2 "b.h"\n')
@@ -89,17 +92,6 @@ def test_the_table_comes_out_as_the_assembler_writes_it(
 
 
 # -- against a decoder ----------------------------------------------------------------------------
-
-
-class Form(NamedTuple):
-    """How a unit is written."""
-
-    version: int
-    wide: bool
-    unit: int
-    base: int
-    range: int
-    opcode_base: int
 
 
 forms = st.builds(
@@ -128,7 +120,6 @@ BETWEEN = [
     ("000380aabb", 10),  # DW_LNE_lo_user
     ("00820080ff", 10),  # the same with a padded length
 ]
-COUNTS = bytes((0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1, 1, 0, 2, 0))
 
 
 def header(form: Form, program: bytes) -> bytes:
@@ -180,10 +171,6 @@ def programs(draw: st.DrawFn, form: Form) -> tuple[bytes, list[tuple[int, int, i
     return bytes(program), relocations
 
 
-def advance_of(opcode: int, form: Form) -> int:
-    return (opcode - form.opcode_base) // form.range * form.unit
-
-
 Row = tuple[int, int, int, tuple[bytes, ...], bool]
 
 
@@ -191,61 +178,11 @@ def decode(
     data: bytes, start: int, end: int, form: Form, bases: Mapping[int, tuple[int, int]]
 ) -> list[Row]:
     """Rows: (section, address, line, everything else since the last row, end of sequence)."""
-    rows: list[Row] = []
-    section = address = 0
-    lines = 1
-    others: list[bytes] = []
-    position = start
-
-    def number(signed: bool = False) -> int:
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = data[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value - (1 << shift) if signed and byte & 0x40 else value
-
-    while position < end:
-        begin = position
-        opcode = data[position]
-        position += 1
-        if opcode >= form.opcode_base:
-            address += advance_of(opcode, form)
-            lines += form.base + (opcode - form.opcode_base) % form.range
-            rows.append((section, address, lines, tuple(others), False))
-            others = []
-        elif opcode == 0:
-            size = number()
-            operation = data[position]
-            if operation == 1:
-                rows.append((section, address, lines, tuple(others), True))
-                section, address, lines, others = 0, 0, 1, []
-            elif operation == 2:
-                section, address = bases[position + 1]
-            position += size
-            if operation > 2:
-                others.append(data[begin:position])
-        elif opcode == 1:
-            rows.append((section, address, lines, tuple(others), False))
-            others = []
-        elif opcode == 2:
-            address += number() * form.unit
-        elif opcode == 3:
-            lines += number(signed=True)
-        elif opcode == 8:
-            address += advance_of(255, form)
-        elif opcode == 9:
-            address += int.from_bytes(data[position : position + 2], "little")
-            position += 2
-        else:
-            for _ in range(COUNTS[opcode - 1]):
-                number()
-            others.append(data[begin:position])
-    assert position == end
-    return rows
+    return [
+        (step.section, step.address, step.line, step.others, step.kind == "end")
+        for step in plain_lines.read(data, start, end, form, bases)
+        if step.kind in ("row", "end")
+    ]
 
 
 COUNTS_OF_DWARF_5 = COUNTS[:12]
@@ -370,6 +307,47 @@ def split(data: bytes) -> list[bytes]:
         units.append(data[:size])
         data = data[size:]
     return units
+
+
+def moving(steps: list[Step], code_map: OffsetMap) -> list[tuple[str, int]]:
+    """The kind and end of each step of section 1 that moves unlike the one in front of it."""
+    shifts: list[int] = []
+    ends, following = False, -1
+    for step in reversed(steps):
+        ends = step.kind == "end" or (ends and step.address == following)
+        following = step.address
+        shifts.insert(0, (code_map.after if ends else code_map.start)(step.address) - step.address)
+    return [
+        (step.kind, step.behind)
+        for step, shift, before in zip(steps[1:], shifts[1:], shifts, strict=False)
+        if step.kind != "address" and step.section == 1 and shift != before
+    ]
+
+
+@LIMITS
+@given(st.data(), forms, code_maps)
+def test_the_dense_loop_finds_the_rows_that_a_plain_reader_finds(
+    data: st.DataObject, form: Form, code_map: OffsetMap
+) -> None:
+    program, relocations = data.draw(programs(form))
+    unit = header(form, program)
+    start = len(unit) - len(program)
+    places = [start + place for place, _, _ in relocations]
+    columns = [number for _, number, _ in relocations], [target for _, _, target in relocations]
+    count = range(len(places))
+    section = Section(
+        9, ".debug_line", unit, Relocations(places, count, [0] * len(places), *columns)
+    )
+    (extent,) = line.extents(section, unit)
+    read = line.read_header(section, unit, extent)
+    found = [
+        (row.kind, start + row.end)
+        for sequence in line.find(section, unit, read, {1: code_map})
+        for row, _ in line.moved(sequence)
+    ]
+    bases = dict(zip(places, zip(*columns, strict=True), strict=True))
+    steps = list(plain_lines.read(unit, start, len(unit), form, bases))
+    assert found == moving(steps, code_map)
 
 
 # -- single rules ---------------------------------------------------------------------------------
