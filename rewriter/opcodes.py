@@ -7,30 +7,31 @@ computes.  Told by lists of numbers, one for each question, the answers drift ap
 The rule: `TABLE` says each thing once and in the ISA's own words, and `rewriter.semantics` reads
 its answers off the rows.  An instruction that has no row is unknown, and may write anything.
 
-The table is divided by primary opcode and format.  A heading says where the rest of the opcode is
-found, in bits numbered as in the ISA, which calls a word's highest bit 0:
+The table has a chapter for each primary opcode (PO) and in it a section for each format:
 
-    [D 0:5]               nowhere: the primary opcode alone tells which instruction it is
-    [31 XO 22:30]         primary opcode 31, format XO, extended opcode in bits 22 to 30
-    [4 VX 21:31 11:15]    in two parts: 1538.28 is 1538 in bits 21 to 31, 28 in bits 11 to 15
-    [59 MMIRR:XX3 21:28]  a prefixed instruction: the prefix's type, and the suffix as above
+    PO                the primary opcode alone tells which instruction it is
+    PO 31             those with primary opcode 31
+    MMIRR PO 59       prefixed instructions: the prefix's type, and the suffix's primary opcode
+    [XO 22:30]        format XO; the rest of the opcode is in bits 22 to 30, counted as in the ISA
+                      from the word's highest bit, which is 0
+    [VX 21:31 11:15]  in two parts: 1538.28 is 1538 in bits 21 to 31 and 28 in bits 11 to 15
 
-Below it stand assignments, each in front of the instructions that make it, by opcode.  What they
-write, on the left, are
+Below a heading stand assignments, each in front of the instructions that make it, by opcode.  What
+they write, on the left, are
 
-    RT RA                 general registers, by the field that names them
-    RTp RT..R31 R0..R31   an even register and the next one; all from RT on; any
-    SPR                   a special register, of which LR and CTR matter here
-    LK                    LR, if the link bit is set, and then what a call may change
-    BO                    CTR, if the branch counts it down
-    SC                    what the system may change
-    EVERYTHING            just that
-    BF BT FXM             a field of the condition register, that of a bit, several
-    CR0 CR6               always this field
-    Rc                    if the record bit is set CR0; for floating point CR1, for vectors CR6
-    FRT VRT XT AT         registers of other kinds, in which no address is looked for
-    MEM(RA0 + D, 4)       at most so many bytes from an address on; one with an index may be
-                          rounded down.  RA beside it gets the address.
+    RT RA             general registers, by the field that names them
+    RTp               an even register and the next one; RT..R31: all from RT on; R0..R31: any
+    SPR               a special register, of which LR and CTR matter here
+    LK                LR, if the link bit is set, and then what a call may change
+    BO                CTR, if the branch counts it down
+    SC                what the system may change
+    EVERYTHING        just that
+    BF BT FXM         a field of the condition register, that of a bit, several
+    CR0 CR6           always this field
+    Rc                if the record bit is set CR0; for floating point CR1, for vectors CR6
+    FRT VRT XT AT     registers of other kinds, in which no address is looked for
+    MEM(RA0 + D, 4)   at most so many bytes from an address on; an address with an index may be
+                      rounded down.  RA beside it gets the address.
 
 Behind "=" stands the formula for it; RA0 is RA, or the number 0 where that field is 0.  Behind "<-"
 are just the registers it depends on.  XER, FPSCR and their kin are left out on both sides.
@@ -41,16 +42,16 @@ use; Power ISA 2.07B for transactions and for what 3.0 dropped.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 TABLE = """
-[I 0:5]
+PO
+[I B D DQ M 0:5]
 LK <-                           18 b
-
-[B 0:5]
 BO LK <- BO                     16 bc
-
-[D 0:5]
 <- RA                           2 tdi, 3 twi
 RT <- RA                        7 mulli, 8 subfic
 BF = RA ? UI                    10 cmpli
@@ -87,30 +88,23 @@ MEM(RA0 + D, 4) = FRS           52 stfs
 MEM(RA + D, 4) RA = FRS         53 stfsu
 MEM(RA0 + D, 8) = FRS           54 stfd
 MEM(RA + D, 8) RA = FRS         55 stfdu
-
-[DQ 0:5]
 RTp = MEM(RA0 + DQ, 16)         56 lq
-
-[M 0:5]
 RA Rc <- RS RA                  20 rlwimi
 RA Rc = ROTL32(RS, SH) & MASK(MB, ME)  21 rlwinm
 RA Rc <- RS RB                  23 rlwnm
 
-[4 VX 21 23:31 11:15]
+PO 4
+[VX 21 23:31 11:15]
 VRT CR6 <- VRB
     1.385.2 bcdcfsq., 1.385.4 bcdctz., 1.385.6 bcdcfz., 1.385.7 bcdcfn., 1.385.31 bcdsetsgn.
-
-[4 VC 22:31 11:15]
+[VC 22:31 11:15]
 VRT Rc <- VRB                   13.0 vstribl, 13.1 vstribr, 13.2 vstrihl, 13.3 vstrihr
-
-[4 VN 21:22 26:31]
+[VN 21:22 26:31]
 VRT <- VRA VRB                  0.22 vsldbi, 1.22 vsrdbi
-
-[4 VX 21 23:31]
+[VX 21 23:31]
 VRT CR6 <- VRA VRB
     1.1 bcdadd., 1.65 bcdsub., 1.193 bcds., 1.257 bcdtrunc., 1.449 bcdsr.
-
-[4 VX 21:31 11:15]
+[VX 21:31 11:15]
 VRT CR6 <- VRB                  1409.0 bcdctsq., 1409.5 bcdctn.
 VRT <- VRB
     1538.6 vnegw, 1538.7 vnegd, 1538.8 vprtybw, 1538.9 vprtybd, 1538.10 vprtybq, 1538.16 vextsb2w,
@@ -122,11 +116,9 @@ RT <- VRB
     1602.11 vextractdm, 1602.12 vextractqm
 VRT <- RB
     1602.16 mtvsrbm, 1602.17 mtvsrhm, 1602.18 mtvsrwm, 1602.19 mtvsrdm, 1602.20 mtvsrqm
-
-[4 VX 21:31 11:14]
+[VX 21:31 11:14]
 RT <- VRB                       1602.12 vcntmbb, 1602.13 vcntmbh, 1602.14 vcntmbw, 1602.15 vcntmbd
-
-[4 VX 21:31]
+[VX 21:31]
 VRT <- VRA VRB
     0 vaddubm, 2 vmaxub, 4 vrlb, 5 vrlq, 8 vmuloub, 10 vaddfp, 11 vdivuq, 12 vmrghb, 14 vpkuhum,
     64 vadduhm, 65 vmul10ecuq, 66 vmaxuh, 68 vrlh, 69 vrlqmi, 72 vmulouh, 74 vsubfp, 76 vmrghh,
@@ -176,18 +168,15 @@ RT <- VRB                       1228 vgnb
 RT <- RA VRB
     1549 vextublx, 1613 vextuhlx, 1677 vextuwlx, 1805 vextubrx, 1869 vextuhrx, 1933 vextuwrx
 <- VRB                          1604 mtvscr
-
-[4 VC 22:31]
+[VC 22:31]
 VRT Rc <- VRA VRB
     6 vcmpequb, 7 vcmpneb, 70 vcmpequh, 71 vcmpneh, 134 vcmpequw, 135 vcmpnew, 198 vcmpeqfp,
     199 vcmpequd, 263 vcmpnezb, 327 vcmpnezh, 391 vcmpnezw, 454 vcmpgefp, 455 vcmpequq,
     518 vcmpgtub, 582 vcmpgtuh, 646 vcmpgtuw, 647 vcmpgtuq, 710 vcmpgtfp, 711 vcmpgtud,
     774 vcmpgtsb, 838 vcmpgtsh, 902 vcmpgtsw, 903 vcmpgtsq, 966 vcmpbfp, 967 vcmpgtsd
-
-[4 DX 26:30]
+[DX 26:30]
 VRT <-                          10 mtvsrbmi
-
-[4 VA 26:31]
+[VA 26:31]
 VRT <- VRA VRB VRC
     23 vmsumcud, 32 vmhaddshs, 33 vmhraddshs, 34 vmladduhm, 35 vmsumudm, 36 vmsumubm, 37 vmsummbm,
     38 vmsumuhm, 39 vmsumuhs, 40 vmsumshm, 41 vmsumshs, 42 vsel, 43 vperm, 45 vpermxor, 59 vpermr,
@@ -199,14 +188,17 @@ VRT <- VRA VRB                  44 vsldoi
 VRT <- VRA VRC VRB              46 vmaddfp, 47 vnmsubfp
 RT <- RA RB RC                  48 maddhd, 49 maddhdu, 51 maddld
 
-[6 DQ 28:31]
+PO 6
+[DQ 28:31]
 XTp = MEM(RA0 + DQ, 32)         0 lxvp
 MEM(RA0 + DQ, 32) = XSp         1 stxvp
 
-[17 SC 30:31]
+PO 17
+[SC 30:31]
 SC <-                           1 scv, 2 sc
 
-[19 XL 21:30]
+PO 19
+[XL 21:30]
 BO LK <- BO LR                  16 bclr
 BO LK <- BO CTR                 528 bcctr
 BO LK <- BO TAR                 560 bctar
@@ -216,38 +208,34 @@ BT <- BA BB
 <-
     18 rfid, 50 rfi, 82 rfscv, 146 rfebb, 150 isync, 274 hrfid, 306 urfid, 370 stop, 402 doze,
     434 nap, 466 sleep, 498 rvwinkle
-
-[19 DX 26:30]
+[DX 26:30]
 RT <-                           2 addpcis
 
-[30 MD 27:29]
+PO 30
+[MD 27:29]
 RA Rc = ROTL64(RS, SH) & MASK(MB, 63)  0 rldicl
 RA Rc = ROTL64(RS, SH) & MASK(0, ME)  1 rldicr
-RA Rc = ROTL64(RS, SH) & MASK(MB, 63 - SH)  2 rldic
+RA Rc = ROTL64(RS, SH) & MASK(MB, 63-SH)  2 rldic
 RA Rc <- RS RA                  3 rldimi
-
-[30 MDS 27:30]
+[MDS 27:30]
 RA Rc <- RS RB                  8 rldcl, 9 rldcr
 
-[31 XO 22:30]
+PO 31
+[XO 22:30]
 RT Rc = RA + RB                 266 add
 RT Rc = RB - RA                 40 subf
 RT Rc <- RA RB
     8 subfc, 10 addc, 136 subfe, 138 adde, 233 mulld, 235 mullw, 393 divdeu, 395 divweu, 425 divde,
     427 divwe, 457 divdu, 459 divwu, 489 divd, 491 divw
 RT Rc <- RA                     104 neg, 200 subfze, 202 addze, 232 subfme, 234 addme
-
-[31 Z23 23:30]
+[Z23 23:30]
 RT <- RA RB                     170 addex
-
-[31 A 26:30]
+[A 26:30]
 RT <- RA0 RB                    15 isel
-
-[31 XS 21:29]
+[XS 21:29]
 RA Rc <- RS                     413 sradi
 RA Rc = EXTS(RS, 32) << SH      445 extswsli
-
-[31 X 21:30]
+[X 21:30]
 RT Rc <- RA RB                  9 mulhdu, 11 mulhwu, 73 mulhd, 75 mulhw
 RT <- RA RB                     74 addg6s, 265 modud, 267 moduw, 777 modsd, 779 modsw
 RA Rc = RS | RB                 444 or
@@ -364,21 +352,23 @@ CR0 <-                          654 tbegin., 686 tend., 750 tsr., 1006 trechkpt.
 CR0 <- RA                       846 tabortwci., 878 tabortdci., 910 tabort.
 CR0 <- RA RB                    782 tabortwc., 814 tabortdc.
 EVERYTHING <- RA                942 treclaim.
-
-[31 X 21:30 11:15]
+[X 21:30 11:15]
 AT <-                           177.0 xxmfacc, 177.1 xxmtacc, 177.3 xxsetaccz
 
-[57 DS 30:31]
+PO 57
+[DS 30:31]
 FRTp = MEM(RA0 + DS, 16)        0 lfdp
 VRT = MEM(RA0 + DS, 8)          2 lxsd
 VRT = MEM(RA0 + DS, 4)          3 lxssp
 
-[58 DS 30:31]
+PO 58
+[DS 30:31]
 RT = MEM(RA0 + DS, 8)           0 ld
 RT RA = MEM(RA + DS, 8)         1 ldu
 RT = EXTS(MEM(RA0 + DS, 4))     2 lwa
 
-[59 X 21:30]
+PO 59
+[X 21:30]
 FRT Rc <- FRA FRB
     2 dadd, 18 fdivs, 20 fsubs, 21 fadds, 34 dmul, 514 dsub, 546 ddiv, 866 diex
 FRT Rc <- FRB
@@ -386,12 +376,10 @@ FRT Rc <- FRB
     802 dcffix, 834 denbcd, 846 fcfids, 974 fcfidus
 BF <- FRA FRB                   130 dcmpo, 162 dtstex, 642 dcmpu, 674 dtstsf
 BF <- FRB                       675 dtstsfi
-
-[59 Z23 23:30]
+[Z23 23:30]
 FRT Rc <- FRA FRB               3 dqua, 35 drrnd
 FRT Rc <- FRB                   67 dquai, 99 drintx, 227 drintn
-
-[59 XX3 21:28]
+[XX3 21:28]
 AT <- XA XB
     2 xvi8ger4pp, 3 xvi8ger4, 18 xvf16ger2pp, 19 xvf16ger2, 26 xvf32gerpp, 27 xvf32ger,
     34 xvi4ger8pp, 35 xvi4ger8, 42 xvi16ger2spp, 43 xvi16ger2s, 50 xvbf16ger2pp, 51 xvbf16ger2,
@@ -399,36 +387,30 @@ AT <- XA XB
     107 xvi16ger2pp, 114 xvbf16ger2np, 122 xvf64gernp, 146 xvf16ger2pn, 154 xvf32gerpn,
     178 xvbf16ger2pn, 186 xvf64gerpn, 210 xvf16ger2nn, 218 xvf32gernn, 242 xvbf16ger2nn,
     250 xvf64gernn
-
-[59 A 26:30]
+[A 26:30]
 FRT Rc <- FRA FRC               25 fmuls
 FRT Rc <- FRA FRC FRB           28 fmsubs, 29 fmadds, 30 fnmsubs, 31 fnmadds
-
-[59 Z22 22:30]
+[Z22 22:30]
 FRT Rc <- FRA                   66 dscli, 98 dscri
 BF <- FRA                       194 dtstdc, 226 dtstdg
 
-[60 XX3 21 24:28]
+PO 60
+[XX3 21 24:28]
 XT <- XA XB                     0.2 xxsldwi, 0.10 xxpermdi
-
-[60 X 21:30 11:12]
+[X 21:30 11:12]
 XT <-                           360.0 xxspltib
-
-[60 X 21:30 11:15]
+[X 21:30 11:15]
 XT <-                           360.31 lxvkq
-
-[60 XX2 21:29 11:15]
+[XX2 21:29 11:15]
 RT <- XB                        347.0 xsxexpdp, 347.1 xsxsigdp
 XT <- XB
     347.16 xscvhpdp, 347.17 xscvdphp, 475.0 xvxexpdp, 475.1 xvxsigdp, 475.7 xxbrh, 475.8 xvxexpsp,
     475.9 xvxsigsp, 475.15 xxbrw, 475.16 xvcvbf16spn, 475.17 xvcvspbf16, 475.23 xxbrd,
     475.24 xvcvhpsp, 475.25 xvcvsphp, 475.31 xxbrq
 BF <- XB                        475.2 xvtlsbb
-
-[60 XX2 21:24 26:28]
+[XX2 21:24 26:28]
 XT <- XB                        13.5 xvtstdcsp, 15.5 xvtstdcdp
-
-[60 XX3 21:28]
+[XX3 21:28]
 XT <- XA XB
     0 xsaddsp, 1 xsmaddasp, 3 xscmpeqdp, 8 xssubsp, 9 xsmaddmsp, 11 xscmpgtdp, 16 xsmulsp,
     17 xsmsubasp, 18 xxmrghw, 19 xscmpgedp, 24 xsdivsp, 25 xsmsubmsp, 26 xxperm, 32 xsadddp,
@@ -444,8 +426,7 @@ XT <- XA XB
     233 xvnmaddmdp, 240 xvcpsgndp, 241 xvnmsubadp, 248 xviexpdp, 249 xvnmsubmdp
 BF <- XA XB
     35 xscmpudp, 43 xscmpodp, 59 xscmpexpdp, 61 xstdivdp, 93 xvtdivsp, 125 xvtdivdp
-
-[60 XX2 21:29]
+[XX2 21:29]
 XT <- XB
     10 xsrsqrtesp, 11 xssqrtsp, 26 xsresp, 72 xscvdpuxws, 73 xsrdpi, 74 xsrsqrtedp, 75 xssqrtdp,
     88 xscvdpsxws, 89 xsrdpiz, 90 xsredp, 105 xsrdpip, 107 xsrdpic, 121 xsrdpim, 136 xvcvspuxws,
@@ -460,33 +441,32 @@ XT <- XB
     472 xvcvdpsxds, 473 xvabsdp, 488 xvcvuxddp, 489 xvnabsdp, 504 xvcvsxddp, 505 xvnegdp
 BF <- XB
     106 xstsqrtdp, 170 xvtsqrtsp, 234 xvtsqrtdp, 298 xststdcsp, 362 xststdcdp
-
-[60 XX4 26:27]
+[XX4 26:27]
 XT <- XA XB XC                  3 xxsel
-
-[60 XX3 22:28]
+[XX3 22:28]
 XT Rc <- XA XB
     67 xvcmpeqsp, 75 xvcmpgtsp, 83 xvcmpgesp, 99 xvcmpeqdp, 107 xvcmpgtdp, 115 xvcmpgedp
-
-[60 X 21:30]
+[X 21:30]
 XT <- VRB                       916 xxgenpcvbm, 917 xxgenpcvhm, 948 xxgenpcvwm, 949 xxgenpcvdm
 XT <- RA RB                     918 xsiexpdp
 
-[61 DS 30:31]
+PO 61
+[DS 30:31]
 MEM(RA0 + DS, 16) = FRSp        0 stfdp
 MEM(RA0 + DS, 8) = VRS          2 stxsd
 MEM(RA0 + DS, 4) = VRS          3 stxssp
-
-[61 DQ 29:31]
+[DQ 29:31]
 XT = MEM(RA0 + DQ, 16)          1 lxv
 MEM(RA0 + DQ, 16) = XS          5 stxv
 
-[62 DS 30:31]
+PO 62
+[DS 30:31]
 MEM(RA0 + DS, 8) = RS           0 std
 MEM(RA + DS, 8) RA = RS         1 stdu
 MEM(RA0 + DS, 16) = RSp         2 stq
 
-[63 X 21:30 11:15]
+PO 63
+[X 21:30 11:15]
 FRT Rc <-                       583.0 mffs
 FRT <-                          583.1 mffsce, 583.21 mffscdrni, 583.23 mffscrni, 583.24 mffsl
 FRT <- FRB                      583.20 mffscdrn, 583.22 mffscrn
@@ -497,8 +477,7 @@ VRT <- VRB
     836.22 xscvdpqp, 836.25 xscvqpsdz
 FRT <- VRB                      994.0 dcffixqq
 VRT <- FRB                      994.1 dctfixqq
-
-[63 X 21:30]
+[X 21:30]
 BF <- FRA FRB
     0 fcmpu, 32 fcmpo, 128 ftdiv, 130 dcmpoq, 162 dtstexq, 642 dcmpuq, 674 dtstsfq
 FRT Rc <- FRA FRB
@@ -519,21 +498,19 @@ BF <- FRB                       160 ftsqrt, 675 dtstsfiq
 BF <- VRB                       708 xststdcqp
 Rc <- FRB                       711 mtfsf
 FRT <- FRA FRB                  838 fmrgow, 966 fmrgew
-
-[63 Z23 23:30]
+[Z23 23:30]
 FRT Rc <- FRA FRB               3 dquaq, 35 drrndq
 VRT <- VRB                      5 xsrqpi, 37 xsrqpxp
 FRT Rc <- FRB                   67 dquaiq, 99 drintxq, 227 drintnq
-
-[63 A 26:30]
+[A 26:30]
 FRT Rc <- FRA FRC FRB           23 fsel, 28 fmsub, 29 fmadd, 30 fnmsub, 31 fnmadd
 FRT Rc <- FRA FRC               25 fmul
-
-[63 Z22 22:30]
+[Z22 22:30]
 FRT Rc <- FRA                   66 dscliq, 98 dscriq
 BF <- FRA                       194 dtstdcq, 226 dtstdgq
 
-[8LS:D 0:5]
+8LS PO
+[D 0:5]
 RT = EXTS(MEM(RA0 + D, 4))      41 plwa
 RT = MEM(RA0 + D, 8)            57 pld
 RTp = MEM(RA0 + D, 16)          56 plq
@@ -545,12 +522,12 @@ MEM(RA0 + D, 16) = RSp          60 pstq
 MEM(RA0 + D, 8) = VRS           46 pstxsd
 MEM(RA0 + D, 4) = VRS           47 pstxssp
 MEM(RA0 + D, 32) = XSp          62 pstxvp
-
-[8LS:D 0:4]
+[D 0:4]
 XT = MEM(RA0 + D, 16)           25 plxv
 MEM(RA0 + D, 16) = XS           27 pstxv
 
-[MLS:D 0:5]
+MLS PO
+[D 0:5]
 RT = RA0 + SI                   14 paddi
 RT = MEM(RA0 + D, 4)            32 plwz
 RT = MEM(RA0 + D, 1)            34 plbz
@@ -564,22 +541,26 @@ MEM(RA0 + D, 2) = RS            44 psth
 MEM(RA0 + D, 4) = FRS           52 pstfs
 MEM(RA0 + D, 8) = FRS           54 pstfd
 
-[MRR:*]
-<-                              0 pnop
+MRR PO
+[* 0:0]
+<-                              0 pnop, 1 pnop
 
-[32 8RR:D 11:13]
+8RR PO 32
+[D 11:13]
 XT <-                           0 xxsplti32dx
-
-[32 8RR:D 11:14]
+[D 11:14]
 XT <-                           2 xxspltidp, 3 xxspltiw
 
-[33 8RR:XX4 26:27]
+8RR PO 33
+[XX4 26:27]
 XT <- XA XB XC                  0 xxblendvb, 1 xxblendvh, 2 xxblendvw, 3 xxblendvd
 
-[34 8RR:XX4 26:27]
+8RR PO 34
+[XX4 26:27]
 XT <- XA XB XC                  0 xxpermx, 1 xxeval
 
-[59 MMIRR:XX3 21:28]
+MMIRR PO 59
+[XX3 21:28]
 AT <- XA XB
     2 pmxvi8ger4pp, 3 pmxvi8ger4, 18 pmxvf16ger2pp, 19 pmxvf16ger2, 26 pmxvf32gerpp, 27 pmxvf32ger,
     34 pmxvi4ger8pp, 35 pmxvi4ger8, 42 pmxvi16ger2spp, 43 pmxvi16ger2s, 50 pmxvbf16ger2pp,
@@ -599,15 +580,25 @@ class Row(NamedTuple):
     """
 
     mnemonic: str
-    primary: int
     writes: tuple[str, ...]
     store: str
     formula: str
     reads: str
 
 
-Rows = list[tuple[int, dict[int, Row]]]
-"""Rows by their opcode's bits, under the mask of these bits."""
+class Section(NamedTuple):
+    """What stands below a heading: ``text``, each row on one line.
+
+    ``mask`` are the bits that hold the rest of the opcode, and ``parts`` says of each part how far
+    it is from the right end of the word, and as a mask how wide.  ``rows`` are those that were
+    asked for, by these bits; None where there is none.
+    """
+
+    mask: int
+    parts: Sequence[tuple[int, int]]
+    text: str
+    rows: dict[int, Row | None]
+
 
 _PREFIXES = {
     0b00_0000: "8LS",
@@ -620,83 +611,76 @@ _PREFIXES = {
 }
 """Prefixes by bits 6 to 11: their type and subtype, and for the LS ones whether they use the PC."""
 
-# Only those sections of the table are read whose primary opcode is asked for: an object has a few
-# dozen different instructions.  Rows are kept by primary opcode, those of a suffix by the prefix's
-# type as well.
-_known: dict[int, Rows] = {}
-_sections: dict[tuple[str, str], list[tuple[list[str], str]]] = {}
-_without_number: dict[str, Rows] = {}
+# Chapters and rows are read when they are asked for: an object has a few dozen different
+# instructions, and reading all of the table takes a tenth of the time that a small object takes.
+_chapters: dict[str, str] = {}
+_known: dict[str, list[Section]] = {}
+_UNREAD = Row("", (), "", "", "")
 
 
 def find(word: int) -> Row | None:
     """The row of the unprefixed instruction ``word``, None if there is none."""
-    primary = word >> 26
-    rows = _known.get(primary)
-    if rows is None:
-        rows = _known[primary] = read("", primary)
-    for mask, by_opcode in rows:
-        row = by_opcode.get(word & mask)
-        if row is not None:
-            return row
-    return None
+    return _find(_UNPREFIXED[word >> 26], word)
 
 
 def find_prefixed(prefix: int, suffix: int) -> Row | None:
     """The row of a prefixed instruction, None if there is none."""
-    kind, primary = prefix >> 20 & 63, suffix >> 26
-    key = kind + 1 << 6 | primary
-    rows = _known.get(key)
-    if rows is None:
-        rows = _known[key] = read(_PREFIXES.get(kind, "reserved"), primary)
-    for mask, by_opcode in rows:
-        row = by_opcode.get(suffix & mask)
+    kind = _PREFIXES.get(prefix >> 20 & 63, "reserved")
+    return _find(f"{kind} PO {suffix >> 26}", suffix)
+
+
+def _find(chapter: str, word: int) -> Row | None:
+    for section in _known.get(chapter) or _sections(chapter):
+        bits = word & section.mask
+        row = section.rows.get(bits, _UNREAD)
+        if row is _UNREAD:
+            row = section.rows[bits] = _row(section, bits)
         if row is not None:
             return row
     return None
 
 
-def read(prefix: str, primary: int) -> Rows:
-    """The rows among which one with a primary opcode is, behind a type of prefix or none ("")."""
-    if not _sections:
-        for section in TABLE.strip().split("\n\n"):
-            heading, _, lines = section.partition("]\n")
-            first, *fields = heading[1:].split()
-            number, form = (first, fields.pop(0)) if first.isdigit() else ("", first)
-            of = form.rpartition(":")[0], number
-            _sections.setdefault(of, []).append((fields, lines))
-    rows = _rows(prefix, str(primary))
-    if not rows:
-        # It has no section of its own, so it alone tells the instruction.
-        if prefix not in _without_number:
-            _without_number[prefix] = _rows(prefix, "")
-        rows = _without_number[prefix]
-    return rows
+_UNPREFIXED = [f"PO {primary}" for primary in range(64)]
 
 
-def _rows(prefix: str, number: str) -> Rows:
-    found: dict[int, dict[int, Row]] = {}
-    for fields, lines in _sections.get((prefix, number), ()):
-        mask, opcode = (63 << 26, int(number) << 26) if number else (0, 0)
-        shifts = []
-        for field in fields:
-            start, _, end = field.rpartition(":")
-            shifts.append(31 - int(end))
-            mask |= (2 << int(end) - int(start or end)) - 1 << shifts[-1]
-        rows = found.setdefault(mask, {})
-        for line in lines.replace("\n    ", "  ").splitlines():
-            assignment, _, instructions = line.partition("  ")
-            left, _, formula = assignment.partition("=")
-            left, _, reads = left.partition("<-")
-            store = ""
-            if left.startswith("MEM("):
-                store, _, left = left[4:].partition(")")
-            writes = tuple(left.split())
-            formula = formula.strip()
-            reads = f"{reads}{formula} {store}"
-            for instruction in instructions.split(","):
-                parts, mnemonic = instruction.split()
-                bits = opcode
-                for part, shift in zip(parts.split("."), shifts, strict=False):
-                    bits |= int(part) << shift
-                rows[bits] = Row(mnemonic, bits >> 26, writes, store, formula, reads)
-    return sorted(found.items(), key=lambda own: -len(own[1]))
+def _sections(chapter: str) -> list[Section]:
+    """The sections of a chapter; where it isn't there, the primary opcode tells alone."""
+    if not _chapters:
+        for text in TABLE.strip().split("\n\n"):
+            name, _, sections = text.partition("\n")
+            _chapters[name] = sections
+    if chapter not in _chapters and chapter[-1].isdigit():
+        shared = chapter.rpartition(" ")[0]
+        _known[chapter] = _known.get(shared) or _sections(shared)
+        return _known[chapter]
+    found = []
+    for section in f"\n{_chapters.get(chapter, '')}".split("\n[")[1:]:
+        heading, _, lines = section.partition("]\n")
+        mask = 0
+        parts = []
+        for field in heading.split():
+            if field[0].isdigit():
+                first, _, last = field.rpartition(":")
+                width = (2 << int(last) - int(first or last)) - 1
+                parts.append((31 - int(last), width))
+                mask |= width << 31 - int(last)
+        found.append(Section(mask, parts, lines.replace("\n    ", "  ") + "\n", {}))
+    _known[chapter] = found
+    return found
+
+
+def _row(section: Section, bits: int) -> Row | None:
+    """The row with these bits in its opcode."""
+    text = section.text
+    opcode = ".".join([str(bits >> shift & width) for shift, width in section.parts])
+    at = text.find(f" {opcode} ")
+    if at < 0:
+        return None
+    mnemonic = text[at + len(opcode) + 2 : text.index("\n", at)].partition(",")[0]
+    start = text.rfind("\n", 0, at) + 1
+    left, _, formula = text[start : text.index("  ", start)].partition("=")
+    left, _, reads = left.partition("<-")
+    store = ""
+    if left.startswith("MEM("):
+        store, _, left = left[4:].partition(")")
+    return Row(mnemonic, tuple(left.split()), store, formula.strip(), f"{reads}{formula} {store}")

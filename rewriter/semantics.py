@@ -381,7 +381,7 @@ _COMPUTED: dict[str, Callable[[int], Operation]] = {
     "EXTS(RS, 32) << SH": _extend_and_shift,
     "ROTL64(RS, SH) & MASK(MB, 63)": _rotate_and_clear_left,
     "ROTL64(RS, SH) & MASK(0, ME)": _rotate_and_clear_right,
-    "ROTL64(RS, SH) & MASK(MB, 63 - SH)": _rotate_and_clear,
+    "ROTL64(RS, SH) & MASK(MB, 63-SH)": _rotate_and_clear,
     "ROTL32(RS, SH) & MASK(MB, ME)": _rotate_word,
     "RS": _to_special,
     "SPR": _from_special,
