@@ -248,6 +248,22 @@ _CONDITIONS: dict[str, Callable[[int], int]] = {
 """The condition register fields behind each name of the table, as a set of bits."""
 
 
+class Comparison(NamedTuple):
+    """A comparison of ``register`` with ``number``, whose result goes to one field."""
+
+    register: int
+    number: int
+
+
+def comparison(word: int) -> Comparison | None:
+    """What the unprefixed instruction ``word`` compares with a constant, None if it doesn't."""
+    row = find(word)
+    if row is None or row.formula not in ("RA ? SI", "RA ? UI"):
+        return None
+    number = signed_field(word, 16) if row.formula == "RA ? SI" else word & 0xFFFF
+    return Comparison(word >> _RA & 31, number)
+
+
 # -- what is computed ------------------------------------------------------------------------------
 
 

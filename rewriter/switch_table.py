@@ -436,26 +436,25 @@ class _Bounds:
         found = self._comparison(source, field)
         if found is None:
             return None
-        at, compare = found
-        limit = semantics.signed_field(compare, 16) if compare >> 26 == 11 else compare & 0xFFFF
+        at, comparison = found
+        limit = comparison.number
         # lt, gt, eq: what the bit being set or clear says of the upper end.
         largest = {(0, True): limit - 1, (1, False): limit, (2, True): limit}.get((bit, wanted))
         if largest is None or largest < 0:
             return None
-        if self._identity(compare >> 16 & 31, at) != self._identity(register, place):
+        if self._identity(comparison.register, at) != self._identity(register, place):
             return None
         return largest
 
-    def _comparison(self, source: Block, field: int) -> tuple[Place, int] | None:
+    def _comparison(self, source: Block, field: int) -> tuple[Place, semantics.Comparison] | None:
         """The comparison with a constant that sets CR field ``field`` at the end of ``source``."""
         for _ in range(_LONGEST_CHAIN):
             words = self.slices.words[source.section]
             for offset in range(source.end - 4, source.start - 4, -4):
                 word = words[offset >> 2]
-                if word >> 26 in (10, 11) and word >> 23 & 7 == field:
-                    return (source.section, offset), word
                 if semantics.may_write_condition(word, field):
-                    return None
+                    comparison = semantics.comparison(word)
+                    return comparison and ((source.section, offset), comparison)
             before = self.graph.predecessors(source)
             if len(before) != 1 or self._has_other_ways_in(source):
                 return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rewriter import elf, semantics
-from rewriter.semantics import CTR, LR, Operation, Store, operation, store, written
+from rewriter.semantics import CTR, LR, Comparison, Operation, Store, operation, store, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -176,6 +176,26 @@ def test_no_write_to_a_condition_field_is_missed(
                 missed.append((hex(word), instruction.mnemonic, instruction.op_str, field))
     assert compared > 20
     assert not missed
+
+
+COMPARISONS = {
+    "cmpwi 3,-8": Comparison(3, -8),
+    "cmpdi 7,3,8": Comparison(3, 8),
+    "cmplwi 5,4,0xfffe": Comparison(4, 0xFFFE),
+    "cmpldi 4,8": Comparison(4, 8),
+    "cmplw 3,4": None,
+    "andi. 3,4,8": None,
+    "addic. 3,4,8": None,
+}
+
+
+def test_comparisons_with_a_constant_are_what_the_assembler_encodes(
+    assemble: Callable[..., bytes],
+) -> None:
+    obj = elf.read(assemble("\n".join(COMPARISONS) + "\n"))
+    text = next(s.number for s in obj.sections if s.name == ".text")
+    found = [semantics.comparison(word) for word in elf.column(obj.contents(text), "I")]
+    assert dict(zip(COMPARISONS, found, strict=True)) == COMPARISONS
 
 
 STORES = {
