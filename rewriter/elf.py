@@ -382,7 +382,8 @@ def write(
         empty = index and section.type == SHT_NOBITS
         # What takes no room may claim to lie anywhere, so only its place inside the file counts.
         if empty and not old_end <= offset <= len(old):
-            offsets[index] = offset + new_end - old_end
+            inside = _FILE_HEADER.size <= offset < old_end
+            offsets[index] = max(offset + new_end - old_end, 0) if inside else offset
             continue
         if offset < old_end:
             raise Refusal("sections overlap in the file", section=section.name, remedy=_BROKEN)

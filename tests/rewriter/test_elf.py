@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from rewriter import elf
+from rewriter import elf, rewrite
 from rewriter.errors import Refusal
 
 if TYPE_CHECKING:
@@ -119,3 +119,54 @@ def test_a_relocation_against_a_symbol_that_is_not_there_is_refused(samples: Pat
     table = next(s for s in obj.sections if s.name == ".rela.text")
     with pytest.raises(Refusal, match="names no symbol"):
         elf.read(broken(data, table.offset + 12, struct.pack("<I", 99999)))
+
+
+#: A call without slot, in front of sections that take no room in the file.
+WITH_BSS = """
+ .abiversion 2
+ .type f,@function
+f: blr
+ .type g,@function
+g: .rept 16
+ bl f
+ .endr
+ blr
+ .bss
+ .zero 16
+ .section .tbss,"awT",@nobits
+ .zero 8
+ .data
+ .zero 4096
+"""
+
+
+@pytest.mark.parametrize("name", [".bss", ".tbss"])
+@pytest.mark.parametrize(
+    "offset", [0, 1, 63, 64, 65, 1 << 32, 1 << 63, (1 << 64) - 8, (1 << 64) - 1]
+)
+def test_where_a_section_without_contents_claims_to_lie_decides_nothing(
+    assemble: Callable[..., bytes], name: str, offset: int
+) -> None:
+    data = assemble(WITH_BSS)
+    obj = elf.read(data)
+    section = next(s for s in obj.sections if s.name == name)
+    (table,) = struct.unpack_from("<Q", data, 40)
+    lying = broken(data, table + 64 * section.number + 24, struct.pack("<Q", offset))
+    want, got = (elf.read(rewrite(each).data) for each in (data, lying))
+    assert [s.size for s in got.sections] == [s.size for s in want.sections]
+    for number in range(len(want.sections)):
+        assert bytes(got.contents(number)) == bytes(want.contents(number))
+
+
+@pytest.mark.parametrize("offset", [64, 70, 4000])
+def test_a_section_without_contents_follows_those_that_shrink_no_further_than_the_file(
+    assemble: Callable[..., bytes], offset: int
+) -> None:
+    obj = elf.read(assemble(WITH_BSS))
+    (data,) = (s.number for s in obj.sections if s.name == ".data")
+    (table,) = struct.unpack_from("<Q", obj.data, 40)
+    (bss,) = (s.number for s in obj.sections if s.name == ".bss")
+    lying = broken(bytes(obj.data), table + 64 * bss + 24, struct.pack("<Q", offset))
+    smaller = elf.read(elf.write(elf.read(lying), {data: b"", 1: b""}))
+    assert smaller.sections[data].size == 0
+    assert smaller.sections[bss].offset <= offset
