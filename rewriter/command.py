@@ -151,8 +151,10 @@ def _run(parsed: argparse.Namespace) -> int:
         _report_sibling_calls(parsed, data)
     if parsed.verify:
         _verify(data, result)
-    output.replace_all(_files(parsed, result, mode))
+    lost = output.replace_all(_files(parsed, result, mode))
     if not parsed.quiet:
+        for line in lost:
+            print(printable(f"nopfix: {line}"), file=sys.stderr)
         _summarize(parsed, result.report)
     return DONE
 

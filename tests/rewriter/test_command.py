@@ -143,3 +143,14 @@ def test_a_reader_of_the_listing_that_has_seen_enough_is_no_failure(sample: Path
     finally:
         os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_broken_hard_link_is_told_unless_asked_not_to(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, options in (("loud.o", []), ("quiet.o", ["--quiet"])):
+        os.link(sample, tmp_path / name)
+        assert command.main([*options, str(tmp_path / name), str(tmp_path / name)]) == 0
+        said = capsys.readouterr().err
+        assert said.count("hard link") == (0 if options else 1)
+        assert said.count("\n") == (0 if options else 1)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from rewriter import output
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 
 def test_a_replaced_file_has_the_new_bytes_and_the_given_mode(tmp_path: Path) -> None:
@@ -81,31 +83,113 @@ def test_a_device_is_written_to_and_not_renamed_over() -> None:
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="owners can be changed by root only")
-def test_a_replaced_file_stays_its_owners(tmp_path: Path) -> None:
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+OTHER = 65534
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Path:
+    """A file of another user and another group."""
     path = tmp_path / "out.o"
     path.write_bytes(b"old")
-    os.chown(path, 1000, 1001)
-    output.replace(str(path), b"new", 0o104755)
+    os.chown(path, OTHER, OTHER - 1)
+    return path
+
+
+def owners(path: Path) -> tuple[int, int, int]:
     status = path.stat()
-    assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (1000, 1001, 0o4755)
+    return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
 
 
-def test_set_user_id_is_lost_where_the_owner_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@as_root
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o4755, 0o2755, 0o6711, 0o1777])
+def test_owner_group_and_mode_stay_where_they_can(theirs: Path, mode: int) -> None:
+    theirs.chmod(mode)
+    assert output.replace(str(theirs), b"new", mode) == []
+    assert owners(theirs) == (OTHER, OTHER - 1, mode)
+    assert theirs.read_bytes() == b"new"
+
+
+def as_user(path: Path, user: int, group: int, mode: int) -> list[str]:
+    """What `output.replace` says to a process of ``user`` and ``group`` without privileges."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(group)
+            os.setuid(user)
+            os.write(write, "\n".join(output.replace(str(path), b"new", mode)).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with open(read) as answer:
+        return answer.read().splitlines()
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A folder that everybody may write to and reach."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("user", "group", "mode", "want"),
+    [
+        (OTHER, OTHER, 0o755, (OTHER, OTHER, 0o755)),
+        (OTHER, OTHER, 0o6755, (OTHER, OTHER, 0o755)),
+        (OTHER, 0, 0o6755, (OTHER, 0, 0o2755)),
+        (0, OTHER, 0o2755, (0, OTHER, 0o755)),
+    ],
+)
+def test_a_set_id_bit_goes_with_the_owner_that_it_stood_for(
+    shared: Path, user: int, group: int, mode: int, want: tuple[int, int, int]
 ) -> None:
-    output.replace(str(tmp_path / "fresh.o"), b"new", 0o106755)
-    assert stat.S_IMODE((tmp_path / "fresh.o").stat().st_mode) == 0o755
-    if os.geteuid() != 0:
-        return
+    path = shared / "out.o"
+    path.write_bytes(b"old")
+    path.chmod(mode)  # root's, and root's group's
+    if user:
+        said = as_user(path, user, group, mode)
+    else:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fchown", refuse)
+            os.chown(path, 0, OTHER - 1)
+            path.chmod(mode)
+            said = output.replace(str(path), b"new", mode)
+            want = (0, 0, want[2])
+    assert owners(path) == want
+    assert any("'s, is " in line for line in said)
+    assert any("set-ID" in line for line in said) == (mode > 0o777)
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(1, "Operation not permitted")
+
+
+@as_root
+def test_a_file_that_is_new_has_no_set_id_bits(tmp_path: Path) -> None:
+    path = tmp_path / "out.o"
+    assert output.replace(str(path), b"new", 0o6755) == []
+    assert owners(path) == (0, 0, 0o755)
+
+
+@as_root
+def test_nobody_elses_set_id_bits_come_over_another_file(theirs: Path) -> None:
+    theirs.chmod(0o755)
+    output.replace(str(theirs), b"new", 0o6755)
+    assert owners(theirs) == (OTHER, OTHER - 1, 0o755)
+
+
+@pytest.mark.parametrize("links", [1, 3])
+def test_other_names_of_the_old_contents_are_told(tmp_path: Path, links: int) -> None:
     path = tmp_path / "out.o"
     path.write_bytes(b"old")
-    os.chown(path, 1000, 1000)
-
-    def forbidden(*_: object) -> None:
-        raise PermissionError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "fchown", forbidden)
-    output.replace(str(path), b"new", 0o106755)
-    status = path.stat()
-    assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (0, 0o755)
+    for number in range(links):
+        os.link(path, tmp_path / f"{number}.o")
+    (said,) = output.replace(str(path), b"new", 0o644)
+    assert said.startswith(f"{path}: {links} other name")
+    assert output.replace(str(path), b"newer", 0o644) == []
