@@ -22,9 +22,9 @@ their bytes, and what their indirect branches lead to doesn't matter.
 Whether anything is inserted is decided with every word taken as code, data included, and that errs
 on the side of proving too much.  What a proof could still take away is a no-op behind a call that
 an indirect branch leads to: it would be no slot.  Behind a call of an undefined symbol the ABI
-demands the slot, so it is one, and behind that of a weak one, which the linker may bind to another
-definition.  Behind any other call it may be somebody else's, and a unit with such a no-op isn't
-left unproved.
+demands the slot, so it is one, and behind that of a symbol of default visibility, which the linker
+may bind to another definition.  Behind any other call it may be somebody else's, and a unit with
+such a no-op isn't left unproved.
 
 Source: 64-bit ELFv2 ABI, 2.2.4 (TOC restore), 3.5 (relocation types); GCC, varasm.cc
 (unlikely_text_section_name) and LLVM, MachineFunctionSplitter.cpp for name.cold.
@@ -103,13 +103,14 @@ def has_doubtful_slot(
 
 
 def _needs_slot(program: Program, site: CallSite) -> bool:
-    """Whether the callee may be another object's: its symbol is undefined or weak."""
+    """Whether the callee may be another object's: undefined, or global and not hidden."""
     index = program.filling(site.section).get(site.place)
     if index is None:
         return False
     relocations, symbols = program.obj.relocations[site.section], program.obj.symbols
     symbol = relocations.symbols[index]
-    is_foreign = not symbols.sections[symbol] or symbols.infos[symbol] >> 4 == elf.STB_WEAK
+    is_visible = symbols.infos[symbol] >> 4 != elf.STB_LOCAL and not symbols.others[symbol] & 3
+    is_foreign = not symbols.sections[symbol] or is_visible
     return relocations.types[index] == relocation.REL24 and is_foreign
 
 
