@@ -11,8 +11,10 @@ falls through at its end unless the last instruction never does; a call does, ev
 that doesn't return.  Blocks that nothing leads to (the words of a table, for one) lead nowhere.
 The kernel's jump labels are instructions that it turns into a branch or a no-op as it runs,
 whichever they are in the object: they branch and fall through.
-A landing pad is entered from the calls that its call sites name.  A branch that sets LR and stays
-inside the function (``bcl`` to what follows an inlined setjmp) is an edge, and comes back as well.
+A landing pad is entered from the calls that its call sites name, with the registers as they were in
+front of them, and what mends an instruction that faults (__ex_table) from that one.  A branch that
+sets LR and stays inside the function (``bcl`` to what follows an inlined setjmp) is an edge, and
+comes back as well.
 Jumps through a table are edges too; since tables are found with the help of the graph, it is built
 again with the tables found so far until nothing new turns up.
 
@@ -170,8 +172,8 @@ class Roots(NamedTuple):
 
     ``entries`` are where it is called; ``anywhere`` labels that may be jumped to from any
     instruction; ``labels`` those that the program can take the address of, entered from calls and
-    from the indirect branches ``wild``, of which nothing is known; ``pads`` gives the calls from
-    which a landing pad is entered.
+    from the indirect branches ``wild``, of which nothing is known; ``pads`` gives the instructions
+    from which a landing pad is entered, or the fix-up of an exception: calls, or what faults.
     """
 
     entries: frozenset[Place]
@@ -352,7 +354,7 @@ class Graph:
         return (block.section, block.start) in self.roots.labels
 
     def calls_into(self, block: Block) -> Sequence[Place]:
-        """The calls from which ``block`` is entered as a landing pad."""
+        """The instructions from which ``block`` is entered as a landing pad or a fix-up."""
         return self.roots.pads.get((block.section, block.start), ())
 
     def is_anywhere(self, block: Block) -> bool:

@@ -5,7 +5,8 @@ object: what a relocated instruction works with, which labels a program may take
 who branches into the function, what a table lies between.  The rule: each such question is a
 method here, answered from `rewriter.program` out of an index that is made once.
 
-Source: Linux, include/linux/jump_label.h (struct jump_entry); 64-bit ELFv2 ABI, 2.3.3, 3.5.
+Source: Linux, include/linux/jump_label.h (struct jump_entry),
+arch/powerpc/include/asm/extable.h (struct exception_table_entry); 64-bit ELFv2 ABI, 2.3.3, 3.5.
 """
 
 from __future__ import annotations
@@ -34,8 +35,12 @@ if TYPE_CHECKING:
 _RESTORE_LR = ("_restgpr0_", "_restfpr_")
 """How routines that load LR from the stack and return are called; the _restgpr1_ ones leave LR."""
 
-_JUMP_ENTRY = 16
-"""Bytes of an entry of __jump_table: code and target, PC-relative, and the key's distance."""
+_PAIRS = {"__jump_table": 16, "__ex_table": 8}
+"""Sections whose entries begin with two PC-relative words, code and where it may lead; their sizes.
+
+From code that is a static key's, a no-op or a branch as the kernel runs; from an instruction that
+faults to what mends it.
+"""
 
 # Sections whose relocations into code aren't places that anything jumps to.
 _NO_LABELS = frozenset(
@@ -82,6 +87,7 @@ class Evidence:
         # By the section that they lead from, or to, in ascending order of the offset there.
         self._jump_labels_from: dict[int, list[tuple[int, Place]]] = {}
         self._jump_labels_to: dict[int, list[tuple[int, Place]]] = {}
+        self._exceptions_to: dict[int, list[tuple[int, Place]]] = {}
         self._incoming: dict[int, list[tuple[int, Place]]] = {}
         self._crossing: dict[int, list[tuple[int, Place]]] = {}
         self._landing_pads: dict[int, list[tuple[int, Sequence[Place]]]] | None = None
@@ -229,10 +235,13 @@ class Evidence:
             header = self.obj.sections[section]
             if not header.flags & elf.SHF_ALLOC or header.name == ".eh_frame":
                 continue
-            jumps = self._read_jump_table(section) if header.name == "__jump_table" else None
-            for code, label in jumps or ():
-                self._jump_labels_from.setdefault(code[0], []).append((code[1], label))
-                self._jump_labels_to.setdefault(label[0], []).append((label[1], code))
+            pairs = self._read_pairs(section, header.name)
+            for code, label in pairs or ():
+                if header.name == "__ex_table":
+                    self._exceptions_to.setdefault(label[0], []).append((label[1], code))
+                else:
+                    self._jump_labels_from.setdefault(code[0], []).append((code[1], label))
+                    self._jump_labels_to.setdefault(label[0], []).append((label[1], code))
             is_code = self.is_code(section)
             tables = not is_code and header.name.startswith(".rodata")
             for _, place, kind, _, target, offset in self.program.references_from(section):
@@ -244,7 +253,7 @@ class Evidence:
                 if kind != REL32:
                     addresses.setdefault(target, set()).add(offset)
                 # A REL32 in read-only data is a table's entry; its addend isn't a target.
-                if header.name in _NO_LABELS or (tables and kind == REL32) or jumps:
+                if header.name in _NO_LABELS or (tables and kind == REL32) or pairs:
                     continue
                 if header.name.startswith("__"):
                     special.setdefault(target, set()).add(offset)
@@ -254,9 +263,14 @@ class Evidence:
         self._labels = {section: sorted(own) for section, own in labels.items()}
         self._special = {section: sorted(own) for section, own in special.items()}
         self._references = {section: sorted(own) for section, own in references.items()}
-        for by_section in (self._jump_labels_from, self._jump_labels_to, self._incoming):
-            for pairs in by_section.values():
-                pairs.sort()
+        for by_section in (
+            self._jump_labels_from,
+            self._jump_labels_to,
+            self._exceptions_to,
+            self._incoming,
+        ):
+            for own in by_section.values():
+                own.sort()
         return self._references
 
     def labels(self, section: int, start: int, end: int) -> Sequence[int]:
@@ -282,15 +296,23 @@ class Evidence:
         self._survey()
         return _pairs_within(self._jump_labels_to.get(section, ()), start, end)
 
-    def _read_jump_table(self, section: int) -> list[tuple[Place, Place]] | None:
-        """The entries of a __jump_table; None where they aren't as the kernel writes them.
+    def exceptions_to(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
+        """The offsets from start to end where the kernel goes on after an instruction faulted.
 
-        Source: Linux, include/linux/jump_label.h, struct jump_entry with relative references.
+        Each comes with the instruction; it has changed nothing.
         """
+        self._survey()
+        return _pairs_within(self._exceptions_to.get(section, ()), start, end)
+
+    def _read_pairs(self, section: int, name: str) -> list[tuple[Place, Place]] | None:
+        """The entries of one of `_PAIRS`; None where they aren't as the kernel writes them."""
+        size = _PAIRS.get(name)
+        if size is None:
+            return None
         places = self.stored(section, REL32)
         found = []
         for place, code in places.items():
-            if place % _JUMP_ENTRY:
+            if place % size:
                 continue
             target = places.get(place + 4)
             if code is None or target is None or (code[1] | target[1]) & 3:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
-from rewriter import control_flow, indirect, instruction, switch_table
+from rewriter import control_flow, indirect, instruction, semantics, switch_table
 from rewriter.analysis import SWITCH_TABLE, Difference, IndirectBranch, Region
 from rewriter.control_flow import Fragment, Jumps, Place, Roots
 from rewriter.errors import Refusal
@@ -371,7 +371,7 @@ def _graph(
             (section, at) for at in special if _may_be_code(program, (section, at), fragment)
         ]
     patched = {}
-    pads: dict[Place, Sequence[Place]] = {}
+    pads: dict[Place, list[Place]] = {}
     for section, start, end in extents:
         for offset, target in program.jump_labels_from(section, start, end):
             patched[section, offset] = target
@@ -379,8 +379,14 @@ def _graph(
             if not any(piece.fragment.holds(source) for piece in pieces):
                 anywhere.append((section, offset))
         for offset, calls in program.landing_pads(section, start, end):
-            if calls:
-                pads[section, offset] = calls
+            pads.setdefault((section, offset), []).extend(calls)
+            if not calls:
+                anywhere.append((section, offset))
+        for offset, source in program.exceptions_to(section, start, end):
+            if any(piece.fragment.holds(source) for piece in pieces) and _is_all_or_nothing(
+                program.words(source[0])[source[1] >> 2]
+            ):
+                pads.setdefault((section, offset), []).append(source)
             else:
                 anywhere.append((section, offset))
     tables = {at: proof.targets for at, proof in proofs.items()}
@@ -389,6 +395,15 @@ def _graph(
     wild = [at for at in own_jumps if _is_wild(program, at, proofs.get(at))]
     roots = Roots(frozenset(entries), frozenset(anywhere), frozenset(labels), wild, pads)
     return control_flow.Graph(pieces, roots, tables, patched)
+
+
+def _is_all_or_nothing(word: int) -> bool:
+    """Whether an instruction that faults leaves all registers as they were.
+
+    One that loads several may have loaded some.
+    """
+    written = semantics.written(word)
+    return written & written - 1 == 0
 
 
 def _is_wild(program: Evidence, place: Place, proof: Proof | None) -> bool:

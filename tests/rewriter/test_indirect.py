@@ -367,6 +367,44 @@ def test_a_jump_label_after_a_write_to_lr_sees_it(assemble: Assemble) -> None:
     assert "can't be followed" in refused(assemble(late + END))
 
 
+# A WARN_ON of Linux 5.13 to 6.x: `1` traps, and the kernel goes on at `2`.
+EXCEPTION = ' .pushsection __ex_table,"a"\n .balign 4\n .long {}-., {}-.\n .popsection\n'
+
+
+LOOP = (
+    HEAD
+    + " ld 28,.LC0@toc(2)\n.Lhead:\n"
+    + JUMP
+    + TABLE.replace(" nop\n b", "{case} nop\n b").replace(" .size", "2: li 4,1\n b .Lhead\n .size")
+)
+
+
+@pytest.mark.parametrize("fault", ["twi 31,0,0", "lwz 29,0(5)"])
+def test_what_mends_a_fault_is_entered_from_the_instruction_that_faults(
+    assemble: Assemble, fault: str
+) -> None:
+    """Linux 6.1's drivers/media/usb/ttusb-dec: a switch in a loop with a WARN_ON."""
+    text = LOOP.format(case=f"1: {fault}\n ld 28,0(5)\n ld 28,.LC0@toc(2)\n")
+    assert "2 entries" in explain(assemble(text + EXCEPTION.format("1b", "2b")))
+
+
+@pytest.mark.parametrize("fault", [" ld 28,0(5)\n1: twi 31,0,0\n", "1: lq 28,0(5)\n"])
+def test_what_an_instruction_that_faults_sees_reaches_what_mends_it(
+    assemble: Assemble, fault: str
+) -> None:
+    """Of several registers some may have been loaded."""
+    text = LOOP.format(case=fault + " ld 28,.LC0@toc(2)\n")
+    assert "can't be followed" in refused(assemble(text + EXCEPTION.format("1b", "2b")))
+
+
+def test_what_mends_a_fault_elsewhere_may_be_entered_with_anything(assemble: Assemble) -> None:
+    other = " .text\n .type h,@function\nh:\n1: twi 31,0,0\n blr\n .size h,.-h\n"
+    text = LOOP.format(case="") + other + EXCEPTION.format("1b", "2b")
+    assert "2 entries" in explain(assemble(text.replace(EXCEPTION.format("1b", "2b"), "")))
+    text = text.replace(".La: bl g", ".La: ld 28,0(5)\n bl g\n ld 28,.LC0@toc(2)")
+    assert "can't be followed" in refused(assemble(text))
+
+
 @pytest.mark.parametrize("patched", ["nop", "b 2f"])
 @pytest.mark.parametrize("between", [" addi 28,28,8\n", " nop\n"])
 def test_a_jump_label_falls_through_whatever_is_there(
