@@ -9,9 +9,12 @@ mask that keeps the index inside (the bound), and the two have to agree.
 
 - In code the extent is certain: the words go on until one is no distance to an instruction of the
   function, or until a label that something jumps to or refers to.  A bound that is larger only says
-  that the compiler knew more than the comparison; a smaller one contradicts.
+  that the compiler knew more than the comparison.  One that is smaller leaves entries that are
+  never read: GCC may prove late that a case can't be reached, and keeps the entry.  They are
+  distances all the same, if they can't be instructions; otherwise the two contradict.
 - In data with relocations the extent may run on into the next table, so it ends where anything
-  refers to; where there is a bound, it has to be the same.
+  refers to, or where the relocations do.  A bound that is smaller contradicts; one that is larger,
+  that of a byte for example, only says that the other cases can't happen.
 - In data without relocations (numbers that the assembler resolved) either there is a bound, or the
   extent fills all of the space up to the next thing that anything refers to, or the symbol that the
   table belongs to says how large it is.  A pointer into the middle of a symbol says nothing of what
@@ -102,7 +105,7 @@ def relative(
     if around.is_code:
         if base != address:
             raise Unresolved("a table in code whose entries are distances from somewhere else")
-        reason = _in_code(len(targets), bounds)
+        reason = _in_code(_words(around.data, entry, len(targets)), bounds)
     else:
         if not relocated:
             _check_plain_numbers(entry, base, around, slices)
@@ -123,13 +126,21 @@ def relative(
 _AS_ALLOWED = ", as its index allows"
 
 
-def _in_code(extent: int, bounds: Sequence[int]) -> str:
-    """What the bounds say of a table in code with ``extent`` entries."""
+def _words(data: memoryview, entry: Entry, count: int) -> list[int]:
+    """The first ``count`` entries of a table as they are, unsigned."""
+    size, start = entry.size, entry.table.offset
+    places = range(start, start + size * count, size)
+    return [int.from_bytes(data[at : at + size], "little") for at in places]
+
+
+def _in_code(words: Sequence[int], bounds: Sequence[int]) -> str:
+    """What the bounds say of a table in code with the entries ``words``."""
+    extent = len(words)
     if not extent:
         raise Unresolved("its table's first word is no distance to an instruction")
     if extent in bounds:
         return _AS_ALLOWED
-    if bounds and min(bounds) < extent:
+    if bounds and any(map(looks_like_code, words[min(bounds) :])):
         raise Unresolved(f"its table has {extent} entries but its index stays below {min(bounds)}")
     return " up to a label" if not bounds else f" up to a label (its index allows {min(bounds)})"
 
@@ -152,10 +163,11 @@ def _in_data(
         raise Unresolved(f"its table has {extent} entries but its index stays below {max(fitting)}")
     if fitting:
         return max(fitting), _AS_ALLOWED
+    if extent and extent == len(relocated):
+        allowed = f" (its index allows {min(bounds)})" if bounds else ""
+        return extent, f" up to what follows{allowed}"
     if bounds:
         raise Unresolved(f"its index allows {min(bounds)} entries but its table has {extent}")
-    if extent and extent == len(relocated):
-        return extent, " up to what follows"
     if extent and around.extent == extent * entry.size:
         return extent, ", all of its symbol"
     if extent and entry.table.offset + extent * entry.size == around.limit:
@@ -212,7 +224,7 @@ def _distances(
             relocated.append(at)
         targets.append(target)
         at += size
-    if around.is_code and at in around.relative:
+    if at in around.relative and at + size <= around.limit and (around.is_code or relocated):
         raise Unresolved(
             f"its table's entry {len(targets)} leads to no instruction of the function"
         )
@@ -296,7 +308,10 @@ def index_bounds(slices: Values, entry: Entry) -> list[int]:
     if operation.source >= 0 and 1 << operation.immediate == entry.size:
         place = _single_place(slices, entry.register, entry.place)
         if place is not None:
-            bounds += [value + 1 for value in _Bounds(slices).largest(operation.source, place)]
+            bits = (operation.limit >> operation.immediate).bit_length()
+            bits = bits if operation.limit >= 0 else _COMPARED_BITS
+            largest = _Bounds(slices).largest(operation.source, place, bits)
+            bounds += [value + 1 for value in largest]
     return bounds
 
 
@@ -320,6 +335,8 @@ def _single_operation(slices: Values, register: int, place: Place) -> semantics.
     return None
 
 
+_COMPARED_BITS = 32
+"""Comparisons of words are looked for: the upper half of an index is nothing, or its sign."""
 _LONGEST_CHAIN = 16
 _MOST_QUESTIONS = 24
 _LOAD_LIMITS = {1: 0xFF, 2: 0xFFFF}
@@ -334,14 +351,14 @@ class _Bounds:
         self._asked = 0
         self._active: set[tuple[int, Block, Block]] = set()
 
-    def largest(self, register: int, place: Place) -> list[int]:
-        """Numbers that ``register``, as an unsigned number, doesn't exceed at ``place``."""
-        guarded = self._guard(register, place)
+    def largest(self, register: int, place: Place, bits: int) -> list[int]:
+        """Numbers that the low ``bits`` bits of ``register`` don't exceed at ``place``."""
+        guarded = self._guard(register, place, bits)
         found = [] if guarded is None else [guarded]
         source = _single_place(self.slices, register, place)
-        return found if source is None else found + self._made_at_most(register, source)
+        return found if source is None else found + self._made_at_most(register, source, bits)
 
-    def _made_at_most(self, register: int, source: Place) -> list[int]:
+    def _made_at_most(self, register: int, source: Place, bits: int) -> list[int]:
         """Numbers that what the instruction at ``source`` leaves in ``register`` doesn't exceed."""
         operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
         if operation.target != register or not self._may_ask():
@@ -351,23 +368,25 @@ class _Bounds:
             if operation.size in _LOAD_LIMITS and not operation.signed:
                 found.append(_LOAD_LIMITS[operation.size])
             slot = self._stored(operation, source) if operation.source in (1, 31) else None
-            return found if slot is None else found + self.largest(*slot)
+            return found if slot is None else found + self.largest(*slot, bits)
         if operation.kind == "scale" and operation.limit >= 0 and not operation.immediate:
             found.append(operation.limit)
+            bits = min(bits, operation.limit.bit_length())
         elif operation.kind == "extend" and not operation.signed and operation.size < 32:
             found.append((1 << operation.size) - 1)
+            bits = min(bits, operation.size)
         follows = operation.kind in ("copy", "extend", "scale") and operation.source >= 0
         if follows and not operation.immediate:
-            found += self.largest(operation.source, source)
+            found += self.largest(operation.source, source, bits)
         return found
 
-    def _at_end(self, register: int, block: Block) -> list[int]:
+    def _at_end(self, register: int, block: Block, bits: int) -> list[int]:
         """Numbers that ``register`` doesn't exceed behind the last instruction of ``block``."""
         last = self.slices.reaching.last_write(register, block, block.end)
         place = (block.section, block.end - 4)
         if last == place[1]:
-            return self._made_at_most(register, place)
-        return self.largest(register, place)
+            return self._made_at_most(register, place, bits)
+        return self.largest(register, place, bits)
 
     def _may_ask(self) -> bool:
         self._asked += 1
@@ -383,7 +402,7 @@ class _Bounds:
         word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
         return word >> 21 & 31, stores[0]
 
-    def _guard(self, register: int, place: Place) -> int | None:
+    def _guard(self, register: int, place: Place, bits: int) -> int | None:
         """The bound from comparisons in front of ``place``'s block, on every path into it.
 
         A way in that leads back to a question being asked adds nothing: the value that comes round
@@ -401,10 +420,10 @@ class _Bounds:
             if not self._may_ask():
                 return None
             self._active.add(question)
-            bound = self._compared(register, place, source, block)
+            bound = self._compared((register, place, bits), source, block)
             if bound is None and not self._written_between(register, block, place):
                 # The same question at the end of the block before: the value is the same.
-                bound = min(self._at_end(register, source), default=None)
+                bound = min(self._at_end(register, source, bits), default=None)
             self._active.remove(question)
             if bound is None:
                 return None
@@ -423,8 +442,11 @@ class _Bounds:
     def _written_between(self, register: int, block: Block, place: Place) -> bool:
         return self.slices.reaching.last_write(register, block, place[1]) is not None
 
-    def _compared(self, register: int, place: Place, source: Block, block: Block) -> int | None:
-        """The bound from the branch at the end of ``source`` on its way to ``block``."""
+    def _compared(self, index: tuple[int, Place, int], source: Block, block: Block) -> int | None:
+        """The bound from the branch at the end of ``source`` on its way to ``block``.
+
+        ``index`` is a register, where, and how many of its low bits count.
+        """
         words = self.slices.words[source.section]
         word = words[source.end - 4 >> 2]
         options = word >> 21 & 31
@@ -442,9 +464,9 @@ class _Bounds:
         largest = {(0, True): limit - 1, (1, False): limit, (2, True): limit}.get((bit, wanted))
         if largest is None or largest < 0:
             return None
-        if self._identity(comparison.register, at) != self._identity(register, place):
-            return None
-        return largest
+        origin, bits = self._identity(comparison.register, at, _COMPARED_BITS)
+        own_origin, own_bits = self._identity(*index)
+        return largest if origin == own_origin and own_bits <= bits else None
 
     def _comparison(self, source: Block, field: int) -> tuple[Place, semantics.Comparison] | None:
         """The comparison with a constant that sets CR field ``field`` at the end of ``source``."""
@@ -461,20 +483,21 @@ class _Bounds:
             source = before[0]
         return None
 
-    def _identity(self, register: int, place: Place) -> tuple[object, ...]:
-        """What tells that two registers hold the same low 32 bits: where these come from.
+    def _identity(self, register: int, place: Place, bits: int) -> tuple[object, int]:
+        """Where the low ``bits`` bits of ``register`` come from, and how many of them do.
 
-        That is the one instruction that made them, or, where several may have, the block in which
-        their ways met.  Had one of the two been made anew in between, the other would have had more
-        than one source as well.
+        What two registers hold is the same where both are the same bits of one origin: the one
+        instruction that made them, or, where several may have, the block in which their ways met.
+        Had one of the two been made anew in between, the other would have had more than one source
+        as well.  Fewer of the low bits are a number that is no larger.
         """
         reaching = self.slices.reaching
         for _ in range(_LONGEST_CHAIN):
             source = _single_place(self.slices, register, place)
             if source is None:
-                return (reaching.at(register, place),)
+                return reaching.at(register, place), bits
             operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
-            made = (register, source)
+            made = (register, source), bits
             if operation.target != register:
                 return made
             if operation.kind == "load" and operation.source in (1, 31) and operation.other < 0:
@@ -484,12 +507,30 @@ class _Bounds:
                     return made
                 if len(stores) > 1:
                     slot = Slot(base, displacement, size, reaching.stack_escapes())
-                    return (reaching.at(slot, source),)
+                    return reaching.at(slot, source), bits
                 word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
                 register, place = word >> 21 & 31, stores[0]
                 continue
-            same = operation.kind == "copy" or (operation.kind == "extend" and operation.size == 32)
-            if not same:
+            kept = _bits_kept(operation, bits)
+            if not kept:
                 return made
+            bits = kept
             register, place = operation.source, source
-        return (object(),)
+        return object(), bits
+
+
+def _bits_kept(operation: semantics.Operation, bits: int) -> int:
+    """How many low bits of what an instruction gives are its source's, of ``bits``; 0 if others.
+
+    All above them are zeros, or not asked for.
+    """
+    if operation.source < 0 or operation.immediate:
+        return 0
+    if operation.kind == "copy":
+        return bits
+    if operation.kind == "extend":
+        if not operation.signed:
+            return min(bits, operation.size)
+        return bits if bits <= operation.size else 0
+    is_mask = operation.kind == "scale" and operation.limit & operation.limit + 1 == 0
+    return min(bits, operation.limit.bit_length()) if is_mask and operation.limit > 0 else 0

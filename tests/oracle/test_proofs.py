@@ -130,3 +130,50 @@ def test_an_interpreter_with_many_opcodes(
     flags = (level, "-mtraceback=no", "-fno-align-loops", "-fno-align-jumps", "-fno-align-labels")
     verdict = oracle.run_case(file, GCC, flags, folder=tmp_path / "made")
     assert (verdict.verdict, verdict.detail) == ("equal", "")
+
+
+MASKED = """\
+extern long outside(void *, long);
+static __attribute__((noinline)) long helper(void *p, long x) {{ return outside(p, x) * 3; }}
+long run(const unsigned char *code, long *stack, long n)
+{{
+    long a = 0, b = 1;
+    while (n--) switch (*code++{mask}) {{
+{cases}
+    {default}
+    }}
+    return a ^ b;
+}}
+"""
+ARMS = (
+    "case {n}: a += b ^ {n}; break;",
+    "case {n}: a = helper(stack, a + {n}); break;",
+    "case {n}: *stack++ = a * {n}; b -= {n}; break;",
+)
+
+
+def masked(cases: int, mask: str, default: str) -> str:
+    arms = "\n".join(ARMS[n % len(ARMS)].format(n=n) for n in range(cases))
+    return MASKED.format(mask=mask, cases=arms, default=default)
+
+
+SWITCHES = {
+    "by fewer cases than a mask allows": masked(82, " & 127", ""),
+    "by all that a mask allows": masked(64, " & 63", ""),
+    "by a byte, all others out of reach": masked(9, "", "default: __builtin_unreachable();"),
+    "by a byte, many": masked(200, "", ""),
+}
+
+
+@pytest.mark.parametrize("compiler", [GCC, "clang-19"])
+@pytest.mark.parametrize("source", SWITCHES.values(), ids=SWITCHES.keys())
+def test_a_switch(
+    source: str, compiler: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(compiler)
+    file = tmp_path / "f.c"
+    file.write_text(source)
+    # LLVM up to 17 makes tables of so few cases by default.
+    flags = ("-mllvm", "-ppc-min-jump-table-entries=4") if compiler.startswith("clang") else ()
+    verdict = oracle.run_case(file, compiler, ("-O2", *flags), folder=tmp_path / "made")
+    assert (verdict.verdict, verdict.detail) == ("equal", "")

@@ -73,10 +73,24 @@ def test_every_entry_of_a_table_in_code_is_a_difference(
     assert [branch.kind for branch in found.branches] == ["switch"]
 
 
-def test_a_bound_below_the_extent_is_refused(assemble: Callable[..., bytes]) -> None:
+def test_an_entry_that_the_index_cannot_reach_is_a_difference(
+    assemble: Callable[..., bytes],
+) -> None:
+    """GCC 16, Linux 7.2's mt7615 driver: nine entries for an index of three bits."""
     text = SWITCH.format(base=BASES["TOC word, small model"], last=1, jump="bctr")
+    _, found = analyse(assemble(text))
+    (differences,) = found.differences.values()
+    assert len(differences) == 4
+    assert "its index allows 2" in found.branches[0].explain()
+
+
+def test_what_the_index_cannot_reach_and_may_be_an_instruction_is_refused(
+    assemble: Callable[..., bytes],
+) -> None:
+    text = SWITCH.format(base=BASES["TOC word, small model"], last=1, jump="bctr")
+    far = text.replace(".Lc-.Ltable", "0xfffe0000").replace("f:", "f:\n .skip 0x20004\n")
     with pytest.raises(Refusal, match="index stays below 2") as caught:
-        analyse(assemble(text))
+        analyse(assemble(far))
     assert caught.value.function == "f"
 
 
