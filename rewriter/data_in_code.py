@@ -26,7 +26,8 @@ no indirect branch uses.  Nothing distinguishes it from any other number.
 
 Source: 64-bit ELFv2 ABI, 2.3.4.1 (large code model), 3.6; the traceback table's layout is that of
 AIX, sys/debug.h (struct tbtable_short and what follows it), as GCC writes it in rs6000-logue.cc
-(rs6000_output_function_epilogue) and LLVM in PPCAsmPrinter.cpp (emitFunctionBodyEnd).
+(rs6000_output_function_epilogue) and LLVM in PPCAsmPrinter.cpp (emitFunctionBodyEnd), and as
+OpenSSL's crypto/perlasm has it written by hand.
 """
 
 from __future__ import annotations
@@ -330,13 +331,18 @@ class Traceback(NamedTuple):
 def parse_traceback(data: bytes, start: int) -> Traceback | None:
     """The traceback table whose word of zeros is at offset ``start``, None if there is none.
 
-    Of the flags those are read that announce a field; a table with fields that neither GCC nor
-    LLVM write for ELF (extension and vector information) isn't taken for one.
+    Of the flags those are read that announce a field; what a compiler doesn't write for ELF isn't
+    taken for one, unless the language is assembler.
     """
     if start + 12 > len(data) or data[start : start + 4] != b"\0\0\0\0":
         return None
-    version, _, flags, more, _, saved, fixed, floating = data[start + 4 : start + 12]
+    version, language, flags, more, _, saved, fixed, floating = data[start + 4 : start + 12]
     if version != 0 or saved & 0xC0:
+        return None
+    if language == _ASSEMBLER:
+        if start >= 4 and data[start - 1] >> 2 == _BRANCH:
+            return None
+    elif not _is_compilers(data[start + 4 : start + 12]):
         return None
     at = start + 12
     if fixed or floating >> 1:
@@ -357,6 +363,30 @@ def parse_traceback(data: bytes, start: int) -> Traceback | None:
     if end > len(data) or any(data[at:end]):
         return None
     return Traceback(end, tb_offset)
+
+
+_ASSEMBLER = 12
+_BRANCH = 18
+_MOST_SAVED = 18
+
+
+def _is_compilers(fields: bytes) -> bool:
+    """Whether the eight bytes of a traceback table may be a compiler's.
+
+    LLVM leaves a word of zeros behind a tail call, and the two instructions behind that are no
+    table.  LLVM's table is all zeros; GCC's has both the offset and the name, or neither, and
+    without them no parameters.
+    """
+    _, _, flags, more, fpr_saved, gpr_saved, fixed, floating = fields
+    optional = bool(flags & 0x20)
+    return (
+        not flags & ~0x22  # has_tboff, fp_present
+        and not more & ~0x63  # name_present, uses_alloca, saves_cr, saves_lr
+        and optional == bool(more & 0x40)
+        and (optional or not (more & 0x20 or fixed or floating >> 1))
+        and fpr_saved & 0x7F <= _MOST_SAVED  # stores_bc besides
+        and gpr_saved <= _MOST_SAVED
+    )
 
 
 def _traceback_tables(

@@ -166,6 +166,29 @@ def test_traceback_tables_are_read_by_their_flags(
     assert [(d.target, d.base, d.side) for d in resolved] == [(8, 0, "after")] * differences
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        " li 3,0\n blr\n",  # clang's `if (likely(c)) return g(); return 0;`
+        " nop\n blr\n",
+        " li 3,3072\n blr\n",  # the bytes of a table of the assembler's
+        " addi 3,3,1\n li 4,2\n blr\n",
+    ],
+)
+def test_a_zero_word_behind_a_tail_call_begins_no_traceback_table(
+    assemble: Callable[..., bytes], code: str
+) -> None:
+    text = f" .abiversion 2\n .type f,@function\nf: cmpdi 3,0\n beq 0f\n b g\n .long 0\n0:{code}"
+    _, found = analyse(assemble(text + " .size f,.-f\n"))
+    assert not any(found.regions.values())
+
+
+def test_a_traceback_table_written_by_hand_is_read(assemble: Callable[..., bytes]) -> None:
+    """As OpenSSL's and Linux's cryptography has them."""
+    _, found = analyse(assemble(traceback(" .byte 0,12,0x14,0,0,0,3,0\n .long 0\n")))
+    assert [(r.start, r.end) for own in found.regions.values() for r in own] == [(8, 24)]
+
+
 def test_the_toc_word_of_the_large_model_is_data(assemble: Callable[..., bytes]) -> None:
     text = " .abiversion 2\n .align 3\n.LCL: .quad .TOC.-.LCF\n .type f,@function\nf:\n.LCF: blr\n"
     _, found = analyse(assemble(text))
