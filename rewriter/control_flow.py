@@ -8,7 +8,8 @@ label whose address the object holds elsewhere.  Such a label is entered from an
 the function that may go anywhere, or from a call (nonlocal gotos, __builtin_longjmp); one that only
 a special section names (fixups, labels of inline assembly) from any instruction.  A block
 falls through at its end unless the last instruction never does; a call does, even to a function
-that doesn't return.  Blocks that nothing leads to (the words of a table, for one) lead nowhere.
+that doesn't return, but for the compiler's own (`Fragment.final`).  Blocks that nothing leads to
+(the words of a table, for one) lead nowhere.
 The kernel's jump labels are instructions that it turns into a branch or a no-op as it runs,
 whichever they are in the object: they branch and fall through.
 A landing pad is entered from the calls that its call sites name, with the registers as they were in
@@ -49,7 +50,8 @@ class Fragment(NamedTuple):
 
     ``data`` are the (start, end) of bytes known not to be instructions; ``relocated`` holds the
     offsets of instructions with a relocation, and ``branch_target`` tells where a relocated branch
-    leads, None where that isn't in this object's code.
+    leads, None where that isn't in this object's code.  ``final`` are the offsets of calls of
+    functions that never return.
     """
 
     section: int
@@ -59,6 +61,7 @@ class Fragment(NamedTuple):
     data: Sequence[tuple[int, int]]
     relocated: Container[int]
     branch_target: Callable[[int], Place | None]
+    final: Container[int] = ()
 
     def holds(self, place: Place) -> bool:
         """Whether ``place`` is in this fragment."""
@@ -90,7 +93,7 @@ class Jumps(NamedTuple):
 
 def find_jumps(fragment: Fragment) -> Jumps:
     """Sweep over a fragment once, looking at branches and prefixed instructions only."""
-    section, start, end, words, data, relocated, _ = fragment
+    section, start, end, words, data, relocated, _, final = fragment
     ends: dict[Place, tuple[Place | None, bool]] = {}
     calls = []
     labels = set()
@@ -114,6 +117,8 @@ def find_jumps(fragment: Fragment) -> Jumps:
                         labels.add((section, place + distance))
             else:
                 jump = _jump(word, place, fragment)
+                if place in final:
+                    jump = None, False
                 if jump is not None:
                     ends[section, place] = jump
                 if word & 1 and opcode != instruction.PREFIX:
@@ -373,7 +378,10 @@ class Graph:
             if word >> 26 == 19 and word >> 1 & 0x3FF == 16:  # bclrl
                 yield place
         for place, (target, _) in self._ends.items():
-            if place not in staying and (target is None or self.fragment_at(target) is None):
+            if place in staying or (target is not None and self.fragment_at(target) is not None):
+                continue
+            fragment = self.fragment_at(place)
+            if fragment is None or not fragment.words[place[1] >> 2] & 1:  # a call writes LR
                 yield place
         for fragment in self.fragments:
             last = (fragment.section, fragment.end - 4)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _RESTORE_LR = ("_restgpr0_", "_restfpr_")
 """How routines that load LR from the stack and return are called; the _restgpr1_ ones leave LR."""
 
+_NEVER_RETURN = frozenset(("__stack_chk_fail", "__stack_chk_fail_local"))
+"""What compilers call by themselves and put code behind that isn't run on from there."""
+
 _PAIRS = {"__jump_table": 16, "__ex_table": 8}
 """Sections whose entries begin with two PC-relative words, code and where it may lead; their sizes.
 
@@ -79,6 +82,8 @@ class Evidence:
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
         self._stored: dict[int, dict[int, dict[int, Place | None]]] = {}
         self._references: dict[int, list[int]] | None = None
+        self._final: frozenset[int] | None = None
+        self._final_calls: dict[int, frozenset[int]] = {}
         self._symbols: dict[int, list[int]] = {}
         self._objects: dict[int, Objects] = {}
         self._addresses: dict[int, list[int]] = {}
@@ -192,6 +197,27 @@ class Evidence:
         relocations = self.obj.relocations[place[0]]
         name = self.obj.symbols.name(relocations.symbols[index])
         return relocations.types[index] in RELATIVE_BRANCHES and name.startswith(_RESTORE_LR)
+
+    def final_calls(self, section: int) -> frozenset[int]:
+        """The offsets of calls in ``section`` of functions that never return."""
+        if self._final is None:
+            symbols = self.obj.symbols
+            indices = range(len(symbols.names))
+            is_known = b"__stack_chk_fail" in symbols.strings
+            self._final = frozenset(
+                index
+                for index in (indices if is_known else ())
+                if symbols.name(index) in _NEVER_RETURN
+            )
+        relocations = self.obj.relocations.get(section)
+        if relocations is None or not self._final:
+            return frozenset()
+        if section not in self._final_calls:
+            pairs = zip(relocations.places, relocations.symbols, strict=True)
+            self._final_calls[section] = frozenset(
+                p for p, symbol in pairs if symbol in self._final
+            )
+        return self._final_calls[section]
 
     def stored(self, section: int, kind: int) -> dict[int, Place | None]:
         """Where the relocations of type ``kind`` in ``section`` point, by place."""

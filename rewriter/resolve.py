@@ -334,6 +334,7 @@ def _sweep(program: Evidence, extent: tuple[int, int, int]) -> Jumps:
             program.data.get(section, []),
             program.places(section),
             lambda offset: program.branch_target((section, offset)),
+            program.final_calls(section),
         )
         piece = program.sweeps[extent] = control_flow.find_jumps(fragment)
     return piece

@@ -315,6 +315,21 @@ def test_a_value_in_lr_that_a_way_out_sees_may_be_a_target(assemble: Assemble, w
     assert "can't be followed" in refused(text)
 
 
+@pytest.mark.parametrize(("callee", "returns"), [("__stack_chk_fail", False), ("g", True)])
+def test_nothing_comes_back_from_the_stack_protector(
+    assemble: Assemble, callee: str, returns: bool
+) -> None:
+    """Linux 7.2's rdma_rxe: the call stands in front of a block in the loop around a switch."""
+    fails = f"9: mr 28,5\n bl {callee}\n nop\n.Lmore: b .Lhead\n"
+    case = TABLE.replace("b .Lhead", "b .Lmore").replace(" blr\n", " blr\n" + fails)
+    guarded = " ld 28,.LC0@toc(2)\n cmpdi 6,0\n bne 9f\n.Lhead:\n"
+    text = HEAD + guarded + JUMP + case
+    if returns:
+        assert "can't be followed" in refused(assemble(text))
+    else:
+        assert "2 entries" in explain(assemble(text))
+
+
 # GCC 16 keeps values in LR around switches; Linux 7.2 has hundreds of such functions.
 AROUND_A_SWITCH = (
     HEAD
