@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from rewriter.switch_table import Table
 
 _REMEDY = "compile this file with -fno-jump-tables, or without computed gotos"
+_LR_REMEDY = "compile this file with -mtune=power9, with which GCC keeps no values in LR"
+_NOT_FOLLOWED = "indirect branch that can't be followed"
 _MOST_ROUNDS = 64
 
 
@@ -193,17 +195,18 @@ def _prove_function(
         earlier.append((found, still_lost))
         proofs, lost = found, still_lost
     for jump, reason in complaints.items():
-        raise _refusal(program, jump, f"indirect branch that can't be followed: {reason}")
+        raise _refusal(program, jump, f"{_NOT_FOLLOWED}: {reason}")
     raise _refusal(program, place, "indirect branches whose targets don't settle")
 
 
 def _refusal(program: Evidence, place: Place, found: str) -> Refusal:
+    word = program.words(place[0])[place[1] >> 2]
     return Refusal(
         found,
         section=program.obj.sections[place[0]].name,
         offset=place[1],
         function=program.function_name(place),
-        remedy=_REMEDY,
+        remedy=_LR_REMEDY if word >> 26 == 31 and found.startswith(_NOT_FOLLOWED) else _REMEDY,
     )
 
 
@@ -595,5 +598,10 @@ def _describe(program: Evidence, value: indirect.Value) -> str:
     if isinstance(value, indirect.Nothing):
         return f"the target is what r{value.register} held on entry"
     if isinstance(value, indirect.Opaque):
+        if value.place[0] < 0:
+            return "the target comes from many places, in ways that aren't known"
         return f"the target is computed at {value.place[1]:#x} in a way that isn't known"
-    return f"the target is {value}"
+    if isinstance(value, Address):
+        name = program.obj.sections[value.section].name
+        return f"the target is {name}+{value.offset:#x}, where there is no code"
+    raise AssertionError(value)  # all others are targets

@@ -466,3 +466,27 @@ def test_a_landing_pad_is_entered_from_the_calls_of_its_call_sites_only(
     assert "2 entries" in explain(assemble(own))
     other = text.format(restored=".Lr:", behind=".Ls:", start=".Lr", end=".Ls")
     assert "can't be followed" in refused(assemble(other))
+
+
+# -- what a refusal says -----------------------------------------------------------------------
+
+WORDS = {
+    "data": (" addis 9,2,d@toc@ha\n addi 9,9,d@toc@l\n", "the target is .data+0x8, where there is"),
+    "a sum": (" addi 9,4,4\n", "the target is computed at 0x0 in a way that isn't known"),
+    "bytes": (" addis 9,2,d@toc@ha\n lbz 9,d@toc@l(9)\n", "the target is 1 bytes from .data+0x8"),
+    "nothing": (" mr 9,20\n", "the target is what r20 held on entry"),
+}
+
+
+@pytest.mark.parametrize(("target", "words"), WORDS.values(), ids=WORDS.keys())
+def test_a_refusal_says_in_words_what_the_target_is(
+    assemble: Assemble, target: str, words: str
+) -> None:
+    data = ' .section .data,"aw"\n .quad 0\nd: .quad 0\n'
+    text = refused(assemble(HEAD + target + " mtctr 9\n bctr\n" + END + data))
+    assert words in text
+    assert text.endswith("compile this file with -fno-jump-tables, or without computed gotos")
+
+
+def test_a_refusal_of_what_lr_holds_advises_what_keeps_it_out_of_lr(assemble: Assemble) -> None:
+    assert refused(assemble(KEEP + " blr\n" + END)).endswith("GCC keeps no values in LR")
