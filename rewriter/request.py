@@ -6,8 +6,9 @@ path there and prints what comes back.  Where nobody of this user answers, where
 isn't sure that it sees the same object with the same nopfix, or where it couldn't do it, the
 wrapper does the work itself, and says itself why it can't be done.
 
-The request is a list of fields that no NUL byte can be in; the answer is one byte and the warnings
-to print.  Each ends where the sender closes its side.
+The request is a list of fields that no NUL byte can be in, and ends with two; the answer is one
+byte and the warnings to print, and ends where the other side closes.  Who closes the own side
+before takes the request back, and has the object to itself when the other side has closed too.
 
 Source: unix(7).
 """
@@ -36,6 +37,7 @@ SETTINGS = ("NOPFIX_SKIP", "NOPFIX_SIBLING_CALLS")
 """The environment variables that change what is done to an object."""
 
 DONE, NOT_DONE = b"+", b"-"
+END = b"\0\0"
 _CREDENTIALS = 12  # bytes of a struct ucred: process, user and group
 
 
@@ -44,7 +46,7 @@ def ask(server: str, path: str, only_compiled: bool) -> bool:
 
     The first two arguments of `objects_in_place.rewrite`.  Returns False when the object still has
     to be rewritten.  An exception that a signal raises while the server works is raised when it has
-    answered, so that the object is the caller's again.
+    let go of the object, which is soon.
     """
     connection = socket(AF_UNIX, SOCK_STREAM)
     try:
@@ -53,12 +55,11 @@ def ask(server: str, path: str, only_compiled: bool) -> bool:
         if not _is_own(connection):
             return False
         connection.sendall(request)
-        connection.shutdown(SHUT_WR)
         answer = receive(connection)
     except OSError:
         return False
     except BaseException:
-        _wait_for_end(connection)
+        _take_back(connection)
         raise
     finally:
         connection.close()
@@ -76,8 +77,8 @@ def _is_own(connection: socket) -> bool:
     return int.from_bytes(credentials[4:8], sys.byteorder) == os.geteuid()
 
 
-def _wait_for_end(connection: socket) -> None:
-    """Wait until the other side is done, whatever it has heard."""
+def _take_back(connection: socket) -> None:
+    """Take the request back, and wait until the other side is done with it."""
     try:
         connection.shutdown(SHUT_WR)
     except OSError:
@@ -85,22 +86,27 @@ def _wait_for_end(connection: socket) -> None:
     receive(connection)
 
 
-def receive(connection: socket) -> bytes:
-    """Everything that the other side sends.  A side that breaks off has sent nothing."""
+def receive(connection: socket, end: bytes = b"") -> bytes:
+    """Everything that the other side sends, up to ``end`` where there is one.
+
+    A side that breaks off has sent nothing.
+    """
     received = b""
     try:
         while part := connection.recv(1 << 16):
             received += part
+            if end and received.endswith(end):
+                return received
     except OSError:
         return b""
-    return received
+    return b"" if end else received
 
 
 def _request(path: str, only_compiled: bool) -> bytes:
     settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
     kind = "compiled" if only_compiled else "any"
     fields = [_nopfix(), os.getcwd(), path, identity(path), kind, *settings]
-    return os.fsencode("\0".join(fields))
+    return os.fsencode("\0".join(fields)) + END
 
 
 def read(request: bytes) -> tuple[str, str, str, bool, Mapping[str, str]] | None:
@@ -109,7 +115,7 @@ def read(request: bytes) -> tuple[str, str, str, bool, Mapping[str, str]] | None
     None for a request by another nopfix or interpreter, or for half of one.  Whether the path names
     the same object here, seen from that folder, is for the caller to find out.
     """
-    nopfix, *fields = os.fsdecode(request).split("\0")
+    nopfix, *fields = os.fsdecode(request.removesuffix(END)).split("\0")
     if nopfix != _nopfix() or len(fields) < 4:
         return None
     folder, path, known_by, kind, *settings = fields

@@ -10,16 +10,22 @@ What a request names is looked at from here: a build that has gone into a root f
 mean something else by the same path, and it may run another nopfix.  A request says which file it
 means and who asks; where that isn't the same here, it is sent back.
 
+A request that is taken back, because the wrapper is to end, is dropped at once, whatever it takes:
+the object is as it was, or has been replaced.
+
 COMMAND gets the signals that this process gets; its exit status is passed on.  As a shell does,
 this process outlives an interrupt from the terminal, which the command gets as well.
 
-Source: unix(7), credentials(7); distcc's pump(1), which stands in front of make in the same way.
+Source: unix(7), credentials(7), fcntl(2) (O_ASYNC); distcc's pump(1), which stands in front of make
+in the same way.
 """
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
+import select
 import shutil
 import signal
 import socket
@@ -165,6 +171,39 @@ def _load_everything() -> None:
                 import_module(f"{package}.{name}")
 
 
+class _TakenBack(BaseException):
+    """Whoever asked has closed the own side of the connection."""
+
+
+class _Attention:
+    """While it is paid, what happens on ``connection`` raises `_TakenBack`.
+
+    Nothing but its end can happen there once the request is complete.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        """Have the kernel say what happens (SIGIO)."""
+        self._connection = connection
+        self._paid = False
+        signal.signal(signal.SIGIO, self._heard)
+        fcntl.fcntl(connection, fcntl.F_SETOWN, os.getpid())
+        flags = fcntl.fcntl(connection, fcntl.F_GETFL)
+        fcntl.fcntl(connection, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+    def _heard(self, *_: object) -> None:
+        if self._paid:
+            self._paid = False
+            raise _TakenBack
+
+    def __enter__(self) -> None:
+        self._paid = True
+        if select.select([self._connection], [], [], 0)[0]:  # it happened before
+            self._heard()
+
+    def __exit__(self, *_: object) -> None:
+        self._paid = False
+
+
 def _work(listening: socket.socket, parent: int) -> None:
     """Answer requests for as long as the process ``parent`` lives.
 
@@ -194,18 +233,19 @@ def _answer(connection: socket.socket) -> None:
     """
     from rewriter import objects_in_place
 
-    asked = request.read(request.receive(connection))
+    asked = request.read(request.receive(connection, request.END))
     lines: list[str] = []
     done = False
     if asked is not None:
         folder, path, known_by, only_compiled, settings = asked
         try:
             os.chdir(folder)
-            done = request.identity(path) == known_by and (
-                objects_in_place.rewrite(path, only_compiled, settings, lines.append)
-                == objects_in_place.DONE
-            )
-        except OSError:
+            with _Attention(connection):
+                done = request.identity(path) == known_by and (
+                    objects_in_place.rewrite(path, only_compiled, settings, lines.append)
+                    == objects_in_place.DONE
+                )
+        except (OSError, _TakenBack):
             done = False
         os.chdir("/")  # nobody can unmount where a process stays
     answer = request.DONE + os.fsencode("\n".join(lines)) if done else request.NOT_DONE

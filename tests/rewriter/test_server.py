@@ -149,8 +149,7 @@ def answering(folder: Path, answer: bytes) -> str:
 
     def serve() -> None:
         with listening, listening.accept()[0] as connection:
-            while connection.recv(1 << 16):
-                pass
+            assert request.receive(connection, request.END)
             connection.sendall(answer)
 
     threading.Thread(target=serve, daemon=True).start()
@@ -169,14 +168,13 @@ def test_where_nobody_serves_the_wrapper_does_it_itself(folder: Path, answer: by
 ASK = """\
 import os, sys
 from rewriter import request
-from socket import socket, AF_UNIX, SHUT_WR
+from socket import socket, AF_UNIX
 for field, value in ((0, "/another/nopfix"), (3, "0 0 0")):
     fields = os.fsdecode(request._request("f.o", False)).split("\\0")
     fields[field] = value
     with socket(AF_UNIX) as connection:
         connection.connect(os.environ["NOPFIX_SERVER"])
         connection.sendall(os.fsencode("\\0".join(fields)))
-        connection.shutdown(SHUT_WR)
         print(request.receive(connection))
 """
 
@@ -258,6 +256,53 @@ def test_a_request_that_never_ends_holds_up_nobody_for_long(folder: Path) -> Non
     assert (done.returncode, done.stdout, done.stderr) == (0, "served\n", "")
 
 
+# Serves, but takes a minute for the object slow.o.
+SLOW = """\
+import sys, time
+from rewriter import objects_in_place, server
+rewrite = objects_in_place.rewrite
+def slowly(path, *rest):
+    if path == "slow.o":
+        open("up", "w").close()
+        time.sleep(60)
+    return rewrite(path, *rest)
+objects_in_place.rewrite = slowly
+sys.exit(server.main())
+"""
+
+
+# Has a wrapper's server work, ends that wrapper, and asks each server once more.
+DRIVE = """\
+import os, subprocess, sys, time
+number, *compile = sys.argv[1:]
+slow = subprocess.Popen([word.replace("f.", "slow.") for word in compile])
+while not os.path.exists("up"):
+    time.sleep(0.05)
+slow.send_signal(int(number))
+print(slow.wait(), flush=True)
+for _ in [*os.sched_getaffinity(0), "more"]:
+    subprocess.run(compile)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_wrapper_that_is_to_end_ends_at_once_and_its_server_goes_on(
+    folder: Path, number: signal.Signals
+) -> None:
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW,
+         sys.executable, "-c", DRIVE, str(int(number)), *compile_command("f")],
+        cwd=folder, capture_output=True, text=True, env=environment(TMPDIR=SOCKETS), timeout=60,
+    )  # fmt: skip
+    assert time.monotonic() - begun < 40
+    status, *served = done.stdout.split()
+    assert status == str(-number)
+    assert set(served) == {"served"}
+    assert not (folder / "slow.o").exists()
+    assert (folder / "f.o").read_bytes() == rewrite(SAMPLE.read_bytes()).data
+
+
 def test_workers_stay_in_no_folder_of_the_build(folder: Path) -> None:
     script = f"{' '.join(compile_command('f'))}; readlink /proc/[0-9]*/cwd"
     done = served(folder, "sh", "-c", script, NOPFIX_TEST=str(folder))
@@ -330,7 +375,9 @@ def test_an_interrupt_from_the_terminal_ends_the_command_first(folder: Path) -> 
     assert (folder / "tidied").exists()
 
 
-def test_an_interrupted_wrapper_waits_for_the_answer_and_removes_the_object(folder: Path) -> None:
+def test_an_interrupted_wrapper_waits_until_the_object_is_its_own_and_removes_it(
+    folder: Path,
+) -> None:
     path = str(folder / "slow")
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(path)
@@ -340,9 +387,10 @@ def test_an_interrupted_wrapper_waits_for_the_answer_and_removes_the_object(fold
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     with listening, listening.accept()[0] as connection:
-        while connection.recv(1 << 16):
-            pass
+        assert request.receive(connection, request.END)
         process.send_signal(signal.SIGINT)
+        connection.settimeout(10)
+        assert connection.recv(1) == b""  # the request is taken back
         time.sleep(0.3)
         assert process.poll() is None
         shutil.copy(SAMPLE, folder / "f.o")
