@@ -52,6 +52,8 @@ class Code(NamedTuple):
     fronts: frozenset[int]
     """Offsets of what stands in front of a function's symbol and belongs to it: its type's hash,
     nops to be patched, the distance to the TOC that it loads (ELFv2 ABI, 2.3.2.1, large model)."""
+    sleds: frozenset[int]
+    """Offsets of XRay's sleds, where all of them are aligned to 8."""
     labels: frozenset[int]
     """Offsets that something refers to: padding never reaches across one."""
     owned: frozenset[int]
@@ -149,6 +151,7 @@ def examine(
         found.prefixes
         | names.patchable
         | {s - 8 for s in functions.starts if widths.get(s - 8) == 8},
+        names.sleds if not any(offset % 8 for offset in names.sleds) else frozenset(),
         labels,
         _owned(words, functions, symbols, names),
         names.unknown,

@@ -24,6 +24,9 @@ PATCHABLE = "__patchable_function_entries"
 """GCC and clang, -fpatchable-function-entry=N,M: the first of N nops, M of them before the label.
 """
 
+SLEDS, _SLED_ENTRY = "xray_instr_map", 32
+"""LLVM's XRay: the first field of each entry names a sled; bytes of an entry."""
+
 _DESCRIPTIONS = (".debug", ".zdebug", ".eh_frame", ".gcc_except", ".gnu.build.attributes")
 """Sections, by the start of their name, that describe code and own none of it."""
 
@@ -41,6 +44,9 @@ class Names(NamedTuple):
     """What data names as an instruction, not as an end."""
     patchable: frozenset[int]
     """Where the nops of a function that is to be traced begin."""
+    sleds: frozenset[int]
+    """XRay's sleds, which are patched eight bytes at a time (LLVM, compiler-rt/lib/xray/
+    xray_powerpc64.cpp): aligned to 8."""
     returns: frozenset[int]
     """Return addresses in tables known to hold them."""
     unknown: frozenset[int]
@@ -122,6 +128,7 @@ def _columns(reference: Reference, entries: set[tuple[int, int]]) -> tuple[bool,
         not returns,
         data and reference.side == START,
         section.name == PATCHABLE,
+        section.name == SLEDS and relocation.place % _SLED_ENTRY == 0,
         returns,
         data and absolute and not returns and not known and not entry,
     )

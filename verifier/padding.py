@@ -100,7 +100,7 @@ def _may_gain(code: Code, offset: int, *, between: bool) -> bool:
     if between:
         # Behind what stands in front of it a function isn't aligned: that is.
         return not any(offset - size in code.fronts for size in (4, 8))
-    return code.widths.get(offset, 0) == 8
+    return code.widths.get(offset, 0) == 8 or offset in code.sleds
 
 
 # In OUT
@@ -172,9 +172,11 @@ def _shaped(code: Code, gap: Gap, filling: Sequence[int], *, groups: bool) -> bo
 def evident_alignment(code: Code, gap: Gap) -> int:
     """What the length of a gap shows that what follows is aligned to; 4 where it shows nothing.
 
-    That is said only of gaps that no one runs through, behind a function's end: less wouldn't have
-    needed as many words.
+    That is said only of gaps that no one runs through, behind a function's end (less wouldn't have
+    needed as many words), and of XRay's sleds.
     """
+    if gap.end * 4 in code.sleds:
+        return 8
     if not gap.between or not gap.length or gap.start * 4 not in code.functions.ends:
         return 4
     alignment = 8

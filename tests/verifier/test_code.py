@@ -385,7 +385,7 @@ def test_padding_keeps_what_follows_aligned_and_nothing_else_is_padding(
 # Addends
 
 XRAY = inside(
-    ".Lsled: b 1f\n nop\n1: bl g\n SLOT\n bl g\n SLOT\n.Lexit: mr 3,4",
+    "mr 3,4\n .Lsled: b 1f\n nop\n1: bl g\n SLOT\n mr 3,4\n ALIGN\n.Lexit: mr 3,4",
     '.section xray_instr_map,"ao",@progbits,.text\n'
     " 8: .quad .Lsled-8b, f-8b-8, 0, 0\n 9: .quad .Lexit-9b, f-9b-8, 0, 0\n",
 )
@@ -413,8 +413,12 @@ h:  blr
 """
 
 
-def test_the_fields_of_an_xray_map_are_each_relative_to_themselves(variants: Variants) -> None:
-    assert verify(*variants(XRAY)).verified
+@pytest.mark.parametrize(("align", "rules"), [(".p2align 3", set()), ("", {"padding"})])
+def test_an_xray_map_names_sleds_that_stay_aligned_each_field_relative_to_itself(
+    align: str, rules: set[str], variants: Variants
+) -> None:
+    report = verify(*variants(XRAY, ALIGN=(".p2align 3", align)))
+    assert {difference.rule for difference in report.differences} == rules
 
 
 def test_a_distance_to_a_function_named_by_its_symbol_keeps_its_addend(variants: Variants) -> None:
