@@ -13,6 +13,7 @@ upstream  one patch by the copy of kpatch-build that docs/kpatch-upstream.md des
 boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
           taken back, gone, unloaded; without nopfix those that need slots are refused
 table     the table of docs/kernel.md, from what the other steps left
+native    nopfix itself on ppc64le, under qemu-user (tests/kpatch/native.py)
 
 The last line is "N passed, N failed".  Takes some hours and 25 GB.
 """
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.kernel.kernel_test import Failure, say
-from tests.kpatch import building, guest, kernels, patches, table
+from tests.kpatch import building, guest, kernels, native, patches, table
 from tests.kpatch.root import PROJECT, Root
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     from tests.kpatch.kernels import Kernel
     from tests.kpatch.patches import Patch
 
-STEPS = ("root", "kernels", "patches", "upstream", "boot", "table")
+STEPS = ("root", "kernels", "patches", "upstream", "boot", "table", "native")
+# Objects as the compiler makes them; not what kpatch-build makes anew in the kernels' own folders.
+PLAIN = ("fs/namei.o", "kernel/signal.o", "mm/mmap.o")
 LOADS = patches.LOADS
 
 
@@ -155,12 +158,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if step == "root":
             root.make()
             continue
+        if step == "native":
+            sources = kernels.folders(root, kernels.KERNELS[0]).source
+            objects = [sources / name for name in PLAIN if (sources / name).exists()]
+            samples = sorted((PROJECT / "samples").glob("*.o"))
+            native.check(options.work, [*samples, *objects], tally.count)
+            continue
         for kernel in kernels.KERNELS:
             if kernel.version not in (options.kernel or [kernel.version]):
                 continue
             actions: dict[str, Callable[[], None]] = {
                 "kernels": lambda kernel=kernel: kernels.build(root, kernel, options.jobs),
-                "patches": lambda kernel=kernel: make_patches(root, kernel, chosen, options, tally),
+                "patches": lambda kernel=kernel: make_patches(
+                    root, kernel, chosen, options.way, options, tally
+                ),
+                "upstream": lambda kernel=kernel: make_patches(
+                    root, kernel, [patches.STATIC_CALL], [building.UPSTREAM], options, tally
+                ),
                 "boot": lambda kernel=kernel: boot(root, kernel, chosen, tally),
                 "table": lambda kernel=kernel: say(table.table(root, kernel, chosen)),
             }

@@ -52,7 +52,10 @@ static const char *read_file(const char *path)
 
 static int contains(const char *path, const char *what)
 {
-	return !!strstr(read_file(path), what);
+	if (strstr(read_file(path), what))
+		return 1;
+	printf("init: %s has no \"%s\", but \"%.60s\"\n", path, what, text);
+	return 0;
 }
 
 static int write_file(const char *path, const char *what)
@@ -93,7 +96,7 @@ static int replacement(void)
 static int several_files(void)
 {
 	return contains("/proc/uptime", "nopfix ") && contains("/proc/version", "nopfix ") &&
-	       contains("/proc/loadavg", "nopfix ") &&
+	       contains("/proc/cmdline", "nopfix ") &&
 	       umount2("/", 0x6e6f00) && errno == ENOTTY;
 }
 
@@ -253,11 +256,17 @@ static int scheduler(void)
 
 static int sibling_call(void)
 {
-	int fd = open("/proc/self/comm", O_RDONLY | O_SYNC);
+	int fd = open("/proc/self", O_RDONLY | O_DIRECTORY | O_SYNC);
+	long got = syscall(SYS_getdents64, fd, text, sizeof(text));
+	int error = errno;
+	DIR *folder = opendir("/proc/self");
+	int others = folder && readdir(folder);
 
+	if (folder)
+		closedir(folder);
 	if (fd >= 0)
 		close(fd);
-	return fd < 0 && errno == ENOTTY && read_file("/proc/self/comm")[0];
+	return got < 0 && error == ENOTTY && others;
 }
 
 static const struct {

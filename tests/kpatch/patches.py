@@ -53,15 +53,13 @@ PATCHES = (
     Patch(
         "several-files",
         "four files in one patch",
-        ("fs/proc/uptime.o", "fs/proc/version.o", "fs/proc/loadavg.o", "fs/namespace.o"),
+        ("fs/proc/uptime.o", "fs/proc/version.o", "fs/proc/cmdline.o", "fs/namespace.o"),
         (
             after_declarations(
                 "fs/proc/uptime.c", "uptime_proc_show", '\tseq_puts(m, "nopfix ");\n'
             ),
             at_start("fs/proc/version.c", "version_proc_show", '\tseq_puts(m, "nopfix ");\n'),
-            after_declarations(
-                "fs/proc/loadavg.c", "loadavg_proc_show", '\tseq_puts(m, "nopfix ");\n'
-            ),
+            at_start("fs/proc/cmdline.c", "cmdline_proc_show", '\tseq_puts(m, "nopfix ");\n'),
             after_declarations(
                 "fs/namespace.c", "ksys_umount", "\tif (flags == 0x6e6f00)\n\t\treturn -ENOTTY;\n"
             ),
@@ -284,13 +282,13 @@ PATCHES = (
     ),
     Patch(
         "no-sibling-call",
-        "a function that ended in a sibling call, with kpatch's attribute",
+        "a function that ends in a sibling call, with kpatch's attribute",
         ("fs/proc/base.o",),
         (
             Edit(
                 "fs/proc/base.c",
-                r"^static int (comm_open\([^;{]*\)\n\{\n)",
-                NO_SIBLING_CALLS + "static int \\1\tif (filp->f_flags & O_SYNC)\n"
+                r"^static int (proc_tgid_base_readdir\([^;{]*\)\n\{\n)",
+                NO_SIBLING_CALLS + "static int \\1\tif (file->f_flags & O_SYNC)\n"
                 "\t\treturn -ENOTTY;\n",
                 instead=True,
             ),
@@ -303,8 +301,8 @@ PATCHES = (
         (
             at_start(
                 "fs/proc/base.c",
-                "comm_open",
-                "\tif (filp->f_flags & O_SYNC)\n\t\treturn -ENOTTY;\n",
+                "proc_tgid_base_readdir",
+                "\tif (file->f_flags & O_SYNC)\n\t\treturn -ENOTTY;\n",
             ),
         ),
         "sibling call",
