@@ -29,6 +29,12 @@ TOOLS = """
 bc binutils-powerpc64le-linux-gnu bison cpio dpkg-dev elfutils flex g++ gawk gcc kmod libc6-dev
 libdw-dev libelf-dev libssl-dev make openssl patch patchutils perl python3 rsync xz-utils
 """
+# What this machine has to have; installed when it isn't there.
+HOST = {
+    "debootstrap": "debootstrap",
+    "qemu-system-ppc64": "qemu-system-ppc",
+    PREFIX + "gcc": "gcc-powerpc64le-linux-gnu",
+}
 MOUNTED = ("/proc", "/sys", "/dev")
 
 
@@ -84,10 +90,9 @@ class Root:
         """Make the folder with all that is installed in it; what is there already is kept."""
         if os.geteuid():
             raise Failure("a root folder is made by root")
-        for tool in ("debootstrap", "qemu-system-ppc64", PREFIX + "gcc"):
-            if not shutil.which(tool):
-                raise Failure(f"{tool} is not installed")
         log = self.work / "root.log"
+        if missing := [package for tool, package in HOST.items() if not shutil.which(tool)]:
+            run("apt-get", "install", "-qqy", "--no-install-recommends", *missing, log=log)
         if not (self.path / "usr/bin/apt-get").exists():
             say(f"root: debootstrap {SUITE}")
             run("debootstrap", "--variant=minbase", SUITE, self.path, mirror(), log=log)
