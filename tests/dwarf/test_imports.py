@@ -35,3 +35,16 @@ def test_no_two_modules_need_each_other() -> None:
     graph = {f"dwarf.{file.stem}": imported(file) for file in FILES}
     order = list(TopologicalSorter(graph).static_order())
     assert order.index("dwarf.section") < order.index("dwarf.survey") < order.index("dwarf.debug")
+
+
+def test_every_module_has_a_test_file_of_its_name() -> None:
+    tests = {file.stem.removeprefix("test_") for file in Path(__file__).parent.glob("test_*.py")}
+    assert {file.stem for file in FILES} - {"__init__"} <= tests
+
+
+def test_a_number_of_the_standard_has_its_name_everywhere() -> None:
+    """A name in a comment beside a number is what a constant is for."""
+    for file in FILES:
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            code, _, comment = line.partition("  # ")
+            assert not (comment.startswith("DW_") and "0x" in code), f"{file.name}:{number}"

@@ -8,9 +8,17 @@ import pytest
 from assembled import needs_assembler, pair
 from entries import (
     BASE_TYPE,
+    CALL_RETURN_PC,
+    CALL_SITE,
     CODE,
     DECL_LINE,
+    ENTRY_PC,
+    GNU_CALL_SITE,
+    HIGH_PC,
     LOCATION,
+    LOW_PC,
+    START_SCOPE,
+    SUBPROGRAM,
     VARIABLE,
     Entry,
     Unit,
@@ -22,20 +30,24 @@ from entries import (
     units,
 )
 
-from dwarf import debug, entries, forms, survey
+from dwarf import abbrev, debug, entries, forms, notes, survey
 from dwarf.encodings import (
+    DW_FORM_addr,
     DW_FORM_data1,
     DW_FORM_data2,
     DW_FORM_data4,
     DW_FORM_exprloc,
     DW_FORM_implicit_const,
     DW_FORM_indirect,
+    DW_FORM_udata,
 )
 from dwarf.errors import Unsupported
 from dwarf.unit import file_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from dwarf.section import Section
 
 
 def every_form() -> Iterator[Value]:
@@ -101,3 +113,60 @@ def test_an_entry_that_runs_past_its_unit_is_refused() -> None:
     ]
     with pytest.raises(Unsupported, match="past the unit's end"):
         debug.rewrite(broken, found.maps)
+
+
+def plainly(section: Section, surveyed: survey.Surveyed) -> notes.Columns:
+    """What there is to note in a unit, entry by entry and attribute by attribute."""
+    columns = notes.no_columns()
+    data, header = bytes(section.data), surveyed.header
+    for _, _, abbreviation, values in entries.walk(data, header, surveyed.table):
+        attributes = tuple(abbrev.Attribute(v.name, v.form, v.implicit) for v in values)
+        actual = abbreviation._replace(attributes=attributes)
+        for index, found in notes.notes_of(actual, header.sizes, ".debug_abbrev").items():
+            for note in found:
+                note.column(columns).append(values[index].place)
+    return columns
+
+
+@needs_assembler
+@pytest.mark.parametrize("version", [3, 4, 5])
+def test_the_programs_note_what_reading_every_attribute_notes(version: int) -> None:
+    low, label = Value(LOW_PC, DW_FORM_addr, "S2"), ("7", "S9")
+    some = tuple(v for v in every_form() if version == 5 or v.form < 0x1A)
+    ends = [(DW_FORM_addr, "E9"), (DW_FORM_data4, "E9-S2"), (DW_FORM_udata, "E9-S2")]
+    functions = [
+        Entry(SUBPROGRAM, (*some[i:], low, Value(HIGH_PC, form, text), *some[:i]))
+        for i in range(0, len(some), 5)
+        for form, text in ends
+    ]
+    indirect = [
+        Entry(SUBPROGRAM, (low, Value(HIGH_PC, DW_FORM_indirect, text, form)))
+        for form, text in ends
+    ]
+    others = [
+        Entry(SUBPROGRAM, (low, Value(ENTRY_PC, DW_FORM_data2, label[0]))),
+        Entry(
+            SUBPROGRAM,
+            (low, Value(HIGH_PC, DW_FORM_data4, "4"), Value(ENTRY_PC, DW_FORM_data2, "4")),
+        ),
+        Entry(VARIABLE, (Value(START_SCOPE, DW_FORM_udata, label[0]),)),
+        Entry(GNU_CALL_SITE, (Value(LOW_PC, DW_FORM_addr, label[1]),)),
+        Entry(CALL_SITE, (Value(CALL_RETURN_PC, DW_FORM_addr, label[1]),)),
+    ]
+    tree = compile_unit(*functions, *indirect, *others, *functions)
+    file = file_of(sections(pair({".text": CODE}, units(Unit(tree, version), Unit(tree, version)))))
+    for number, found in survey.survey(file, {}).items():
+        for surveyed in found:
+            expected = plainly(file.sections[number], surveyed)
+            assert surveyed.columns.addresses, "nothing was noted: the test shows nothing"
+            for got, group in zip(surveyed.columns[:5], expected[:5], strict=True):
+                assert in_any_order(got) == in_any_order(group)
+
+
+def in_any_order(group: Mapping[object, object]) -> dict[object, object]:
+    """The columns of one group; entries that only they tell the forms of are noted last."""
+    return {
+        note: sorted(zip(*places, strict=True) if isinstance(places, notes.Pairs) else places)
+        for note, places in group.items()
+        if not isinstance(places, notes.Pairs) or places.partners
+    }
