@@ -87,6 +87,14 @@ def parser() -> argparse.ArgumentParser:
         default="warn",
         help="what to do about tail calls that kpatch would refuse (default: warn)",
     )
+    add(
+        "--allow",
+        action="append",
+        choices=("compression-ratio",),
+        default=[],
+        help="compression-ratio: debug sections that are compressed by more than 8 to 1, which "
+        "may take any amount of time and memory",
+    )
     add("--verify", action="store_true", help="check the result independently before writing it")
     add("-q", "--quiet", action="store_true", help="print nothing but refusals and errors")
     add("-v", "--verbose", action="store_true", help="print each insertion")
@@ -176,7 +184,7 @@ def _options(parsed: argparse.Namespace, data: bytes) -> Options:
     if parsed.dwo:
         dwo = {name: read_file(name)[0] for name in parsed.dwo}
     else:
-        dwo = split_dwarf.beside(parsed.input, data)
+        dwo = split_dwarf.beside(parsed.input, data, parsed.allow)
     return Options(
         only,
         frozenset(parsed.exempt),
@@ -184,15 +192,17 @@ def _options(parsed: argparse.Namespace, data: bytes) -> Options:
         parsed.strip_unknown_debug,
         frozenset(parsed.plain_section),
         dwo,
+        frozenset(parsed.allow),
     )
 
 
 def _listing(data: bytes, options: Options, parsed: argparse.Namespace) -> Iterator[str]:
-    from rewriter import claims, elf, pipeline, plan
+    from rewriter import claims, compressed, elf, pipeline, plan
     from rewriter.program import Program
 
     obj = elf.read(data)
     pipeline.refuse_intermediate_code(obj)
+    compressed.check(obj, options.allow)
     program = Program(obj)
     try:
         analysis, sections = pipeline.take_apart(program)

@@ -17,12 +17,18 @@ Three forms exist:
   bytes, zlib data.  gas gives the name to those sections only that got smaller.  A name isn't
   changed here, so a section in this form stays in it even where that saves nothing any more.
 
-The size comes from the file, so it isn't trusted: zlib can't compress by more than 1032 to 1, and
-never more than the announced size is decompressed.
+The sizes come from the file, so they aren't trusted: never more than the announced size is
+decompressed, and what all of an object's sections announce together may be `MOST_EXPANDED` times
+the file and `EXPANDED_FREELY` more (`check`).  Debug information of compilers stays far below that:
+it comes with relocations, which aren't compressed, so the sections of an object aren't even as
+large as its file, and those of a .dwo file, which has none, are four times as large.  A rewrite
+takes two to three times the expanded bytes in memory.  Whoever trusts the file allows more
+(`Options.allow`, COMPRESSION_RATIO).  Nor is ch_addralign trusted: a section that loses its form is
+put at a multiple of it in the file, and no alignment beyond a page is any compiler's.
 
 Source: System V gABI, chapter 4 "Section Compression"; zlib's technical notes on its largest
-ratio; RFC 1950 and RFC 8878; binutils, gas/write.c (`compress_debug`), and LLVM,
-ELFObjectWriter.cpp (`maybeWriteCompression`).
+ratio; RFC 1950 and RFC 8878 (a block is 128 KiB at most, and of 4 bytes at least); binutils,
+gas/write.c (`compress_debug`), and LLVM, ELFObjectWriter.cpp (`maybeWriteCompression`).
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ from rewriter import elf
 from rewriter.errors import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from types import ModuleType
 
 ELFCOMPRESS_ZLIB = 1
@@ -52,8 +58,14 @@ _LLVMS_ZSTD_LEVEL = 5
 _FRAME_DESCRIPTOR = 4
 _HAS_CONTENT_SIZE = 0xE0
 
-_LARGEST_RATIO = {ELFCOMPRESS_ZLIB: 1032, ELFCOMPRESS_ZSTD: 4096}
-_SMALLEST_LIMIT = 1 << 16
+_LARGEST_RATIO = {ELFCOMPRESS_ZLIB: 1032, ELFCOMPRESS_ZSTD: 1 << 15}
+_SMALLEST_LIMIT = 1 << 17
+_LARGEST_ALIGNMENT = 1 << 12
+
+COMPRESSION_RATIO = "compression-ratio"
+"""What `Options.allow` calls sections that are compressed by more than `check` lets pass."""
+MOST_EXPANDED = 8
+EXPANDED_FREELY = 8 << 20
 
 _BROKEN = "the file is truncated or inconsistent; build it again"
 _PLAIN = "decompress it first (objcopy --decompress-debug-sections), or build without -gz"
@@ -92,6 +104,27 @@ def plain_name(section: elf.Section) -> str:
     if section.name.startswith(_GNU_PREFIX):
         return ".debug_" + section.name[len(_GNU_PREFIX) :]
     return section.name
+
+
+def check(obj: elf.Object, allow: Collection[str] = ()) -> None:
+    """Raise `Refusal` where the compressed sections of ``obj`` announce too many bytes together.
+
+    Unless ``allow`` has COMPRESSION_RATIO in it.  Nothing is decompressed.
+    """
+    if COMPRESSION_RATIO in allow:
+        return
+    left = MOST_EXPANDED * len(obj.data) + EXPANDED_FREELY
+    for section in obj.sections:
+        if is_compressed(section):
+            how = _compression(section, obj.contents(section.number))
+            left -= how.size if how else 0
+            if left < 0:
+                raise _refusal(
+                    section,
+                    f"compressed sections of more than {MOST_EXPANDED} times the file's"
+                    f" {len(obj.data)} bytes",
+                    f"build without -gz, or say --allow {COMPRESSION_RATIO}",
+                )
 
 
 def decompress(section: elf.Section, data: bytes | memoryview) -> bytes:
@@ -189,6 +222,8 @@ def _compression(section: elf.Section, data: bytes | memoryview) -> _Compression
             raise _refusal(section, f"compression type {kind}", _PLAIN)
         if alignment & (alignment - 1):
             raise _refusal(section, f"an uncompressed alignment of {alignment}")
+        if alignment > _LARGEST_ALIGNMENT:
+            raise _refusal(section, f"an uncompressed alignment of {alignment}", _PLAIN)
         return _Compression(bytes(data[: _HEADER.size]), kind, size, alignment or 1)
     if section.name.startswith(_GNU_PREFIX) and bytes(data[:4]) == _GNU_MAGIC:
         if len(data) < _GNU_HEADER.size:

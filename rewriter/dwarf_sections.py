@@ -85,7 +85,7 @@ def _rewrite(
         return rewritten, {}
 
     moved = dict(maps) | {number: new.map for number, new in rewritten.items()}
-    split = {name: elf.read(data) for name, data in options.dwo.items()}
+    split = _split_files(options)
     splits = [debug_sections(dwo) for dwo in split.values()]
     sizes = _function_sizes(obj) if splits else {}
     done = _rewrite_debug(debug, moved, splits, sizes, options)
@@ -133,11 +133,23 @@ def scopes(obj: elf.Object, options: Options) -> list[Scope]:
     """
     from dwarf import debug
 
-    splits = [debug_sections(elf.read(data)) for data in options.dwo.values()]
+    splits = [debug_sections(file) for file in _split_files(options).values()]
     try:
         return list(debug.function_scopes(debug_sections(obj), splits))
     except Unsupported:
         return []
+
+
+def _split_files(options: Options) -> dict[str, elf.Object]:
+    """The .dwo files of `Options.dwo`, read, by name."""
+    files = {name: elf.read(data) for name, data in options.dwo.items()}
+    for name, file in files.items():
+        try:
+            compressed.check(file, options.allow)
+        except Refusal as refusal:
+            refusal.file = name
+            raise
+    return files
 
 
 def _function_sizes(obj: elf.Object) -> dict[Target, int]:

@@ -20,7 +20,8 @@ class Options(NamedTuple):
     what was padded; without it everything just shifts.  ``strip_unknown_debug`` empties debug
     sections that aren't understood instead of refusing.  ``plain_sections`` names unknown sections
     whose PC-relative fields are relative to themselves.  ``dwo`` holds the bytes of split DWARF
-    files that belong to the object, by name.
+    files that belong to the object, by name.  ``allow`` names what is refused otherwise because of
+    what it costs: `rewriter.compressed.COMPRESSION_RATIO`.
     """
 
     only: Collection[str] | None = None
@@ -29,6 +30,7 @@ class Options(NamedTuple):
     strip_unknown_debug: bool = False
     plain_sections: Collection[str] = ()
     dwo: Mapping[str, bytes] = {}
+    allow: Collection[str] = ()
 
 
 class Insertion(NamedTuple):

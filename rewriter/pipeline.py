@@ -61,6 +61,7 @@ def rewrite(
         unknown_sections,
     )
 
+    compressed.check(obj, options.allow)
     analysis, sections = take_apart(program, needs.of)
     claimed = claims.collect(program, program.code, analysis.base_relative)
     if asked is None:

@@ -62,6 +62,7 @@ def find(obj: elf.Object, places: Collection[Place]) -> dict[Place, str]:
             continue
         targets = _targets(obj, section.number)
         try:
+            compressed.check(obj)
             data = _contents(obj, section.number)
             for program in _programs(obj, data, targets):
                 _run(data, program, targets, wanted, found)

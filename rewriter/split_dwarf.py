@@ -10,23 +10,30 @@ Source: DWARF 5, sections 3.1.2 (DW_AT_dwo_name) and 7.3.2; GCC's -gsplit-dwarf.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from dwarf.errors import Unsupported
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
-def beside(path: str, data: bytes) -> dict[str, bytes]:
+
+def beside(path: str, data: bytes, allow: Collection[str] = ()) -> dict[str, bytes]:
     """The bytes of the .dwo files of the object ``data`` at ``path``, by file name.
 
-    Files that aren't there are left out; whoever rewrites the object refuses it then.  Raises
-    `Refusal` for an object that can't be read and OSError for a file that can't.
+    Files that aren't there are left out; whoever rewrites the object refuses it then.  ``allow`` is
+    that of `Options`.  Raises `Refusal` for an object that can't be read and OSError for a file
+    that can't.
     """
     if b".dwo" not in data:
         return {}
     from dwarf import debug
-    from rewriter import dwarf_sections, elf
+    from rewriter import compressed, dwarf_sections, elf
 
+    obj = elf.read(data)
+    compressed.check(obj, allow)
     try:
-        names = debug.split_names(dwarf_sections.debug_sections(elf.read(data)))
+        names = debug.split_names(dwarf_sections.debug_sections(obj))
     except Unsupported:
         # Rewriting says what is wrong, and where.
         return {}

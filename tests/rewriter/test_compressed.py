@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from rewriter import compressed, dwarf_sections, elf, rewrite
 from rewriter.errors import Refusal
+from rewriter.options import Options
 from verifier import verify
 
 if TYPE_CHECKING:
@@ -22,8 +24,10 @@ def section(name: str = ".debug_info", flags: int = elf.SHF_COMPRESSED) -> elf.S
     return elf.Section(5, name, elf.SHT_PROGBITS, flags, 0, 0, 0, 0, 0, 8, 0)
 
 
-def packed(kind: int = 1, size: int = len(CONTENTS), data: bytes = CONTENTS) -> bytes:
-    return struct.pack("<IIQQ", kind, 0, size, 1) + zlib.compress(data)
+def packed(
+    kind: int = 1, size: int = len(CONTENTS), data: bytes = CONTENTS, alignment: int = 1
+) -> bytes:
+    return struct.pack("<IIQQ", kind, 0, size, alignment) + zlib.compress(data)
 
 
 def test_zlib_comes_back_with_its_alignment_and_the_new_size() -> None:
@@ -61,6 +65,10 @@ def test_zstd_comes_back_as_zstd() -> None:
         packed(size=1 << 60),
         packed()[:-3],
         packed() + b"more",
+        packed(alignment=3),
+        packed(alignment=1 << 13),
+        packed(alignment=1 << 31),
+        packed(alignment=1 << 63),
     ],
 )
 def test_damaged_or_announced_too_large_data_is_refused(data: bytes) -> None:
@@ -163,3 +171,96 @@ def test_gnus_form_stays_whatever_it_saves(assemble: Callable[..., bytes]) -> No
             )
             assert bytes(got_lines.data) == bytes(want_lines.data)
     assert seen == {True, False}
+
+
+def bomb(assemble: Callable[..., bytes], kind: str, names: list[str], size: int) -> bytes:
+    """An object in which each of ``names`` is ``size`` null bytes, compressed."""
+    lines = [".abiversion 2", ".type f,@function", "f: blr", ".type g,@function", "g: bl f", "blr"]
+    lines += [f'.section {name},"",@progbits\n.zero 1' for name in names]
+    obj = elf.read(assemble("\n".join(lines) + "\n"))
+    contents, headers = {}, {}
+    for section in obj.sections:
+        if section.name in names:
+            contents[section.number] = pack(kind, bytes(size))
+            if kind != "gnu":
+                flags = section.flags | elf.SHF_COMPRESSED
+                headers[section.number] = section._replace(flags=flags, alignment=8)
+    return elf.write(obj, contents, headers)
+
+
+def pack(kind: str, data: bytes) -> bytes:
+    if kind == "gnu":
+        return b"ZLIB" + struct.pack(">Q", len(data)) + zlib.compress(data)
+    if kind == "zstd":
+        zstd = pytest.importorskip("backports.zstd")
+        return struct.pack("<IIQQ", 2, 0, len(data), 1) + bytes(zstd.compress(data))
+    return struct.pack("<IIQQ", 1, 0, len(data), 1) + zlib.compress(data)
+
+
+FREE = compressed.EXPANDED_FREELY
+MANY = [".debug_str", ".debug_line_str", ".debug_abbrev", ".debug_str.dwo"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "size"),
+    [
+        ("zlib", [".debug_str"], 2 * FREE),
+        ("zlib", [".debug_str.dwo"], 2 * FREE),
+        ("zlib", MANY, FREE // 2),
+        ("zstd", [".debug_str"], 2 * FREE),
+        ("zstd", MANY, FREE // 2),
+        ("gnu", [".zdebug_str"], 2 * FREE),
+    ],
+)
+def test_what_expands_beyond_measure_is_refused_unless_allowed_and_not_opened_before(
+    assemble: Callable[..., bytes], kind: str, names: list[str], size: int
+) -> None:
+    data = bomb(assemble, kind, names, size)
+    rewrite(with_line_table(assemble, "c", False, "zlib"))  # the modules are loaded
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refusal, match="--allow compression-ratio") as caught:
+            rewrite(data)
+        assert tracemalloc.get_traced_memory()[1] < size // 8
+    finally:
+        tracemalloc.stop()
+    assert caught.value.section in names
+    result = rewrite(data, Options(allow=[compressed.COMPRESSION_RATIO]))
+    assert len(result.report.insertions) == 1
+
+
+def test_what_is_measured_in_an_object_is_measured_in_its_dwo_files(
+    assemble: Callable[..., bytes],
+) -> None:
+    data = with_line_table(assemble, "c", False, "zlib")
+    dwo = bomb(assemble, "zlib", [".debug_str.dwo"], 2 * FREE)
+    with pytest.raises(Refusal, match="--allow compression-ratio") as caught:
+        rewrite(data, Options(dwo={"f.dwo": dwo}))
+    assert caught.value.file == "f.dwo"
+
+
+@pytest.mark.parametrize("kind", ["zlib", "zstd", "gnu"])
+def test_what_stays_in_measure_is_rewritten(assemble: Callable[..., bytes], kind: str) -> None:
+    name = ".zdebug_str" if kind == "gnu" else ".debug_str"
+    assert rewrite(bomb(assemble, kind, [name], FREE // 2)).report.insertions
+
+
+@pytest.mark.parametrize("alignment", [1, 64, 4096])
+def test_a_section_that_loses_its_form_is_aligned_as_it_says_within_reason(
+    assemble: Callable[..., bytes], alignment: int
+) -> None:
+    rows = next(
+        rows
+        for rows in ("ci" * n for n in range(2, 24))
+        if form(with_line_table(assemble, rows, False, "zlib"), ".debug_line")[0]
+        and not form(with_line_table(assemble, rows, True, "zlib"), ".debug_line")[0]
+    )
+    data = with_line_table(assemble, rows, False, "zlib")
+    line = next(s for s in elf.read(data).sections if s.name == ".debug_line")
+    at = line.offset + 16
+    data = data[:at] + struct.pack("<Q", alignment) + data[at + 8 :]
+    new = next(s for s in elf.read(rewrite(data).data).sections if s.name == ".debug_line")
+    assert (new.alignment, new.offset % alignment) == (alignment, 0)
+    data = data[:at] + struct.pack("<Q", 1 << 31) + data[at + 8 :]
+    with pytest.raises(Refusal, match="alignment of 2147483648"):
+        rewrite(data)
