@@ -82,6 +82,11 @@ def parser() -> argparse.ArgumentParser:
         help="the PC-relative fields of section NAME are relative to themselves",
     )
     add(
+        "--keep-signature",
+        action="store_true",
+        help="refuse a signed kernel module that changes, rather than drop its signature",
+    )
+    add(
         "--sibling-calls",
         choices=("ignore", "warn", "error"),
         default="warn",
@@ -155,13 +160,14 @@ def _run(parsed: argparse.Namespace) -> int:
     from rewriter.pipeline import rewrite
 
     result = rewrite(data, options)
+    dropped = _dropped_signature(parsed, data, result)
     if parsed.sibling_calls == "error" or (parsed.sibling_calls == "warn" and not parsed.quiet):
         _report_sibling_calls(parsed, data)
     if parsed.verify:
         _verify(data, result)
     lost = output.replace_all(_files(parsed, result, mode))
     if not parsed.quiet:
-        for line in lost:
+        for line in (*dropped, *lost):
             print(printable(f"nopfix: {line}"), file=sys.stderr)
         _summarize(parsed, result.report)
     return DONE
@@ -231,6 +237,25 @@ def _report_sibling_calls(parsed: argparse.Namespace, data: bytes) -> None:
         raise Refusal(lines[0], remedy="compile with -fno-optimize-sibling-calls")
     for line in lines:
         print(printable(f"nopfix: {parsed.input}: warning: {line}"), file=sys.stderr)
+
+
+def _dropped_signature(parsed: argparse.Namespace, data: bytes, result: Result) -> list[str]:
+    """A line where a module's signature doesn't come over.  Raises `Refusal` where it should."""
+    if result.data == data:
+        return []
+    from rewriter import appended
+
+    if not appended.is_signed(data):
+        return []
+    if parsed.keep_signature:
+        raise Refusal(
+            "a module's signature holds for the bytes that it was made of, and these change",
+            remedy="leave --keep-signature out, and sign the new module (scripts/sign-file)",
+        )
+    return [
+        f"{parsed.output}: warning: the module's signature, which no longer holds, is dropped;"
+        " sign it again (scripts/sign-file)"
+    ]
 
 
 def _verify(data: bytes, result: Result) -> None:

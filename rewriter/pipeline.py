@@ -48,6 +48,7 @@ def rewrite(
         return _unchanged(data)
 
     from rewriter import (
+        appended,
         arrangement,
         claims,
         code,
@@ -70,6 +71,7 @@ def rewrite(
         planned = plan.insertions(program, sections, asked)
     if not planned.slots:
         return _unchanged(data)
+    appended.check(obj)
     layouts = arrangement.arrange(
         program, sections, analysis, claimed, planned, realign=options.realign
     )
