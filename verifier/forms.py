@@ -113,7 +113,7 @@ def compile_form(
     `implicit` is the value of DW_FORM_implicit_const; `by_code` maps numbers to names, for
     DW_FORM_indirect. Raises Malformed for an unknown form.
     """
-    name = _CODES.get(form, hex(form)) if isinstance(form, int) else form
+    name = name_of(form)
     if name in _FIXED:
         return _number(name, _FIXED[name])
     if name in _OFFSETS:
@@ -143,6 +143,56 @@ def compile_form(
     if name in special:
         return _with(name, special[name])
     raise Malformed(f"unknown form {name}")
+
+
+ULEB, STRING, BLOCK = -1, -2, -3
+"""Sizes that only the bytes tell, as `skip_of` gives them: LEB128, a string, LEB128 and a block.
+A block whose length has n bytes is BLOCK - n."""
+
+
+def name_of(form: str | int) -> str:
+    """The name of a form, GNU's included."""
+    return _CODES.get(form, hex(form)) if isinstance(form, int) else form
+
+
+def skip_of(name: str, shape: Format) -> int:
+    """Bytes that a value of a form takes, or one of the sizes above."""
+    if name in _FIXED:
+        return _FIXED[name]
+    if name in _OFFSETS:
+        return shape.offset_size
+    if name == "DW_FORM_implicit_const":
+        return 0
+    if name in _BLOCKS:
+        return BLOCK - _BLOCKS[name]
+    if name == "DW_FORM_block":
+        return BLOCK
+    if name in _ULEB or name == "DW_FORM_sdata":
+        return ULEB
+    return {"DW_FORM_string": STRING, "DW_FORM_data16": 16}[name]
+
+
+def skip(data: bytes, at: int, sizes: tuple[int, ...]) -> int:
+    """The offset behind the values of these sizes."""
+    for size in sizes:
+        if size >= 0:
+            at += size
+        elif size == STRING:
+            at = data.index(b"\0", at) + 1
+        else:
+            length, shift = 0, 0
+            if size < BLOCK:
+                length = int.from_bytes(data[at : at + BLOCK - size], "little")
+                at += BLOCK - size
+            else:
+                while data[at] & 0x80:
+                    length |= (data[at] & 0x7F) << shift
+                    shift += 7
+                    at += 1
+                length |= data[at] << shift
+                at += 1
+            at += length if size != ULEB else 0
+    return at
 
 
 def _number(name: str, size: int) -> Callable[[Reader], Value]:

@@ -64,6 +64,13 @@ class Checker:
         self.new = new
         self.pairings = pairings
         self.labels = known_labels
+        self.strings = frozenset(
+            number
+            for number, symbol in enumerate(old.symbols)
+            if 0 < symbol.section < len(old.sections)
+            and old.sections[symbol.section].name.endswith("str")
+        )
+        """Symbols of sections of strings, which don't move."""
         self.frame_tables = meaning.frame_tables(old)
         self.findings = findings
 

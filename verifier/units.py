@@ -20,18 +20,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elftools.common.exceptions import DWARFError, ELFError
 from elftools.construct import ConstructError
-from elftools.dwarf.abbrevtable import AbbrevTable
-from elftools.dwarf.enums import DW_FORM_raw2name
 from elftools.dwarf.structs import DWARFStructs
 
-from verifier import expressions, forms
+from verifier import abbreviations, expressions, forms
+from verifier.abbreviations import AFTER_LOW_PC, Abbreviation
 from verifier.fields import Fields, Malformed, Reader, Target
 from verifier.forms import Format, Value
 from verifier.pairing import END, RET, START
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from verifier.elf import Object, Relocation
 
 _LOCATIONS = frozenset(
@@ -71,9 +68,6 @@ _LOCATIONS = frozenset(
 
 _BASES = frozenset({"DW_AT_loclists_base", "DW_AT_rnglists_base", "DW_AT_GNU_ranges_base"})
 """Attributes that refer to a table of lists and not to a list."""
-
-_AFTER_LOW_PC = frozenset({"DW_AT_high_pc", "DW_AT_entry_pc", "DW_AT_start_scope"})
-"""Attributes that may be distances from an entry's DW_AT_low_pc, so are looked at behind it."""
 
 _CALL_SITES = frozenset({"DW_TAG_GNU_call_site", "DW_TAG_call_site"})
 
@@ -140,24 +134,11 @@ class Uses:
         return self._address_tables[section, which]
 
 
-class Specification(NamedTuple):
-    """One attribute of an abbreviation."""
-
-    name: str | int
-    read: Callable[[Reader], Value]
-
-
-class Abbreviation(NamedTuple):
-    """An entry of .debug_abbrev, ready for reading entries with it."""
-
-    tag: str
-    attributes: tuple[Specification, ...]
-    children: bool
-
-
-def check(fields: Fields, abbreviations: bytes, new_abbreviations: bytes, uses: Uses) -> None:
-    """Compare all units of a .debug_info or .debug_types section."""
-    walk = _Walk(fields, abbreviations, new_abbreviations, uses)
+def check(fields: Fields, old: bytes, new: bytes, uses: Uses) -> None:
+    """Compare all units of a .debug_info or .debug_types section; `old` and `new` are IN's and
+    OUT's .debug_abbrev.
+    """
+    walk = _Walk(fields, old, new, uses)
     a = Reader(fields.old, 0, len(fields.old))
     b = Reader(fields.new, 0, len(fields.new))
     while not a.done and not b.done:
@@ -169,18 +150,25 @@ def check(fields: Fields, abbreviations: bytes, new_abbreviations: bytes, uses: 
 
 
 class _Walk:
-    def __init__(
-        self, fields: Fields, abbreviations: bytes, new_abbreviations: bytes, uses: Uses
-    ) -> None:
+    def __init__(self, fields: Fields, old: bytes, new: bytes, uses: Uses) -> None:
         self.fields = fields
         self.uses = uses
-        self.abbreviations = (abbreviations, new_abbreviations)
+        self.abbreviations = (old, new)
         self.tables: dict[tuple[int, int, Format], dict[int, Abbreviation]] = {}
         self.entries = uses.entries.setdefault(fields.section.number, {})
         self.references: list[tuple[int, int, int, int]] = []
         """(place, new place, entry referred to in IN, in OUT)"""
         self.places = sorted(fields.old_relocations)
         self.new_places = sorted(fields.new_relocations)
+        counterpart = fields.checker.new.sections[fields.section.number]
+        self.bytes = (fields.section.data, counterpart.data)
+        """What is in the sections themselves, under the relocations."""
+        self.cursor = self.new_cursor = 0
+        """Numbers of the first relocations that aren't in front of where the walk is."""
+        self.deferred: list[tuple[int, int, Abbreviation]] = []
+        """Entries of the unit with references, whose bytes are equal: where, moved by how much."""
+        self.entries_shift: set[int] = set()
+        """By how much the unit's entries moved."""
 
     # Units
 
@@ -252,7 +240,7 @@ class _Walk:
             which = 0
         key = (which, header.abbreviations, header.shape)
         if key not in self.tables:
-            self.tables[key] = _abbreviations(
+            self.tables[key] = abbreviations.read(
                 self.abbreviations[which], header.abbreviations, header.shape
             )
             self.uses.skeletons |= any(
@@ -270,9 +258,11 @@ class _Walk:
         count = 0
         scopes: list[Target | None] = []
         """Where the code of each entry around this one begins; None where an entry doesn't say."""
+        shifts: set[int] = set()
         while not a.done and not b.done:
             old, new = a.position, b.position
             entries[old] = new
+            shifts.add(new - old)
             code, new_code = a.uleb(), b.uleb()
             if code != new_code:
                 self.fields.differ(
@@ -285,7 +275,9 @@ class _Walk:
             abbreviation = table.get(code)
             if abbreviation is None:
                 raise Malformed(f"abbreviation {code} of the entry at {old:#x} is not declared")
-            values = [(spec.name, spec.read(a), spec.read(b)) for spec in abbreviation.attributes]
+            values = None if first else self._equal_bytes(a, b, unit, abbreviation)
+            if values is None:
+                values = [(s.name, s.read(a), s.read(b)) for s in abbreviation.attributes]
             if first:
                 self._bases(values, unit)
                 first = False
@@ -294,6 +286,102 @@ class _Walk:
                 scopes.append(low)
             count += 1
         self.fields.findings.count("entry", count)
+        self.entries_shift = shifts
+        self._judge_deferred(unit)
+
+    def _equal_bytes(
+        self, a: Reader, b: Reader, unit: Unit, abbreviation: Abbreviation
+    ) -> list[tuple[str | int, Value, Value]] | None:
+        """The attributes of an entry that may depend on code, where its bytes are equal.
+
+        None, with the readers where they were, where they aren't, or where a relocation isn't that
+        of a string or of such an attribute.
+        """
+        fields, start, shift = self.fields, a.position, b.position - a.position
+        data, at = fields.old, a.position
+        values: list[tuple[str | int, Value, Value]] = []
+        for skipped, spec in abbreviation.steps:
+            a.position = forms.skip(data, at, skipped)
+            value = spec.read(a)
+            values.append((spec.name, value, value._replace(place=value.place + shift)))
+            at = a.position
+        end = forms.skip(data, at, abbreviation.rest)
+        same = (
+            data[start:end] == fields.new[start + shift : end + shift]
+            and self.bytes[0][start:end] == self.bytes[1][start + shift : end + shift]
+        )
+        if not same or not self._strings(start, end, shift, values, abbreviation.strings):
+            a.position = start
+            return None
+        if abbreviation.refers:
+            self.deferred.append((start, shift, abbreviation))
+        a.position, b.position = end, end + shift
+        return [found for found in values if not self._is_constant(found[1], unit)]
+
+    def _strings(
+        self,
+        start: int,
+        end: int,
+        shift: int,
+        values: list[tuple[str | int, Value, Value]],
+        strings: int,
+    ) -> bool:
+        """Whether the relocations of an entry are at the same places, and all but those of
+        `values` can be the entry's strings'.  Those are noted.
+        """
+        places, new_places = self.places, self.new_places
+        first, new_first = self.cursor, self.new_cursor
+        while first < len(places) and places[first] < start:
+            first += 1
+        while new_first < len(new_places) and new_places[new_first] < start + shift:
+            new_first += 1
+        last = first
+        while last < len(places) and places[last] < end:
+            last += 1
+        self.cursor, self.new_cursor = last, new_first + last - first
+        inside = places[first:last]
+        if [place + shift for place in inside] != new_places[new_first : self.new_cursor] or (
+            self.new_cursor < len(new_places) and new_places[self.new_cursor] < end + shift
+        ):
+            self.cursor, self.new_cursor = first, new_first
+            return False
+        if values and inside:
+            known = [
+                (value.place, len(value.raw) if isinstance(value.raw, bytes) else 1)
+                for _, value, _ in values
+            ]
+            inside = [p for p in inside if not any(at <= p < at + size for at, size in known)]
+        if len(inside) > strings:
+            return False
+        self.fields.unchanged(inside, shift)
+        return True
+
+    def _is_constant(self, value: Value, unit: Unit) -> bool:
+        """Whether a value is an expression without an operand or a relocation that can change."""
+        if value.form != "DW_FORM_exprloc":
+            return False
+        shape = unit.shape
+        arguments = (shape.offset_size, shape.address_size, shape.version)
+        if expressions.parse(value.raw, *arguments).operands:
+            return False
+        first = bisect.bisect_left(self.places, value.place)
+        return first == len(self.places) or self.places[first] >= value.place + len(value.raw)
+
+    def _judge_deferred(self, unit: Unit) -> None:
+        """The references of entries whose bytes are equal, where an entry of the unit changed size.
+
+        Where none did, what they refer to moved with them.
+        """
+        deferred, self.deferred = self.deferred, []
+        if self.entries_shift == {unit.new - unit.old}:
+            return
+        for start, shift, abbreviation in deferred:
+            reader = Reader(self.fields.old, start, len(self.fields.old))
+            for spec in abbreviation.attributes:
+                value = spec.read(reader)
+                if spec.form in forms.UNIT_REFERENCES:
+                    there, new = unit.old + value.raw, unit.new + value.raw
+                    self.references.append((value.place, value.place + shift, there, new))
 
     def _bases(self, values: list[tuple[str | int, Value, Value]], unit: Unit) -> None:
         """What the unit entry says about the others."""
@@ -344,7 +432,7 @@ class _Walk:
                 continue
             if form in forms.UNIT_REFERENCES:
                 self.references.append((a.place, b.place, unit.old + a.raw, unit.new + b.raw))
-            elif name in _AFTER_LOW_PC:
+            elif name in AFTER_LOW_PC:
                 late.append((name, a, b))
             elif form == "DW_FORM_addr" or form in forms.ADDRESS_INDICES:
                 side = START
@@ -520,35 +608,6 @@ class _Header(NamedTuple):
 
 def _hex(value: int | None) -> str:
     return "nowhere" if value is None else f"{value:#x}"
-
-
-def _abbreviations(data: bytes, offset: int, shape: Format) -> dict[int, Abbreviation]:
-    structs = DWARFStructs(
-        little_endian=True,
-        dwarf_format=shape.offset_size * 8,
-        address_size=shape.address_size,
-        dwarf_version=shape.version,
-    )
-    names: dict[int, str] = dict(DW_FORM_raw2name)
-    try:
-        table = AbbrevTable(structs, io.BytesIO(data), offset)
-        declarations: dict[int, Any] = table._abbrev_map
-    except (ConstructError, DWARFError, ELFError) as error:
-        raise Malformed(f".debug_abbrev at {offset:#x}: {error}") from None
-    return {
-        code: Abbreviation(
-            str(declaration["tag"]),
-            tuple(
-                Specification(
-                    spec.name,
-                    forms.compile_form(spec.form, shape, spec.value, names),
-                )
-                for spec in declaration["attr_spec"]
-            ),
-            declaration.has_children(),
-        )
-        for code, declaration in declarations.items()
-    }
 
 
 def indexed_address(
