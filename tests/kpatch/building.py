@@ -164,5 +164,7 @@ def read(patch: Patch, folder: Path) -> Built:
     module = folder / f"livepatch-{patch.name}.ko"
     made = (folder / "status").read_text().strip() == "0" and module.exists()
     said = next((line for line in reversed(lines) if line.strip()), "")
-    complaints = [line for line in lines if re.search(r"ERROR|sibling|error:", line)]
+    complaints = [
+        line for line in lines if re.search(r"ERROR|unsupported sibling call|error:", line)
+    ]
     return Built(module if made else None, tuple(functions), " / ".join(complaints) or said)

@@ -76,6 +76,9 @@ def refused(patch: str, way: str, module: Path) -> Case:
         Action("probe", patch, "no"),
         Action("load", file, REFUSED),
         Action("probe", patch, "no"),
+        # Nothing is there to unload; after a wrong answer it mustn't stand in the way of others.
+        Action("disable", module_name(patch), "errno 2"),
+        Action("unload", module_name(patch), "errno 2"),
     )
     return Case(f"{way}/{patch}", actions, {file: module})
 

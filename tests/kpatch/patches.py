@@ -37,7 +37,7 @@ _PROC = "fs/proc/"
 
 STATIC_CALL = Patch(
     "static-call",
-    "a call of a function that was static",
+    "many calls of a function that the compiler may have inlined",
     ("fs/proc/meminfo.o",),
     (
         after_declarations(
@@ -282,7 +282,7 @@ PATCHES = (
     ),
     Patch(
         "no-sibling-call",
-        "a function that ends in a sibling call, with kpatch's attribute",
+        "a call of a static function, a sibling call but for kpatch's attribute",
         ("fs/proc/base.o",),
         (
             Edit(
@@ -305,7 +305,7 @@ PATCHES = (
                 "\tif (file->f_flags & O_SYNC)\n\t\treturn -ENOTTY;\n",
             ),
         ),
-        "sibling call",
+        "unsupported sibling call",
     ),
     Patch(
         "no-change",
@@ -331,4 +331,4 @@ PATCHES = (
 )
 
 # What the kernel has to refuse when the compiler alone made it, whichever compiler.
-REFUSED = ("static-call", "new-function", "cgroup")
+REFUSED = ("switch", "static-local", "no-sibling-call")
