@@ -646,9 +646,9 @@ _UNPREFIXED = [f"PO {primary}" for primary in range(64)]
 def _sections(chapter: str) -> list[Section]:
     """The sections of a chapter; where it isn't there, the primary opcode tells alone."""
     if not _chapters:
-        for text in TABLE.strip().split("\n\n"):
-            name, _, sections = text.partition("\n")
-            _chapters[name] = sections
+        # All at once: a worker of `nopfix-serve` may be interrupted anywhere, and goes on later.
+        chapters = [text.partition("\n") for text in TABLE.strip().split("\n\n")]
+        _chapters.update({name: sections for name, _, sections in chapters})
     if chapter not in _chapters and chapter[-1].isdigit():
         shared = chapter.rpartition(" ")[0]
         _known[chapter] = _known.get(shared) or _sections(shared)

@@ -38,6 +38,7 @@ SETTINGS = ("NOPFIX_SKIP", "NOPFIX_SIBLING_CALLS")
 
 DONE, NOT_DONE = b"+", b"-"
 END = b"\0\0"
+_LONGEST_WAIT = 0.5  # seconds for a worker to drop what it does
 _CREDENTIALS = 12  # bytes of a struct ucred: process, user and group
 
 
@@ -78,8 +79,12 @@ def _is_own(connection: socket) -> bool:
 
 
 def _take_back(connection: socket) -> None:
-    """Take the request back, and wait until the other side is done with it."""
+    """Take the request back, and wait until the other side is done with it.
+
+    Not for long: where nobody has got to the request yet, whoever does finds it taken back.
+    """
     try:
+        connection.settimeout(_LONGEST_WAIT)
         connection.shutdown(SHUT_WR)
     except OSError:
         return  # it never came to a connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -396,4 +397,23 @@ def test_an_interrupted_wrapper_waits_until_the_object_is_its_own_and_removes_it
         shutil.copy(SAMPLE, folder / "f.o")
         connection.sendall(request.DONE)
     assert process.wait(10) == -signal.SIGINT
+    assert not (folder / "f.o").exists()
+
+
+def test_a_wrapper_whose_turn_has_not_come_does_not_wait_for_it(
+    folder: Path, sockets: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(sockets / "busy"))
+        listening.listen()
+        process = subprocess.Popen(
+            compile_command("f"), cwd=folder, stdout=subprocess.DEVNULL,
+            env=environment(NOPFIX_SERVER=str(sockets / "busy")),
+        )  # fmt: skip
+        assert select.select([listening], [], [], 10)[0]
+        time.sleep(0.3)  # it has sent its request, too
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == -signal.SIGTERM
+        assert time.monotonic() - begun < 3  # the machine may be busy
     assert not (folder / "f.o").exists()
