@@ -105,8 +105,8 @@ _ALWAYS = ("case.py", "oracle.py", "prepare.py", "assembly.py", "toolchain.py")
 
 #: The commands around the rewriter, which can't change what becomes of an object.
 AROUND = frozenset((
-    "__main__.py", "command.py", "compiler_arguments.py", "light_typing.py", "objects_in_place.py",
-    "output.py", "request.py", "server.py", "sibling_calls.py", "source_lines.py", "split_dwarf.py",
+    "__main__.py", "command.py", "compiler_arguments.py", "objects_in_place.py", "output.py",
+    "request.py", "server.py", "sibling_calls.py", "source_lines.py", "split_dwarf.py", "start.py",
     "toolchain.py", "wrapper.py",
 ))  # fmt: skip
 

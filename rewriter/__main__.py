@@ -1,21 +1,13 @@
-"""``nopfix`` and ``python -m rewriter``: the command in a process of its own.
-
-The process ends with the rewrite, so it does without what only long ones need: `typing`, which
-takes longer to import than the rewriter (`light_typing`), and the search for reference cycles, of
-which a rewrite makes none worth collecting.
-"""
+"""``nopfix`` and ``python -m rewriter``: the command in a process of its own."""
 
 from __future__ import annotations
 
-import gc
-
-from rewriter import light_typing
+from rewriter import start
 
 
 def main() -> int:
     """Run the command; returns the exit status."""
-    gc.disable()
-    light_typing.install()
+    start.prepare()
     try:
         from rewriter import command
     except Exception as error:  # half of an installation

@@ -284,9 +284,9 @@ def _missing(paths: Iterable[str]) -> int:
     """Say which objects aren't there though the compiler has succeeded; returns an exit status."""
     status = 0
     for path in paths:
-        from rewriter import light_typing
+        from rewriter import start
 
-        light_typing.install()
+        start.prepare()
         from rewriter import objects_in_place
 
         status = objects_in_place.missing(path) or status
@@ -396,13 +396,10 @@ def _load_rewriter() -> Rewrite:
 
     An import that fails is told like any other internal error, once the compiler is done.
     """
-    import gc
-
-    gc.disable()  # a rewrite makes no cycles worth looking for, and exits soon
     try:
-        from rewriter import light_typing
+        from rewriter import start
 
-        light_typing.install()
+        start.prepare()
         from rewriter import objects_in_place
     except Exception as error:
         failed = error

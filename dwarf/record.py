@@ -1,29 +1,30 @@
-"""A stand-in for `typing`, for a process that lives 40 ms and starts three thousand times.
+"""`Record`: tuples with named elements, for a process that lives 40 ms and starts 3,000 times.
 
-The problem: the compiler wrapper starts for every object of a kernel, and importing `typing` takes
-longer than importing the whole rewriter: it loads re, enum, functools and contextlib, and its
-NamedTuple compiles a constructor for each of our 90 classes.  With Python 3.11 the interpreter
-with the rewriter in it takes 16 ms of CPU time, with the real `typing` 32 (medians of 60 starts).
-All that the two packages use of it at run time is NamedTuple, Literal and TYPE_CHECKING.
+The problem: the compiler wrapper starts for every object of a kernel, and `typing.NamedTuple` costs
+more than all of the two packages: `typing` loads re, enum, functools and contextlib, and compiles a
+constructor for each of our 100 classes.
 
-The rule: `install` puts this module in the place of `typing` if nobody has imported that yet.
-Whoever asks for a name that isn't here gets the real one, so nothing else notices.
+The rule: a type checker is told that `Record` is `typing.NamedTuple`, and used like that it behaves
+like that.  The two other names that the packages need as they run are here as well, so that nobody
+imports `typing` for them: `TYPE_CHECKING`, under which all is imported that only annotations need,
+and `Literal`, which aliases of types are made of.
 
 Source: the Python library's own collections.namedtuple for what a named tuple has to do.
 """
 
 from __future__ import annotations
 
-import sys
 from _collections import _tuplegetter  # type: ignore[import-not-found]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, FunctionType
 
+__all__ = ["TYPE_CHECKING", "Literal", "Record"]
 
-class _Record(tuple):  # type: ignore[type-arg]
-    """What all named tuples share."""
+
+class _Tuple(tuple):  # type: ignore[type-arg]
+    """What all records share."""
 
     __slots__ = ()
     _fields: tuple[str, ...] = ()
@@ -41,13 +42,16 @@ class _Record(tuple):  # type: ignore[type-arg]
     def _asdict(self) -> dict[str, object]:
         return dict(zip(self._fields, self, strict=True))
 
+    def __getnewargs__(self) -> tuple[object, ...]:
+        return tuple(self)
+
     def __repr__(self) -> str:
         pairs = zip(self._fields, self, strict=True)
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in pairs)})"
 
 
-class _NamedTuple(type):
-    """Makes a tuple with named elements of a class that names only `NamedTuple` as its base."""
+class _Maker(type):
+    """Makes a tuple with named elements of a class that names only `Record` as its base."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, object]) -> type:
         if not bases:
@@ -60,7 +64,7 @@ class _NamedTuple(type):
         members = dict(body, __slots__=(), __new__=new, _fields=fields, __match_args__=fields)
         for index, field in enumerate(fields):
             members[field] = _tuplegetter(index, None)
-        return type(name, (_Record,), members)
+        return type(name, (_Tuple,), members)
 
 
 _Function: type[FunctionType] = type(lambda: None)  # type: ignore[assignment]
@@ -69,7 +73,7 @@ _codes: dict[int, CodeType] = {}
 
 
 def _constructor(fields: tuple[str, ...]) -> FunctionType:
-    """``__new__`` of a named tuple, without a loop over its arguments.
+    """``__new__`` of a record, without a loop over its arguments.
 
     Compiled once for each number of fields: for others of that number it is the same with other
     names of its variables, and compiling takes as long as all the rest.
@@ -83,44 +87,15 @@ def _constructor(fields: tuple[str, ...]) -> FunctionType:
     return _Function(code.replace(co_varnames=("_cls", *fields), co_name="__new__"), _GLOBALS)
 
 
-class NamedTuple(metaclass=_NamedTuple):
-    """As `typing.NamedTuple`, used as a base class."""
+if TYPE_CHECKING:
+    from typing import Literal
+    from typing import NamedTuple as Record
+else:
 
+    class Literal:
+        """As `typing.Literal`; any subscript is a type, whose arguments can be asked for."""
 
-class _Literal:
-    """As `typing.Literal` where nobody looks at it: any subscript is just some type."""
+        __class_getitem__ = classmethod(type(list[int]))
 
-    def __getitem__(self, _: object) -> type:
-        return object
-
-
-Literal = _Literal()
-
-
-def __getattr__(name: str) -> object:
-    """Any other name of `typing`: that module takes its place again."""
-    if name.startswith("__"):
-        raise AttributeError(name)
-    if sys.modules.get("typing") is sys.modules[__name__]:
-        del sys.modules["typing"]
-    import typing
-
-    return getattr(typing, name)
-
-
-def install() -> None:
-    """Let ``import typing`` find this module, unless the real one is loaded already.
-
-    `array` asks for `collections.abc`, which is the interpreter's own `_collections_abc` by another
-    name, and would load all of `collections` for it; so it is loaded here, and finds it at once.
-    """
-    sys.modules.setdefault("typing", sys.modules[__name__])
-    if "collections" not in sys.modules:
-        import _collections_abc
-
-        names = "collections", "collections.abc"
-        sys.modules.update(dict.fromkeys(names, _collections_abc))
-        import array  # noqa: F401
-
-        for name in names:
-            del sys.modules[name]
+    class Record(metaclass=_Maker):
+        """As `typing.NamedTuple`, used as a base class."""

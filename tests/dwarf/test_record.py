@@ -1,0 +1,97 @@
+"""Records behave as typing's named tuples for what the packages use."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+import pytest
+
+from dwarf.record import Literal, Record
+
+ROOT = Path(__file__).parents[2]
+
+
+class Real(NamedTuple):
+    first: int
+    second: str = "two"
+    third: tuple[int, ...] = ()
+
+    def sum(self) -> int:
+        return self.first + len(self.third)
+
+
+class Light(Record):
+    first: int
+    second: str = "two"
+    third: tuple[int, ...] = ()
+
+    def sum(self) -> int:
+        return self.first + len(self.third)
+
+
+KINDS = pytest.mark.parametrize("kind", [Real, Light])
+
+
+@KINDS
+def test_a_record_does_what_a_named_tuple_does(kind: type[Real]) -> None:
+    value = kind(1)
+    assert value == (1, "two", ())
+    assert (value.first, value.second, value.third, value.sum()) == (1, "two", (), 1)
+    assert kind(3, third=(1, 2)).sum() == 5
+    assert kind(*value) == kind._make(value) == value
+    assert value._replace(second="2") == (1, "2", ())
+    assert value._asdict() == {"first": 1, "second": "two", "third": ()}
+    assert kind._fields == ("first", "second", "third")
+    assert repr(value) == f"{kind.__name__}(first=1, second='two', third=())"
+    assert isinstance(value, tuple)
+    assert not hasattr(value, "__dict__")
+    assert sorted([kind(2), kind(1)])[0].first == 1
+    assert kind.__match_args__ == ("first", "second", "third")
+
+
+@KINDS
+def test_a_record_can_be_copied_and_pickled(kind: type[Real]) -> None:
+    value = kind(1, third=(2,))
+    for same in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert same == value
+        assert type(same) is kind
+
+
+@KINDS
+def test_wrong_arguments_are_errors(kind: type[Real]) -> None:
+    with pytest.raises(TypeError):
+        kind()  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        kind(1, 2, 3, 4)  # type: ignore[call-arg, arg-type]
+    with pytest.raises(TypeError):
+        kind(1, x=2)  # type: ignore[call-arg]
+    with pytest.raises((TypeError, ValueError)):  # which one depends on Python's version
+        kind(1)._replace(x=2)  # type: ignore[call-arg]
+
+
+def test_a_literal_type_has_its_arguments() -> None:
+    assert get_args(Literal["a", "b"]) == ("a", "b")
+    assert get_args(int | Literal["a"])[1] == Literal["a"]
+
+
+def test_the_packages_load_nothing_of_typing_s() -> None:
+    code = (
+        "from dwarf import debug, frame, lsda\n"
+        "heavy = {'typing', 're', 'enum', 'functools', 'contextlib', 'types'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert isolated(code) == "[]"
+
+
+def isolated(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-IS", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()

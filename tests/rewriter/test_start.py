@@ -1,0 +1,46 @@
+"""What a process for one object loads, and that others notice nothing of how."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-IS", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+def test_the_rewriter_loads_no_heavy_module() -> None:
+    loaded = run(
+        "from rewriter import start; start.prepare()\n"
+        "from rewriter import objects_in_place, dwarf_sections, data_in_code, special_sections\n"
+        "heavy = {'typing', 're', 'enum', 'functools', 'contextlib', 'types', 'collections'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert loaded == "[]"
+
+
+def test_arrays_and_collections_are_what_they_are_elsewhere() -> None:
+    code = (
+        "from rewriter import start; start.prepare()\n"
+        "import array, collections, collections.abc\n"
+        "print(collections.Counter('aa')['a'], collections.abc.Mapping.__name__,"
+        " isinstance(array.array('i'), collections.abc.MutableSequence))"
+    )
+    assert run(code) == "2 Mapping True"
+
+
+def test_what_is_loaded_stays() -> None:
+    code = (
+        "import collections; from rewriter import start; start.prepare()\n"
+        "import collections as again; print(again is collections)"
+    )
+    assert run(code) == "True"
