@@ -10,18 +10,17 @@ Source: DWARF 5, section 7.5.3.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf import encodings, leb128
 from dwarf.encodings import DW_FORM_implicit_const
 from dwarf.errors import Unsupported
 from dwarf.forms import SIZES
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from dwarf.section import Section
 
 
-class Attribute(NamedTuple):
+class Attribute(Record):
     """One attribute of a declaration.
 
     ``name`` and ``form`` are the numbers of DW_AT_* and DW_FORM_*; ``implicit`` is the value where
@@ -33,7 +32,7 @@ class Attribute(NamedTuple):
     implicit: int
 
 
-class Abbreviation(NamedTuple):
+class Abbreviation(Record):
     """One declaration: ``offset`` in .debug_abbrev, ``code``, DW_TAG_* and attributes."""
 
     offset: int

@@ -9,11 +9,10 @@ Source: DWARF 5, section 7.27; the GNU form of DWARF 4 has no header.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf.errors import Unsupported
 from dwarf.numbers import changed, initial_length, number
 from dwarf.offset_map import IDENTITY
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change, CopiedRelocation, Rewritten, splice
 
 if TYPE_CHECKING:
@@ -26,14 +25,14 @@ if TYPE_CHECKING:
 _ENTRY = 8
 
 
-class Extent(NamedTuple):
+class Extent(Record):
     """Where a table ends, and the bytes of the header in front of its entry 0 (0 without one)."""
 
     end: int
     header: int
 
 
-class Copy(NamedTuple):
+class Copy(Record):
     """A new entry of .debug_addr: like that at ``place``, but on ``side``.
 
     It goes to ``end``, that of the table whose entry 0 is at ``base``, behind ``header`` bytes.

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from dwarf import expression
 from dwarf.errors import Unsupported
 from dwarf.lists import ADDRESS_SIZE, NO_LIMIT, Moved, Walk, moved_pair, reach, walk_whole
 from dwarf.offset_map import IDENTITY
+from dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

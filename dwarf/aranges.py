@@ -9,10 +9,10 @@ Source: DWARF 5, sections 6.1.2 and 7.21 (version 2 since DWARF 2).
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from dwarf.errors import Unsupported
 from dwarf.numbers import changed, initial_length
+from dwarf.record import TYPE_CHECKING
 from dwarf.section import Rewritten, splice
 
 if TYPE_CHECKING:

@@ -20,8 +20,6 @@ documentation for the GNU sections.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf import (
     addr,
     distances,
@@ -39,6 +37,7 @@ from dwarf.encodings import (
     DW_AT_GNU_ranges_base,
 )
 from dwarf.errors import Unsupported
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Rewritten, Target, splice
 from dwarf.unit import MovedEntries, file_of
 
@@ -84,14 +83,14 @@ _DONE_BEFORE = frozenset(
 NO_SIZES: Mapping[Target, int] = {}
 
 
-class Result(NamedTuple):
+class Result(Record):
     """The sections that changed, by number: of the object, and of each split file as given."""
 
     own: dict[int, Rewritten]
     split: list[dict[int, Rewritten]]
 
 
-class SplitName(NamedTuple):
+class SplitName(Record):
     """A .dwo that a unit of the object names: its DWO id, name and compilation folder."""
 
     dwo_id: int
@@ -99,7 +98,7 @@ class SplitName(NamedTuple):
     folder: str
 
 
-class _Read(NamedTuple):
+class _Read(Record):
     """A file and what was found in its units; ``uses`` are by section number of the lists."""
 
     file: File
@@ -243,7 +242,7 @@ def _with_table_ends(units: Mapping[int, list[Surveyed]]) -> dict[int, list[Surv
     return {number: [with_end(unit) for unit in found] for number, found in units.items()}
 
 
-class _Lists(NamedTuple):
+class _Lists(Record):
     """The sections of lists of one file that changed, and where they start by index."""
 
     rewritten: Mapping[int, Rewritten]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import encodings, leb128
 from dwarf.encodings import (
@@ -31,6 +30,7 @@ from dwarf.entries import Value, constant, walk
 from dwarf.errors import Unsupported
 from dwarf.forms import INDEXED_ADDRESSES, skip
 from dwarf.numbers import changed, number
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change
 from dwarf.sides import indexed
 
@@ -51,7 +51,7 @@ _PLAIN = {DW_FORM_data4: Struct("<I"), DW_FORM_data8: Struct("<Q")}
 """The forms in which compilers write DW_AT_high_pc."""
 
 
-class _Start(NamedTuple):
+class _Start(Record):
     """An address in code that moves: its offset in the section that ``code`` is the map of."""
 
     code: OffsetMap

@@ -10,8 +10,6 @@ index); DWARF 2 to 4, the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf import abbrev, encodings, leb128
 from dwarf.encodings import (
     DW_AT_GNU_dwo_id,
@@ -31,6 +29,7 @@ from dwarf.encodings import (
 from dwarf.errors import Unsupported
 from dwarf.forms import BLOCK_LENGTHS, SIZES, Sizes, skip
 from dwarf.numbers import initial_length, number
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Target
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from dwarf.unit import File
 
 
-class Header(NamedTuple):
+class Header(Record):
     """A unit's header.
 
     ``offset``, ``entries`` (its first entry) and ``end`` are offsets in section ``section``;
@@ -60,7 +59,7 @@ class Header(NamedTuple):
     type_offset: int
 
 
-class Value(NamedTuple):
+class Value(Record):
     """One attribute of one entry: DW_AT_*, DW_FORM_* (never indirect), and where its value lies.
 
     ``implicit`` is the value where the form is DW_FORM_implicit_const.

@@ -14,12 +14,12 @@ Source: DWARF 5, sections 2.5 and 7.7.1; the GNU operations from binutils' dwarf
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import encodings as dw
 from dwarf import leb128
 from dwarf.errors import Unsupported
 from dwarf.numbers import number
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -107,7 +107,7 @@ _OPERANDS: Mapping[int, str] = {
 }
 
 
-class _Operand(NamedTuple):
+class _Operand(Record):
     """An operand: what it is (a letter of `_OPERANDS`), where it lies, its value if a number."""
 
     kind: str
@@ -116,7 +116,7 @@ class _Operand(NamedTuple):
     value: int
 
 
-class Context(NamedTuple):
+class Context(Record):
     """Where expressions lie, and what moves the entries that they name.
 
     They are in ``data``, the bytes of the section ``section`` (its name, for errors) with

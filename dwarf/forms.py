@@ -11,11 +11,10 @@ GNU forms from binutils' dwarf2.def; DW_FORM_LLVM_addrx_offset from LLVM's Dwarf
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
 from dwarf import encodings as dw
 from dwarf import leb128
 from dwarf.numbers import number
+from dwarf.record import TYPE_CHECKING, Literal, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,7 +119,7 @@ BLOCKS = frozenset(("block", *BLOCK_LENGTHS))
 """The sizes, as in `SIZES`, of forms that hold a block of bytes behind its length."""
 
 
-class Sizes(NamedTuple):
+class Sizes(Record):
     """What a unit's header says about sizes: DWARF version, bytes of an offset and an address."""
 
     version: int

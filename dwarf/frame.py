@@ -31,7 +31,6 @@ padding and the sizes of advances (seen with 2.40).
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import encodings as dw
 from dwarf import leb128
@@ -51,6 +50,7 @@ from dwarf.encodings import (
 from dwarf.errors import Unsupported
 from dwarf.numbers import changed, initial_length, number
 from dwarf.offset_map import IDENTITY, OffsetMap
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change, Rewritten, Section, Target, splice
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ _DAMAGED = "the frame information is damaged; compile the file again"
 _UNKNOWN = "nopfix can't move it; compile the file without it"
 
 
-class _Cie(NamedTuple):
+class _Cie(Record):
     """What an FDE needs of its CIE.  ``instructions`` is a section offset, sizes are in bytes."""
 
     instructions: int
@@ -125,7 +125,7 @@ class _Cie(NamedTuple):
     lsda: bool
 
 
-class _Entry(NamedTuple):
+class _Entry(Record):
     """One entry, by section offsets.
 
     ``pointer`` is the CIE pointer (behind the length), ``body`` what follows it, ``cie`` the
@@ -141,7 +141,7 @@ class _Entry(NamedTuple):
     numeric: bool
 
 
-class Fde(NamedTuple):
+class Fde(Record):
     """An FDE whose function moved: ``length`` bytes of code at ``start``, as they were.
 
     ``code`` is the map of the section that they are in, which has the number ``section``.
@@ -165,7 +165,7 @@ class Fde(NamedTuple):
         return (self.code.after(label) if end else self.code.start(label)) - label
 
 
-class Advance(NamedTuple):
+class Advance(Record):
     """An advance at which an edit of the code has been reached: from ``place`` to ``end``.
 
     It has ``width`` bytes behind its opcode and goes ``units`` of code forward, to the label at
@@ -180,21 +180,21 @@ class Advance(NamedTuple):
     label: int
 
 
-class Program(NamedTuple):
+class Program(Record):
     """The advances of one FDE that may change, and where its padding begins (section offset)."""
 
     advances: list[Advance]
     padding: int
 
 
-class _Moved(NamedTuple):
+class _Moved(Record):
     """What changes in an FDE but for its length, and where its padding begins."""
 
     changes: list[Change]
     padding: int
 
 
-class CallSites(NamedTuple):
+class CallSites(Record):
     """A function (``length`` bytes of code at ``function``) and its language-specific data."""
 
     function: Target
@@ -733,7 +733,7 @@ def _whole_from(entries: list[_Entry]) -> set[int]:
 # -- writing --------------------------------------------------------------------------------------
 
 
-class _Placed(NamedTuple):
+class _Placed(Record):
     """By how many bytes an entry moves, and all that changes in it but for its CIE pointer."""
 
     shift: int

@@ -29,7 +29,6 @@ end of a sequence.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dwarf import leb128
 from dwarf.encodings import (
@@ -48,6 +47,7 @@ from dwarf.encodings import (
 from dwarf.errors import Unsupported
 from dwarf.numbers import changed, initial_length, number
 from dwarf.offset_map import IDENTITY
+from dwarf.record import TYPE_CHECKING, Literal, Record
 from dwarf.section import Change, Rewritten, Section, splice
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ _DAMAGED = "the line table is damaged; compile the file again"
 _UNKNOWN = "nopfix can't move it; compile the file without -g"
 
 
-class Extent(NamedTuple):
+class Extent(Record):
     """Where a unit lies: its start, what follows its length, its end; section offsets."""
 
     start: int
@@ -75,7 +75,7 @@ class Extent(NamedTuple):
     version: int
 
 
-class Header(NamedTuple):
+class Header(Record):
     """A unit's header, as far as its program needs it.
 
     ``program`` and ``end`` are section offsets.  ``advances`` says for each opcode by how many
@@ -92,7 +92,7 @@ class Header(NamedTuple):
     advances: list[int]
 
 
-class Row(NamedTuple):
+class Row(Record):
     """A row, a fixed advance or the end of a sequence whose distance may change.
 
     It is made by the opcodes from ``place`` to ``end`` (offsets in the program), which advance by
@@ -109,7 +109,7 @@ class Row(NamedTuple):
     ends: bool
 
 
-class LineSequence(NamedTuple):
+class LineSequence(Record):
     """Rows of one sequence, or of the part of it behind one DW_LNE_set_address.
 
     The address is relocated at section offset ``place`` and leads to ``address`` in the section

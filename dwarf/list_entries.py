@@ -9,7 +9,6 @@ Source: DWARF 5, sections 2.6.2, 2.17.3, 7.7.3, 7.25, 7.28, 7.29.  `dwarf.lists`
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import encodings
 from dwarf.encodings import (
@@ -37,6 +36,7 @@ from dwarf.lists import (
     walk_table,
 )
 from dwarf.numbers import changed, initial_length, number
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change, Rewritten, map_of, splice
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _BASES = (DW_LLE_base_address, DW_LLE_base_addressx)
 
 
-class Kinds(NamedTuple):
+class Kinds(Record):
     """The kinds of entries of one section.
 
     ``family`` is DW_LLE or DW_RLE; ``meanings`` are the DW_LLE_* that mean the same, by kind;
@@ -62,7 +62,7 @@ class Kinds(NamedTuple):
     located: bool
 
 
-class Contribution(NamedTuple):
+class Contribution(Record):
     """One table of lists in a DWARF 5 section: all fields but two are section offsets in bytes.
 
     The header is at ``start``, ``entries`` offsets of ``offset_size`` bytes each are at ``table``,

@@ -11,7 +11,6 @@ Source: DWARF 5, sections 3.1.1, 7.3.2, 7.5.5 (classes loclist and rnglist), 7.2
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import leb128
 from dwarf.encodings import (
@@ -24,6 +23,7 @@ from dwarf.encodings import (
 from dwarf.entries import base_of
 from dwarf.errors import Unsupported
 from dwarf.numbers import changed, number
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change, Section, Target
 from dwarf.unit import ListUses
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     Named = ListKind | Literal["views"]
 
 
-class Loose(NamedTuple):
+class Loose(Record):
     """A field that holds the offset of a list and isn't relocated, as in all split files.
 
     It lies at ``place`` of section ``section`` and has ``size`` bytes; it points to ``target``, in
@@ -53,7 +53,7 @@ class Loose(NamedTuple):
     foreign: bool
 
 
-class Lists(NamedTuple):
+class Lists(Record):
     """All references to lists: those into the file's own sections, those into the object's
     (.debug_ranges of DWARF 4 stays in the object), and the fields that aren't relocated.
     """
@@ -63,7 +63,7 @@ class Lists(NamedTuple):
     loose: list[Loose]
 
 
-class _Entries(NamedTuple):
+class _Entries(Record):
     """The entries of one unit: in ``section`` of ``file``; ``by_place`` are the indices of that
     section's relocations.
     """
@@ -74,7 +74,7 @@ class _Entries(NamedTuple):
     surveyed: Surveyed
 
 
-class _Named(NamedTuple):
+class _Named(Record):
     """Lists that values of one form name: in section number ``section``, at ``offsets``.
 
     ``loose`` are the fields among them that aren't relocated; ``foreign`` says that the section is

@@ -29,11 +29,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf.errors import Unsupported
 from dwarf.leb128 import unsigned
 from dwarf.offset_map import IDENTITY, OffsetMap
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change, Rewritten, splice
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ NO_LIMIT = 1 << 64
 _U2 = Struct("<H")
 
 
-class Moved(NamedTuple):
+class Moved(Record):
     """What became of a section of lists: None where it stays as it is.
 
     ``starts`` are the entries of .debug_addr that something in the lists starts at.
@@ -63,7 +63,7 @@ class Moved(NamedTuple):
     starts: frozenset[Target]
 
 
-class Base(NamedTuple):
+class Base(Record):
     """A base address, prepared for the loops below.
 
     ``offset`` and ``new`` are the base in its section before and after; ``code`` is that section's
@@ -78,7 +78,7 @@ class Base(NamedTuple):
     padded: frozenset[int]
 
 
-class Reach(NamedTuple):
+class Reach(Record):
     """The lists to move: where each begins (sorted), whose it is, where its view numbers are.
 
     ``tables`` are the sorted offsets from where on the lists are those of a unit, ``owners`` says

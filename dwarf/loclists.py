@@ -16,7 +16,6 @@ Source: DWARF 5, sections 2.6.2 and 7.7.3; DWARF 4, section 2.6.2; "Separate DWA
 from __future__ import annotations
 
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from dwarf import address_pairs, encodings, list_entries, lists
 from dwarf.encodings import (
@@ -29,6 +28,7 @@ from dwarf.encodings import (
     DW_LLE_GNU_view_pair,
 )
 from dwarf.leb128 import BadLeb128, unsigned
+from dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -30,13 +30,13 @@ with GCC 11 and 12, clang 19 and gas 2.40.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import leb128
 from dwarf.encodings import DW_EH_PE_omit, DW_EH_PE_uleb128
 from dwarf.errors import Unsupported
 from dwarf.frame import pointer_size, touched
 from dwarf.offset_map import IDENTITY, OffsetMap
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change, Rewritten, Section, Target, splice
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ _DAMAGED = "the exception table is damaged; compile the file again"
 _UNKNOWN = "nopfix can't move it; compile the file with another compiler"
 
 
-class _Header(NamedTuple):
+class _Header(Record):
     """An LSDA up to its call sites, by section offsets.
 
     ``base_offset`` is where the TType base offset is, ``types_end`` where it leads to; both are 0
@@ -67,14 +67,14 @@ class _Header(NamedTuple):
     sites_end: int
 
 
-class _Sites(NamedTuple):
+class _Sites(Record):
     """Call sites as they are written, and the actions that they name."""
 
     data: bytes
     actions: frozenset[int]
 
 
-class _Lsda(NamedTuple):
+class _Lsda(Record):
     """A whole LSDA in its parts; offsets are section offsets.
 
     ``actions_end`` to ``types`` is padding to ``type_alignment`` bytes.  ``sites`` are the new call
@@ -90,7 +90,7 @@ class _Lsda(NamedTuple):
     sites: bytes
 
 
-class CallSite(NamedTuple):
+class CallSite(Record):
     """Where an exception from ``start`` up to ``end`` goes: offsets into the pad's section."""
 
     section: int
@@ -214,7 +214,7 @@ def _read_header(section: Section, data: memoryview, start: int) -> _Header:
     )
 
 
-class _Site(NamedTuple):
+class _Site(Record):
     """A call site as it is written: three numbers, their places and the action's, the end."""
 
     start: int

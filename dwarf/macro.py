@@ -11,11 +11,10 @@ GNU's extension with the same header.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dwarf import encodings as dw
 from dwarf import leb128
 from dwarf.errors import Unsupported
+from dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

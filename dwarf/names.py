@@ -11,13 +11,12 @@ Source: DWARF 5, sections 6.1.1 and 7.19.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf import leb128
 from dwarf.encodings import DW_IDX_compile_unit, DW_IDX_die_offset, DW_IDX_type_unit
 from dwarf.errors import Unsupported
 from dwarf.forms import SIZES, Sizes, skip
 from dwarf.numbers import changed, initial_length, number
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change, Rewritten, splice
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _HEADER_COUNTS = 7
 _FOREIGN_TYPE = "an entry of a type unit in another file"
 
 
-class _Set(NamedTuple):
+class _Set(Record):
     """One set: its units in order (compilation units, then local type units) and its parts."""
 
     units: list[Target]
@@ -81,7 +80,7 @@ def _read_set(section: Section, file: File, begin: int) -> _Set:
     return _Set(units, compile_units, place, place + table, end, Sizes(5, size, 8))
 
 
-class _Offset(NamedTuple):
+class _Offset(Record):
     """An offset of an entry of ``unit``: in ``form``, from ``place`` to ``end``."""
 
     unit: Target

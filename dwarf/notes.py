@@ -26,7 +26,6 @@ binutils' dwarf2.def.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import encodings as dw
 from dwarf.encodings import (
@@ -40,6 +39,7 @@ from dwarf.encodings import (
 )
 from dwarf.errors import Unsupported
 from dwarf.forms import ADDRESSES, CONSTANTS
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -78,7 +78,7 @@ _LIST_FORMS = frozenset((dw.DW_FORM_sec_offset, dw.DW_FORM_loclistx, dw.DW_FORM_
 _OLD_LIST_FORMS = frozenset((dw.DW_FORM_data4, dw.DW_FORM_data8))
 
 
-class Pairs(NamedTuple):
+class Pairs(Record):
     """Values that go with another one of the same entry: columns of equal length.
 
     ``partners`` is empty where these values have none.
@@ -88,7 +88,7 @@ class Pairs(NamedTuple):
     partners: array[int]
 
 
-class Columns(NamedTuple):
+class Columns(Record):
     """Where what is of interest lies: section offsets, in the order of the entries.
 
     The partner of a distance is the entry's DW_AT_low_pc, that of a viewed list its view numbers.
@@ -145,7 +145,7 @@ def _pairs() -> Pairs:
 # -- one type for each kind of note ---------------------------------------------------------------
 
 
-class Address(NamedTuple):
+class Address(Record):
     """An address in ``form`` that is an index, or that is relocated and not on the start side."""
 
     form: int
@@ -156,7 +156,7 @@ class Address(NamedTuple):
         return columns.addresses.setdefault(self, array("Q"))
 
 
-class AddressOffset(NamedTuple):
+class AddressOffset(Record):
     """An address in DW_FORM_LLVM_addrx_offset: a distance from an entry of .debug_addr."""
 
     side: Side
@@ -166,7 +166,7 @@ class AddressOffset(NamedTuple):
         return columns.offsets.setdefault(self, array("Q"))
 
 
-class Distance(NamedTuple):
+class Distance(Record):
     """A distance in ``form`` from DW_AT_low_pc, whose form is ``low_form`` (0 without one).
 
     ``attribute`` is one of `DISTANCES`; ``implicit`` is the value for DW_FORM_implicit_const.
@@ -182,7 +182,7 @@ class Distance(NamedTuple):
         return columns.distances.setdefault(self, _pairs()).places
 
 
-class LowPc(NamedTuple):
+class LowPc(Record):
     """The DW_AT_low_pc that ``distance`` counts from."""
 
     distance: Distance
@@ -192,7 +192,7 @@ class LowPc(NamedTuple):
         return columns.distances.setdefault(self.distance, _pairs()).partners
 
 
-class NamedList(NamedTuple):
+class NamedList(Record):
     """A list that a value of ``form`` names."""
 
     kind: ListKind
@@ -203,7 +203,7 @@ class NamedList(NamedTuple):
         return columns.lists.setdefault(self, array("Q"))
 
 
-class ViewedList(NamedTuple):
+class ViewedList(Record):
     """A location list, named in ``form``, with view numbers, named in ``views_form``."""
 
     form: int
@@ -214,7 +214,7 @@ class ViewedList(NamedTuple):
         return columns.viewed.setdefault(self, _pairs()).places
 
 
-class Views(NamedTuple):
+class Views(Record):
     """The view numbers of ``viewed`` (DW_AT_GNU_locviews)."""
 
     viewed: ViewedList
@@ -224,7 +224,7 @@ class Views(NamedTuple):
         return columns.viewed.setdefault(self.viewed, _pairs()).partners
 
 
-class Indirect(NamedTuple):
+class Indirect(Record):
     """An entry with DW_FORM_indirect: only the entry itself tells its forms."""
 
     code: int

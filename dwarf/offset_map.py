@@ -25,7 +25,8 @@ edits, with all three sides equal: nobody points into the middle of an item.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from dwarf.record import TYPE_CHECKING, Literal, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,7 @@ Side = Literal["before", "after", "start"]
 """Which of the three answers an offset's holder wants."""
 
 
-class Edit(NamedTuple):
+class Edit(Record):
     """What happens at one old offset: by how many bytes each side moves there.
 
     ``offset`` is a section offset in bytes.  ``before``, ``after`` and ``start`` are bytes added

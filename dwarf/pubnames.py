@@ -9,10 +9,9 @@ Source: DWARF 4, sections 6.1.1 and 7.19; binutils' gdb/dwarf-index for .debug_g
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dwarf.errors import Unsupported
 from dwarf.numbers import changed, initial_length, number
+from dwarf.record import TYPE_CHECKING
 from dwarf.section import Rewritten, splice
 
 if TYPE_CHECKING:

@@ -13,8 +13,6 @@ Source: DWARF 5, sections 7.5.1 (headers), 7.5.4 (references).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf import encodings as dw
 from dwarf import expression, leb128
 from dwarf.encodings import DW_FORM_exprloc, DW_FORM_ref_addr, DW_FORM_ref_udata
@@ -24,6 +22,7 @@ from dwarf.forms import BLOCK_LENGTHS, BLOCKS, SIZES, UNIT_REFERENCES
 from dwarf.notes import LOCATIONS
 from dwarf.numbers import changed, number
 from dwarf.offset_map import IDENTITY
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change, map_of
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ EXPRESSIONS = LOCATIONS | frozenset(
 """Attributes whose blocks are expressions; DWARF 4 has DW_FORM_exprloc to tell them."""
 
 
-class Layout(NamedTuple):
+class Layout(Record):
     """The new bytes of a section of entries: what changes in the old ones, and the map."""
 
     changes: Sequence[Change]

@@ -5,10 +5,9 @@ Source: DWARF 5, sections 2.17.3 and 7.28; DWARF 4, section 2.17.3.  `dwarf.list
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dwarf import address_pairs, list_entries
 from dwarf import encodings as dw
+from dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

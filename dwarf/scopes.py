@@ -10,8 +10,6 @@ Source: DWARF 5, sections 3.3.8 (labels), 4.1 (variables); GCC's manual, "Labels
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf import leb128
 from dwarf.encodings import (
     DW_AT_location,
@@ -27,6 +25,7 @@ from dwarf.encodings import (
 from dwarf.entries import block_start, constant, walk
 from dwarf.errors import Unsupported
 from dwarf.forms import BLOCKS, INDEXED_ADDRESSES, SIZES
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from dwarf.survey import Surveyed
 
 
-class Scope(NamedTuple):
+class Scope(Record):
     """The labels of one function and its variables with static storage, as section offsets."""
 
     labels: list[Target]

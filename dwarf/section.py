@@ -10,9 +10,9 @@ section they lie in, addends by the map of the section they point into, on the s
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf.offset_map import IDENTITY, OffsetMap, padding, resize
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dwarf.offset_map import Side
 
 
-class Target(NamedTuple):
+class Target(Record):
     """What a relocated field holds: an offset in bytes into a section.
 
     ``section`` is that section's number, 0 or less where the symbol is undefined or absolute.
@@ -71,7 +71,7 @@ class Relocations:
         return None
 
 
-class Section(NamedTuple):
+class Section(Record):
     """One section to rewrite: its number in the object, name, bytes (decompressed), relocations."""
 
     number: int
@@ -80,7 +80,7 @@ class Section(NamedTuple):
     relocations: Relocations
 
 
-class CopiedRelocation(NamedTuple):
+class CopiedRelocation(Record):
     """A new relocation: like the one at old offset ``place``, but it lies at ``new_place`` of the
     new section and its target moves on ``side``.
     """
@@ -90,7 +90,7 @@ class CopiedRelocation(NamedTuple):
     side: Side
 
 
-class Rewritten(NamedTuple):
+class Rewritten(Record):
     """A rewritten section.
 
     ``data`` are the new bytes; ``map`` moves offsets into this section; ``sides`` names, by old
@@ -104,7 +104,7 @@ class Rewritten(NamedTuple):
     copies: Sequence[CopiedRelocation] = ()
 
 
-class Change(NamedTuple):
+class Change(Record):
     """The bytes from ``place`` to ``end`` of an old section become ``data``.
 
     ``fills`` says that they are padding, which aligns what begins at ``end``: what ends there stays

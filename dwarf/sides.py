@@ -13,14 +13,13 @@ Source: DWARF 5, sections 2.17, 3.4.1 (DW_AT_call_return_pc), 7.27 (.debug_addr)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf import leb128
 from dwarf.addr import Copy
 from dwarf.encodings import DW_FORM_addr, DW_FORM_LLVM_addrx_offset
 from dwarf.errors import Unsupported
 from dwarf.forms import SIZES
 from dwarf.numbers import changed, number
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.section import Change, Target
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from dwarf.unit import AddressTable, Unit
 
 
-class Use(NamedTuple):
+class Use(Record):
     """An index in ``form`` at ``place`` that wants entry ``number`` of ``table`` on ``side``."""
 
     place: int
@@ -44,7 +43,7 @@ class Use(NamedTuple):
     number: int
 
 
-class Settled(NamedTuple):
+class Settled(Record):
     """How all indices get the side that they want.
 
     ``changes`` are those of the indices, section by section as given; ``sides`` are the entries of

@@ -9,9 +9,8 @@ Source: DWARF 5, section 7.26; the GNU form of DWARF 4 has no header.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dwarf.errors import Unsupported
+from dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

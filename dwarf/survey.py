@@ -15,8 +15,6 @@ Source: DWARF 5, section 7.5; DWARF 2 to 4, the same.  A unit's lists: `dwarf.un
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf import abbrev, addr, leb128
 from dwarf.encodings import (
     DW_AT_addr_base,
@@ -30,6 +28,7 @@ from dwarf.errors import Unsupported
 from dwarf.forms import ADDRESSES, INDEXED_ADDRESSES, SIZES, Sizes, skip
 from dwarf.notes import OF_INTEREST, Indirect, no_columns, notes_of, taken
 from dwarf.numbers import number
+from dwarf.record import TYPE_CHECKING, Record
 from dwarf.unit import AddressTable, Unit
 
 if TYPE_CHECKING:
@@ -56,14 +55,14 @@ Step = tuple["Callable[[int], None] | None", int, int]
 """Note the place (or not), then move on: a kind of value, and the bytes that follow it."""
 
 
-class Skeleton(NamedTuple):
+class Skeleton(Record):
     """What a split unit needs of its skeleton: its unit, and DW_AT_GNU_ranges_base or None."""
 
     unit: Unit
     ranges_base: Target | None
 
 
-class Surveyed(NamedTuple):
+class Surveyed(Record):
     """A unit and where in it something of interest lies.
 
     ``entry`` holds the attributes of the unit's own entry by name; ``skeleton`` is what goes with a

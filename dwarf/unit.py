@@ -9,9 +9,8 @@ of the unit that refers to it, its indices belong to that unit's table in .debug
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
 from dwarf.errors import Unsupported
+from dwarf.record import TYPE_CHECKING, Literal, Record
 from dwarf.section import Target
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ ListKind = Literal["locations", "ranges"]
 """Of which kind a list is: where a value is found, or which code something covers."""
 
 
-class File(NamedTuple):
+class File(Record):
     """The debug sections of one file, an object or a .dwo, by section number.
 
     ``split`` is true for a .dwo: nothing in there is relocated, and the section names end in .dwo.
@@ -71,7 +70,7 @@ def file_of(sections: Iterable[Section], *, split: bool = False) -> File:
     return File(by_number, split, by_name)
 
 
-class AddressTable(NamedTuple):
+class AddressTable(Record):
     """One unit's table in .debug_addr: what DW_FORM_addrx, DW_LLE_startx and the like index.
 
     ``section`` is the number of that .debug_addr, ``end`` where the table ends, ``base`` the
@@ -104,7 +103,7 @@ class AddressTable(NamedTuple):
         return self.relocations.target(self.place(index))
 
 
-class Unit(NamedTuple):
+class Unit(Record):
     """One unit of .debug_info or .debug_types.
 
     ``section`` and ``offset`` say where its header is; ``version`` is that of DWARF;
@@ -123,7 +122,7 @@ class Unit(NamedTuple):
     addresses: AddressTable | None
 
 
-class ListUses(NamedTuple):
+class ListUses(Record):
     """The lists of one section that one unit refers to.
 
     ``section`` is the number of the list section; ``offsets`` are section offsets of lists, in the
@@ -143,7 +142,7 @@ class ListUses(NamedTuple):
     table: int | None
 
 
-class MovedEntries(NamedTuple):
+class MovedEntries(Record):
     """Where debugging entries are now, for those who name one by its offset from its unit.
 
     ``maps`` are those of the file's own sections of entries that moved, by number.  An index in an

@@ -8,7 +8,7 @@ a base of their own?  Where do indirect branches lead?  Those who find the answe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence, Set
@@ -24,7 +24,7 @@ OBJECT = "object"
 RELOCATED_DATA = "relocated data"
 
 
-class Region(NamedTuple):
+class Region(Record):
     """Bytes ``start`` to ``end`` of a code section that are data of ``kind``.
 
     ``alignment`` in bytes is what the assembler was asked for.
@@ -36,7 +36,7 @@ class Region(NamedTuple):
     alignment: int
 
 
-class Difference(NamedTuple):
+class Difference(Record):
     """A number that the assembler resolved: ``size`` bytes at ``place`` hold ``target - base``.
 
     ``target`` and ``base`` are offsets into section ``section``, which needn't be the one that the
@@ -51,7 +51,7 @@ class Difference(NamedTuple):
     section: int
 
 
-class IndirectBranch(NamedTuple):
+class IndirectBranch(Record):
     """An indirect branch and what was proved of it.
 
     ``kind`` is "switch", "computed goto", "tail call", "return", "spill" for a value that LR only
@@ -72,7 +72,7 @@ class IndirectBranch(NamedTuple):
         return f"{where}: {self.kind}: {'; '.join(self.reasons)}"
 
 
-class Analysis(NamedTuple):
+class Analysis(Record):
     """What `data_in_code.analyse` found; see the contracts in docs/architecture.md.
 
     ``targets`` are the offsets, by section, that tables and labels lead indirect branches to.
@@ -88,7 +88,7 @@ class Analysis(NamedTuple):
     read_addresses: Mapping[int, Sequence[tuple[int, int]]] = {}
 
 
-class Claims(NamedTuple):
+class Claims(Record):
     """What names places in one code section; offsets into it, in bytes.
 
     ``named`` are the places that a symbol, a branch with a relocation, a table or data of any kind

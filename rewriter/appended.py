@@ -11,8 +11,7 @@ module_signature, MODULE_SIG_STRING), kernel/module/signing.c (`mod_verify_sig`)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from dwarf.record import TYPE_CHECKING
 from rewriter import elf
 from rewriter.errors import Refusal
 

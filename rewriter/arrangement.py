@@ -10,8 +10,7 @@ Source: see `rewriter.padding` and `rewriter.layout`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from dwarf.record import TYPE_CHECKING
 from rewriter import instruction, layout, padding
 
 if TYPE_CHECKING:

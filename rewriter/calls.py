@@ -27,8 +27,7 @@ arch/powerpc/kernel/module_64.c for the profiling entries.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
+from dwarf.record import TYPE_CHECKING, Literal, Record
 from rewriter import elf, instruction
 from rewriter.analysis import NO_CLAIMS
 from rewriter.relocation import REL24, REL24_NOTOC, REL24_P9NOTOC
@@ -57,7 +56,7 @@ Action = Literal["insert", "has slot", "exempt", "no TOC", "not selected", "read
 """``unclear``: data holds the address of the word behind the call, and nothing says what for."""
 
 
-class CallSite(NamedTuple):
+class CallSite(Record):
     """One ``bl``: section number and offset in bytes, who calls, who is called, what to do."""
 
     section: int
@@ -67,7 +66,7 @@ class CallSite(NamedTuple):
     action: Action
 
 
-class Selection(NamedTuple):
+class Selection(Record):
     """The user's choice of callees: ``only`` these (None: all), never ``exempt``."""
 
     only: Collection[str] | None = None

@@ -29,8 +29,7 @@ ABI, 3.4.1 (local entry points), 3.5.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import elf, special_sections
 from rewriter.analysis import Claims
 from rewriter.relocation import TYPES
@@ -61,7 +60,7 @@ def collect(
     return {number: Claims(*own) for number, own in found.items()}
 
 
-class _Sets(NamedTuple):
+class _Sets(Record):
     """The fields of `Claims` while they are being filled."""
 
     named: set[int]

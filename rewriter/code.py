@@ -13,8 +13,8 @@ from __future__ import annotations
 import struct
 import sys
 from bisect import bisect_right
-from typing import TYPE_CHECKING
 
+from dwarf.record import TYPE_CHECKING
 from rewriter import instruction
 from rewriter.errors import Refusal
 from rewriter.layout import expansion

@@ -23,8 +23,8 @@ Source: Power ISA 3.1, Book I, 2.4 (bcl 20,31,$+4) and 3.3 (D-form instructions)
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import elf, instruction, special_sections
 from rewriter.errors import Refusal
 from rewriter.relocation import TYPES
@@ -71,7 +71,7 @@ def check(
 # -- from the program counter ----------------------------------------------------------------------
 
 
-class Read(NamedTuple):
+class Read(Record):
     """The program counter ``value`` in ``register``, which ``mflr`` at ``place`` filled."""
 
     place: int

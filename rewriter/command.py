@@ -10,8 +10,8 @@ import argparse
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
 
+from dwarf.record import TYPE_CHECKING
 from rewriter import __version__, output, split_dwarf
 from rewriter.errors import INTERNAL_ERROR, Refusal, internal_error, printable
 from rewriter.options import Options

@@ -18,15 +18,15 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter.compiler_arguments import FRONTEND_ACTIONS, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Job(NamedTuple):
+class Job(Record):
     """One program that the compiler would run, and its arguments."""
 
     program: str

@@ -34,8 +34,8 @@ gas/write.c (`compress_debug`), and LLVM, ELFObjectWriter.cpp (`maybeWriteCompre
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import elf
 from rewriter.errors import Refusal
 
@@ -71,7 +71,7 @@ _BROKEN = "the file is truncated or inconsistent; build it again"
 _PLAIN = "decompress it first (objcopy --decompress-debug-sections), or build without -gz"
 
 
-class Compressed(NamedTuple):
+class Compressed(Record):
     """Sections as they go into the file: their bytes, by number, and the section headers of those
     whose flags and alignment have changed.
     """
@@ -80,7 +80,7 @@ class Compressed(NamedTuple):
     headers: dict[int, elf.Section]
 
 
-class _Compression(NamedTuple):
+class _Compression(Record):
     """How a section is compressed.
 
     ``header`` are the bytes in front of the compressed data, ``type`` an ELFCOMPRESS_* value,

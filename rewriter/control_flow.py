@@ -28,8 +28,8 @@ Source: Power ISA 3.1, Book I, 2.4 (branch instructions).
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import instruction
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ Place = tuple[int, int]
 """A section number and an offset in bytes into that section."""
 
 
-class Fragment(NamedTuple):
+class Fragment(Record):
     """Contiguous code of one function: section number, offsets in bytes, the section's words.
 
     ``data`` are the (start, end) of bytes known not to be instructions; ``relocated`` holds the
@@ -68,7 +68,7 @@ class Fragment(NamedTuple):
         return self.section == place[0] and self.start <= place[1] < self.end
 
 
-class Block(NamedTuple):
+class Block(Record):
     """Instructions that are run from first to last: section number, offsets in bytes."""
 
     section: int
@@ -76,7 +76,7 @@ class Block(NamedTuple):
     end: int
 
 
-class Jumps(NamedTuple):
+class Jumps(Record):
     """What a fragment's code does: found once, used by every `build`.
 
     ``ends`` maps the place of an instruction that ends a block to (target or None, falls through);
@@ -172,7 +172,7 @@ def _inner_call(word: int, place: int, fragment: Fragment) -> tuple[Place | None
     return None if distance == 4 else ((fragment.section, place + distance), True)
 
 
-class Roots(NamedTuple):
+class Roots(Record):
     """Where a function is entered other than by its own direct branches.
 
     ``entries`` are where it is called; ``anywhere`` labels that may be jumped to from any

@@ -33,8 +33,8 @@ OpenSSL's crypto/perlasm has it written by hand.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import elf, function_prefix
 from rewriter.analysis import (
     OBJECT,
@@ -321,7 +321,7 @@ def _index(types: array[int], kind: int, start: int) -> int:
 # -- traceback tables --------------------------------------------------------------------------
 
 
-class Traceback(NamedTuple):
+class Traceback(Record):
     """A traceback table: where it ends, and the offset of its tb_offset field, if it has one."""
 
     end: int

@@ -10,10 +10,9 @@ Source: gABI 4 (SHF_COMPRESSED); LSB Core, 10.6 (.eh_frame); DWARF 5, 7.1.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from dwarf.errors import Unsupported
 from dwarf.offset_map import IDENTITY
+from dwarf.record import TYPE_CHECKING
 from dwarf.section import Relocations, Rewritten, Section, Target
 from rewriter import compressed, elf
 from rewriter.errors import Refusal

@@ -18,8 +18,8 @@ from __future__ import annotations
 import struct
 import sys
 from array import array
-from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Literal, Record
 from rewriter.errors import Refusal
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ _NOT_OURS = "nopfix rewrites relocatable 64-bit little-endian PowerPC objects (E
 _BROKEN = "the file is truncated or inconsistent; build it again"
 
 
-class Section(NamedTuple):
+class Section(Record):
     """A section header, with its number (its index in the table) and its name looked up.
 
     Offsets and sizes are in bytes.
@@ -97,7 +97,7 @@ class Section(NamedTuple):
 NO_HEADERS: Mapping[int, Section] = {}
 
 
-class Symbols(NamedTuple):
+class Symbols(Record):
     """The symbol table as columns, one element a symbol.
 
     ``sections`` holds real section indices (SHN_XINDEX resolved); the reserved ones (SHN_ABS,
@@ -127,7 +127,7 @@ class Symbols(NamedTuple):
         return ((1 << (self.others[index] >> 5)) >> 2) << 2
 
 
-class Relocations(NamedTuple):
+class Relocations(Record):
     """One SHT_RELA section as columns, in file order.
 
     ``section`` is the index of the section that the relocations apply to, ``table`` that of the
@@ -142,7 +142,7 @@ class Relocations(NamedTuple):
     addends: array[int]
 
 
-class Object(NamedTuple):
+class Object(Record):
     """A relocatable object as read.
 
     ``relocations`` is indexed by the section that they apply to.  ``symbol_table`` is the index of

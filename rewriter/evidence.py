@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import elf, indirect, instruction
 from rewriter.indirect import Address, External, Unresolved
 from rewriter.relocation import ADDR64, REL32, RELATIVE_BRANCHES, TYPES
@@ -51,7 +51,7 @@ _NO_LABELS = frozenset(
 )
 
 
-class Objects(NamedTuple):
+class Objects(Record):
     """Where symbols of a data section begin, ascending; the sizes in bytes of those that are data.
 
     ``furthest`` is, for each start, the largest end of this one and all before it.

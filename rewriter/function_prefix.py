@@ -17,8 +17,8 @@ CodeGenFunction.cpp gives to -fsanitize=function.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING
 
+from dwarf.record import TYPE_CHECKING
 from rewriter.analysis import TYPE_HASH, Region
 from rewriter.errors import Refusal
 from rewriter.instruction import NOP

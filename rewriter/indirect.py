@@ -50,8 +50,8 @@ lib/Target/PowerPC/PPCISelLowering.cpp (getPICJumpTableRelocBaseExpr); 64-bit EL
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import instruction, semantics
 from rewriter.reaching import Blocks, Definition, Join, Reaching, Slot
 
@@ -69,26 +69,26 @@ _MOST_CHANGES = 64
 _MOST_CHANGES_BY_OPERATION = 8
 
 
-class Address(NamedTuple):
+class Address(Record):
     """The address of an offset (bytes) in a section of this object."""
 
     section: int
     offset: int
 
 
-class External(NamedTuple):
+class External(Record):
     """The address of a symbol that another object defines."""
 
     name: str
 
 
-class Number(NamedTuple):
+class Number(Record):
     """A number that the code itself holds."""
 
     number: int
 
 
-class Indexed(NamedTuple):
+class Indexed(Record):
     """A known address plus an index: register ``register`` as it is at ``place``."""
 
     base: Address
@@ -96,7 +96,7 @@ class Indexed(NamedTuple):
     place: Place
 
 
-class Entry(NamedTuple):
+class Entry(Record):
     """``size`` bytes loaded from a table, sign-extended if ``signed``.
 
     ``register`` at ``place`` is the index in bytes, -1 when it's zero.
@@ -109,7 +109,7 @@ class Entry(NamedTuple):
     place: Place
 
 
-class Distance(NamedTuple):
+class Distance(Record):
     """Entry ``entry`` of a table, in ``register`` at ``place``, added to ``base``."""
 
     entry: Entry
@@ -118,20 +118,20 @@ class Distance(NamedTuple):
     place: Place
 
 
-class Pointer(NamedTuple):
+class Pointer(Record):
     """Eight bytes that came here whole: ``source`` says from where."""
 
     source: str
     place: Place
 
 
-class Opaque(NamedTuple):
+class Opaque(Record):
     """A value that isn't understood, made by the instruction at ``place``."""
 
     place: Place
 
 
-class Nothing(NamedTuple):
+class Nothing(Record):
     """A register that holds nothing that a correct program may read."""
 
     register: int

@@ -16,7 +16,8 @@ from __future__ import annotations
 import sys
 from array import array
 from itertools import compress
-from typing import TYPE_CHECKING, NamedTuple
+
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -53,7 +54,7 @@ _ABSOLUTE = 2
 _PREFIX_PC_RELATIVE = 0x00100000
 
 
-class Branch(NamedTuple):
+class Branch(Record):
     """A branch whose displacement is in the word: place and target are section offsets in bytes."""
 
     place: int
@@ -149,7 +150,7 @@ def call_places(words: Sequence[int]) -> Iterator[int]:
     return (index << 2 for index in indices if is_call(words[index]))
 
 
-class Instructions(NamedTuple):
+class Instructions(Record):
     """What a sweep over a section's instructions found.
 
     ``branches`` have their displacement in the word (no relocation); ``calls`` are the places of

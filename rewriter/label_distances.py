@@ -15,8 +15,8 @@ Source: GCC's manual, "Labels as Values".
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, Literal
 
+from dwarf.record import TYPE_CHECKING, Literal
 from rewriter import elf, instruction
 from rewriter.claims import is_declared_in_a_function
 from rewriter.errors import Refusal

@@ -16,9 +16,8 @@ Prefixed instructions: Power ISA 3.1, Book I, 1.6.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 from dwarf.offset_map import Edit, OffsetMap, inside, padding, resize, slot
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import instruction
 from rewriter.errors import Refusal
 from rewriter.instruction import NOP
@@ -33,7 +32,7 @@ _LONG_PADDING = 16
 _GROUP_NOPS = frozenset(instruction.GROUP_NOPS.values())
 
 
-class Alignment(NamedTuple):
+class Alignment(Record):
     """Something that is aligned, and the padding in front of it.
 
     Old section offsets in bytes: the padding is [``padding``, ``start``), possibly empty.
@@ -46,7 +45,7 @@ class Alignment(NamedTuple):
     alignment: int
 
 
-class Replacement(NamedTuple):
+class Replacement(Record):
     """Old bytes [``start``, ``end``) of a section give way to ``data``."""
 
     start: int
@@ -54,7 +53,7 @@ class Replacement(NamedTuple):
     data: bytes
 
 
-class Layout(NamedTuple):
+class Layout(Record):
     """A section's offset map, the bytes that change place for it, and the branches that grew.
 
     ``replacements`` are in ascending order.  ``expanded`` are the old places of conditional

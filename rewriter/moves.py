@@ -15,9 +15,9 @@ import struct
 from array import array
 from bisect import bisect_right
 from itertools import compress
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf.offset_map import IDENTITY, OffsetMap, Side
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import elf
 from rewriter.errors import Refusal
 from rewriter.relocation import TYPES
@@ -34,7 +34,7 @@ _NO_SIDES: Mapping[int, Side] = {}
 _NO_BASES: Mapping[int, int] = {}
 
 
-class Moves(NamedTuple):
+class Moves(Record):
     """Everything that the movers ask.
 
     ``maps`` are the offset maps of the sections that moved, by number.  ``sides`` name by section
@@ -49,7 +49,7 @@ class Moves(NamedTuple):
     copies: Mapping[int, Sequence[CopiedRelocation]]
 
 
-class MovedSymbol(NamedTuple):
+class MovedSymbol(Record):
     """A symbol of a section that moved: that section's map, the symbol's old and new value.
 
     A section symbol stays at its value, whatever is inserted there.

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
 
+from dwarf.record import TYPE_CHECKING
 from rewriter import elf, pipeline, split_dwarf
 from rewriter.compiler_arguments import C_SUFFIXES
 from rewriter.errors import INTERNAL_ERROR, Refusal, complain, internal_error

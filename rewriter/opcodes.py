@@ -42,7 +42,7 @@ use; Power ISA 2.07B for transactions and for what 3.0 dropped.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -571,7 +571,7 @@ AT <- XA XB
 """
 
 
-class Row(NamedTuple):
+class Row(Record):
     """What the table says of an instruction.
 
     ``writes`` are the registers, by their names in the table; ``store`` is the inside of the MEM
@@ -586,7 +586,7 @@ class Row(NamedTuple):
     reads: str
 
 
-class Section(NamedTuple):
+class Section(Record):
     """What stands below a heading: ``text``, each row on one line.
 
     ``mask`` are the bits that hold the rest of the opcode, and ``parts`` says of each part how far

@@ -6,13 +6,13 @@ without loading what a rewrite needs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 
-class Options(NamedTuple):
+class Options(Record):
     """How to rewrite.
 
     ``only`` restricts insertions to calls of these callees (None: all); ``exempt`` are callees
@@ -33,7 +33,7 @@ class Options(NamedTuple):
     allow: Collection[str] = ()
 
 
-class Insertion(NamedTuple):
+class Insertion(Record):
     """One inserted nop: section name, old and new offset in bytes, caller and callee."""
 
     section: str
@@ -43,7 +43,7 @@ class Insertion(NamedTuple):
     callee: str | None
 
 
-class Table(NamedTuple):
+class Table(Record):
     """Data in code that moved: its kind, section name, old and new offset, size in bytes."""
 
     kind: str
@@ -53,7 +53,7 @@ class Table(NamedTuple):
     size: int
 
 
-class Resized(NamedTuple):
+class Resized(Record):
     """A section whose size changed: name, old and new size in bytes."""
 
     section: str
@@ -61,7 +61,7 @@ class Resized(NamedTuple):
     new_size: int
 
 
-class Report(NamedTuple):
+class Report(Record):
     """What a rewrite did.  ``expanded`` are conditional branches that no longer reached."""
 
     insertions: list[Insertion]
@@ -72,7 +72,7 @@ class Report(NamedTuple):
     new_size: int
 
 
-class Result(NamedTuple):
+class Result(Record):
     """The new object (the old one where nothing was to be done), the report, rewritten .dwo files.
 
     ``dwo`` holds those of `Options.dwo` that changed.

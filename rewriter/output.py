@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+
+from dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class File(NamedTuple):
+class File(Record):
     """A file's ``path``, what is to be in it, and its permission bits ``mode``.
 
     Of ``mode`` the set-ID bits count only where the file that is replaced has them as well.

@@ -20,8 +20,7 @@ Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from dwarf.record import TYPE_CHECKING
 from rewriter.analysis import TOC_WORD, TYPE_HASH
 from rewriter.instruction import BCTR, GROUP_NOPS, NOP, branch
 from rewriter.layout import PREFIXED_BOUNDARY, Alignment, fill_style

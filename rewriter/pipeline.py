@@ -11,8 +11,7 @@ used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from dwarf.record import TYPE_CHECKING
 from rewriter import elf, plan
 from rewriter.errors import Refusal
 from rewriter.options import Options, Report, Result

@@ -10,8 +10,7 @@ Source: see `rewriter.calls` for what a slot is, `rewriter.units` for what belon
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
+from dwarf.record import TYPE_CHECKING, Literal, Record
 from rewriter import calls, instruction, units
 from rewriter.analysis import NO_CLAIMS, OBJECT, RELOCATED_DATA
 from rewriter.errors import Refusal
@@ -27,14 +26,14 @@ Need = Literal["slot", "proof", "nothing"]
 """What a code section needs: something inserted, a proof that shows whether so, or neither."""
 
 
-class Plan(NamedTuple):
+class Plan(Record):
     """What to insert: slots by section number (old offsets), and the call that each is for."""
 
     slots: Mapping[int, Sequence[int]]
     sites: Mapping[Place, calls.CallSite]
 
 
-class Code(NamedTuple):
+class Code(Record):
     """One executable section: what a sweep over its instructions found."""
 
     number: int

@@ -24,8 +24,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import compress
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import elf
 from rewriter.errors import Refusal
 from rewriter.relocation import MARKERS, TYPES
@@ -40,7 +40,7 @@ Place = tuple[int, int]
 """A section's number and an offset in bytes into it."""
 
 
-class Functions(NamedTuple):
+class Functions(Record):
     """The functions of one section in ascending order: start and end offsets in bytes, names."""
 
     starts: Sequence[int]
@@ -70,7 +70,7 @@ class Functions(NamedTuple):
 NO_FUNCTIONS = Functions((), (), ())
 
 
-class Reference(NamedTuple):
+class Reference(Record):
     """A relocation of the field at ``place`` of ``section`` that leads to a spot of the object.
 
     ``type`` is the relocation's, ``symbol`` the index of its symbol; symbol + addend are ``offset``

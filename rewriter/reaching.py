@@ -22,8 +22,8 @@ Braun and others, Simple and Efficient Construction of SSA Form (2013); 64-bit E
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import semantics
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rewriter.control_flow import Block, Graph, Place
 
 
-class Slot(NamedTuple):
+class Slot(Record):
     """``size`` bytes of the stack at ``displacement`` from register ``base``, r1 or r31.
 
     With ``others`` whatever may store anywhere counts as a definition: calls, other stores.
@@ -48,14 +48,14 @@ Cell = int | Slot
 """A register as in `semantics`, or a stack slot."""
 
 
-class Definition(NamedTuple):
+class Definition(Record):
     """Where a cell got its value: an instruction, or (place None) the function's entry."""
 
     place: Place | None
     cell: Cell
 
 
-class Join(NamedTuple):
+class Join(Record):
     """Where ways meet on which a cell holds different things: the start of a block.
 
     Some places stand for more than one block: `FROM_SOURCES`, `FROM_ANYWHERE`, and those of fans
@@ -75,7 +75,7 @@ FROM_ANYWHERE = (-1, 1)
 _FAN = -2
 
 
-class Stores(NamedTuple):
+class Stores(Record):
     """What the instructions of a block do to the stack: offsets, ascending.
 
     ``by_granule`` are stores relative to r1 and r31, by the eight bytes that they touch, ``moves``

@@ -29,14 +29,14 @@ Source: 64-bit ELFv2 ABI, 3.5 (relocation types) and 3.5.3 (their descriptions);
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from dwarf.record import Literal, Record
 
 Field = Literal["none", "word", "doubleword", "half", "DS", "DX", "LI", "BD", "prefixed"]
 Addend = Literal["target", "place", "base", "distance", "nothing"]
 Worth = Literal["address", "high", "got", "-"]
 
 
-class RelocationType(NamedTuple):
+class RelocationType(Record):
     """A row of the table; ``name`` is without R_PPC64_."""
 
     number: int

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from dwarf.record import TYPE_CHECKING
 from rewriter.options import Insertion, Report, Resized, Table
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ branches into the middle of others (name.cold, hand-written code).
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import control_flow, indirect, instruction, semantics, switch_table
 from rewriter.analysis import SWITCH_TABLE, Difference, IndirectBranch, Region
 from rewriter.control_flow import Fragment, Jumps, Place, Roots
@@ -47,7 +47,7 @@ _NOT_FOLLOWED = "indirect branch that can't be followed"
 _MOST_ROUNDS = 64
 
 
-class Found(NamedTuple):
+class Found(Record):
     """What was proved, in the form of `analysis.Analysis`."""
 
     regions: dict[int, list[Region]]
@@ -58,7 +58,7 @@ class Found(NamedTuple):
     read_addresses: dict[int, list[tuple[int, int]]]
 
 
-class Proof(NamedTuple):
+class Proof(Record):
     """What one indirect branch was shown to be.
 
     ``through_memory`` says that the target is an address that was kept in memory, ``stays`` that

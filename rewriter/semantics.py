@@ -19,8 +19,7 @@ Source: Power ISA 3.1, Book I, chapters 2 to 7.  Fields are named as there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple
-
+from dwarf.record import TYPE_CHECKING, Literal, Record
 from rewriter.opcodes import find, find_prefixed
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ _RT, _RA, _RB = 21, 16, 11
 Kind = Literal["copy", "add", "extend", "scale", "load", "opaque"]
 
 
-class Operation(NamedTuple):
+class Operation(Record):
     """What an instruction computes into ``target``.
 
     ``kind`` and what goes with it:
@@ -248,7 +247,7 @@ _CONDITIONS: dict[str, Callable[[int], int]] = {
 """The condition register fields behind each name of the table, as a set of bits."""
 
 
-class Comparison(NamedTuple):
+class Comparison(Record):
     """A comparison of ``register`` with ``number``, whose result goes to one field."""
 
     register: int
@@ -408,7 +407,7 @@ _COMPUTED: dict[str, Callable[[int], Operation]] = {
 # -- memory ----------------------------------------------------------------------------------------
 
 
-class Store(NamedTuple):
+class Store(Record):
     """What an instruction stores: at most ``size`` bytes at ``base`` + ``displacement``.
 
     ``other`` is the index register of an indexed form, -1 otherwise; ``base`` -1 stands for the

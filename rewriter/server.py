@@ -31,8 +31,8 @@ import signal
 import socket
 import sys
 import tempfile
-from typing import TYPE_CHECKING
 
+from dwarf.record import TYPE_CHECKING
 from rewriter import request
 from rewriter.errors import INTERNAL_ERROR, complain, internal_error
 from rewriter.wrapper import COMMAND_NOT_FOUND, die

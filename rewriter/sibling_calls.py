@@ -19,15 +19,15 @@ doc/patch-author-guide.md (sibling calls); 64-bit ELFv2 ABI, 2.2.3 (the TOC save
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import NamedTuple
 
+from dwarf.record import Record
 from rewriter import calls, elf, instruction
 from rewriter.program import Program
 
 _SIBLING_CALL = instruction.BRANCH << 26
 
 
-class SiblingCall(NamedTuple):
+class SiblingCall(Record):
     """A tail call: section number and offset in bytes, who makes it and where in it, to whom."""
 
     section: int

@@ -12,10 +12,10 @@ Source: DWARF 5, 6.2 (line number information); DWARF 2 to 4, 6.2.4 (the older h
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING, NamedTuple
 
 from dwarf import encodings, forms, leb128, numbers
 from dwarf.errors import Unsupported
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import compressed, elf
 from rewriter.errors import Refusal
 
@@ -38,7 +38,7 @@ Place = tuple[int, int]
 """Section number and section offset in bytes."""
 
 
-class Program(NamedTuple):
+class Program(Record):
     """One line program: where its opcodes lie and what the header says about them."""
 
     start: int

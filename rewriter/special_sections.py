@@ -35,8 +35,8 @@ include/uapi/linux/rseq.h; the SFrame specification, version 2; 64-bit ELFv2 ABI
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from dwarf.record import TYPE_CHECKING, Literal, Record
 from rewriter import calls, elf, instruction, relocation
 from rewriter.errors import Refusal
 
@@ -57,7 +57,7 @@ target relative to the start of the entry.  "resolved": distances inside code, a
 """
 
 
-class Descriptor(NamedTuple):
+class Descriptor(Record):
     """What is known of a section: name, entry size and code fields in bytes, their meaning.
 
     ``alignment`` in bytes is what the first field's target was given, since its patcher needs it.

@@ -10,9 +10,9 @@ Source: DWARF 5, sections 3.1.2 (DW_AT_dwo_name) and 7.3.2; GCC's -gsplit-dwarf.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from dwarf.errors import Unsupported
+from dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -26,8 +26,7 @@ MachineJumpTableInfo (EK_LabelDifference32).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
+from dwarf.record import TYPE_CHECKING, Record
 from rewriter import semantics
 from rewriter.control_flow import looks_like_code
 from rewriter.indirect import Address, Unresolved, Values
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from rewriter.indirect import Entry
 
 
-class Table(NamedTuple):
+class Table(Record):
     """A table of ``length`` entries of ``size`` bytes each.
 
     ``base`` is what its entries are distances from, None where they are addresses.  ``targets``
@@ -63,7 +62,7 @@ class Table(NamedTuple):
         return self.address.offset + self.size * self.length
 
 
-class Surroundings(NamedTuple):
+class Surroundings(Record):
     """What has to be known of the section that a table lies in.
 
     ``data`` are its bytes; ``relative`` gives for the place of a REL32 relocation what symbol +

@@ -20,8 +20,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING
 
+from dwarf.record import TYPE_CHECKING
 from rewriter import output
 from rewriter.errors import INTERNAL_ERROR, internal_error, printable
 

@@ -33,8 +33,8 @@ Source: 64-bit ELFv2 ABI, 2.2.4 (TOC restore), 3.5 (relocation types); GCC, vara
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
 
+from dwarf.record import TYPE_CHECKING
 from rewriter import elf, instruction, relocation
 
 if TYPE_CHECKING:

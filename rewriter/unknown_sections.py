@@ -20,8 +20,7 @@ docs/Extensions.rst (SHT_LLVM_*); binutils, include/elf/common.h; LSB Core, 10.6
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from dwarf.record import TYPE_CHECKING
 from rewriter import elf, special_sections
 from rewriter.errors import Refusal
 
