@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from rewriter import elf, relocation, rewrite
+from rewriter.options import Options
 from rewriter.relocation import TYPES
 
 if TYPE_CHECKING:
@@ -139,7 +140,9 @@ def test_each_type_moves_as_the_assembler_moves_it(
 ) -> None:
     source = text(row)
     wanted = assemble(source.replace("SLOT", "nop"), "-mpower10")
-    assert rewrite(assemble(source.replace("SLOT", ""), "-mpower10")).data == wanted
+    # A PC-relative word in code may count from elsewhere, which the reader can't see here.
+    options = Options(plain_sections=[".text"])
+    assert rewrite(assemble(source.replace("SLOT", ""), "-mpower10"), options).data == wanted
     kinds = {kind for r in elf.read(wanted).relocations.values() for kind in r.types}
     assert row.number in kinds
 
