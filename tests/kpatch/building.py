@@ -28,10 +28,11 @@ PLUGIN = "usr/lib/kpatch/ppc64le-plugin.so"
 
 
 class Built(NamedTuple):
-    """What came of a patch: the module or None, the functions that changed, what was said last."""
+    """What came of a patch: the module or None, the functions that changed and their objects."""
 
     module: Path | None
     functions: tuple[str, ...]
+    objects: frozenset[str]
     said: str
 
 
@@ -156,15 +157,17 @@ def read(patch: Patch, folder: Path) -> Built:
     """What a run of kpatch-build left in ``folder``."""
     shown = (folder / "log").read_text(errors="replace")
     lines = [line for line in shown.splitlines() if not line.startswith("+")]
-    functions = [
-        match[2] if match[1] == "changed" else f"{match[2]} (new)"
+    found = [
+        match
         for line in lines
-        if (match := re.search(r"\.o: (changed|new) function: (\S+)", line))
+        if (match := re.search(r"(\S+\.o): (changed|new) function: (\S+)", line))
     ]
+    functions = tuple(m[3] if m[2] == "changed" else f"{m[3]} (new)" for m in found)
     module = folder / f"livepatch-{patch.name}.ko"
     made = (folder / "status").read_text().strip() == "0" and module.exists()
     said = next((line for line in reversed(lines) if line.strip()), "")
     complaints = [
         line for line in lines if re.search(r"ERROR|unsupported sibling call|error:", line)
     ]
-    return Built(module if made else None, tuple(functions), " / ".join(complaints) or said)
+    objects = frozenset(match[1] for match in found)
+    return Built(module if made else None, functions, objects, " / ".join(complaints) or said)

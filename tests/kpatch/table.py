@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.kernel.kernel_test import PREFIX
 from tests.kpatch import building, kernels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from tests.kpatch.guest import Outcome
     from tests.kpatch.kernels import Kernel
@@ -24,23 +26,45 @@ class Need(NamedTuple):
     sibling_calls: int
 
 
-def need(folder: Path) -> Need:
-    """What the patched objects in ``folder``, as the compiler made them, need."""
+def needs(root: Root, kernel: Kernel, patch: Patch) -> Need | None:
+    """What the objects with changed functions need, as the compiler alone makes them.
+
+    None when the patch wasn't built with nopfix.
+    """
     import rewriter
     from rewriter import elf, sibling_calls
 
+    built = kernels.folders(root, kernel).patches / patch.name / "nopfix"
+    if not (built / "status").exists():
+        return None
+    objects = building.read(patch, built).objects
     slots = siblings = 0
-    for path in sorted(folder.rglob("*.o")):
-        data = path.read_bytes()
-        siblings += len(sibling_calls.find(elf.read(data)))
+    for name in sorted(objects):
+        data = compiled(root, kernel, name).read_bytes()
         slots += len(rewriter.rewrite(data).report.insertions)
-    return Need(slots, siblings)
+        siblings += len(sibling_calls.find(elf.read(data)))
+    return Need(slots, siblings) if objects else None
 
 
-def needs(root: Root, kernel: Kernel, patch: Patch) -> Need | None:
-    """The same for a patch; None when it wasn't compiled without nopfix."""
-    folder = kernels.folders(root, kernel).patches / patch.name / "none" / "patched"
-    return need(folder) if folder.exists() else None
+def compiled(root: Root, kernel: Kernel, name: str) -> Path:
+    """An object of the kernel as kpatch-build has it compiled, but by the compiler alone.
+
+    The command is the one that make noted when it compiled the object with nopfix.
+    """
+    place = kernels.folders(root, kernel)
+    target = place.source.with_name("alone") / name
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    noted = (place.source / name).with_name(f".{Path(name).name}.cmd").read_text()
+    words = shlex.split(noted.partition("\n")[0].partition(" := ")[2].partition(" ; ")[0])
+    while not words[0].startswith("-"):
+        del words[0]
+    words = [word for word in words if not word.startswith(("-fplugin", "-Wp,-M"))]
+    words[words.index("-o") + 1] = str(target)
+    path = (root.cross(kernel.compiler),)
+    root.run(f"{PREFIX}gcc", *words, log=place.log, cwd=place.source, path=path)
+    return target
 
 
 def _results(root: Root, kernel: Kernel) -> Path:
