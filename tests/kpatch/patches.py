@@ -331,4 +331,4 @@ PATCHES = (
 )
 
 # What the kernel has to refuse when the compiler alone made it, whichever compiler.
-REFUSED = ("new-function", "switch", "no-sibling-call")
+REFUSED = ("new-function", "static-local", "no-sibling-call")
