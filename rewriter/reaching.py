@@ -218,7 +218,7 @@ class Reaching:
             for at in self.graph.fans[place[1]] if place[0] == _FAN else self.graph.sources:
                 block = self.graph.block_at(at)
                 if not self.graph.is_dead(block):
-                    yield self._before(cell, block, at[1])
+                    yield self._before(cell, block, self._left_at(cell, block, at[1]))
             return
         if place == FROM_ANYWHERE:
             yield Definition(None, cell)
@@ -232,7 +232,18 @@ class Reaching:
         for shared in joins:
             yield Join(shared, cell)
         for before, end in ways:
-            yield self._before(cell, before, end)
+            yield self._before(cell, before, self._left_at(cell, before, end))
+
+    def _left_at(self, cell: Cell, block: Block, end: int) -> int:
+        """``end``, or the offset behind the call there, where a block is left in its middle.
+
+        Who is called finds registers as they were in front of the call, but for LR: what that held
+        is gone.
+        """
+        if cell != semantics.LR or end == block.end:
+            return end
+        word = self.words[block.section][end >> 2]
+        return end + 4 if semantics.is_call(word) else end
 
     def _before(self, cell: Cell, block: Block, end: int) -> Node:
         """What made the value of ``cell`` in ``block`` in front of offset ``end``."""
@@ -255,6 +266,7 @@ class Reaching:
                 break
             seen.add(block)
             ((block, end),) = ways
+            end = self._left_at(cell, block, end)
         self._at_start.update(dict.fromkeys(passed, node))
         return node
 

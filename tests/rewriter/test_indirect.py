@@ -354,6 +354,14 @@ def test_a_proved_switch_is_no_way_out_for_what_lr_keeps(assemble: Assemble, add
     assert "can't be followed" in refused(seen)
 
 
+def test_a_call_leaves_nothing_of_what_lr_kept(assemble: Assemble) -> None:
+    """Linux 7.2's xfs has addresses of labels (_THIS_IP_); whoever was called may go there."""
+    text = HEAD + " cmpdi 3,0\n beq .Lout\n" + KEEP.removeprefix(HEAD) + " bl g\n nop\n"
+    address = ' .section .data.rel.ro,"aw"\n .quad .Lout\n'
+    kept = assemble(text + RETURN.replace(" mflr 9\n", "") + ".Lout: blr\n" + END + address)
+    assert {branch.kind for branch in analyse(kept).branches} == {"spill"}
+
+
 def test_a_label_of_the_function_may_be_entered_with_what_lr_keeps(assemble: Assemble) -> None:
     """By a computed goto that nothing is known of: it may lead to the early return."""
     text = KEEP + " ld 10,0(5)\n mtctr 10\n bctr\n" + RETURN + ".Lout: blr\n" + END
