@@ -331,18 +331,15 @@ class Traceback(Record):
 def parse_traceback(data: bytes, start: int) -> Traceback | None:
     """The traceback table whose word of zeros is at offset ``start``, None if there is none.
 
-    Of the flags those are read that announce a field; what a compiler doesn't write for ELF isn't
-    taken for one, unless the language is assembler.
+    Of the flags those are read that announce a field; what nobody writes for ELF isn't taken for
+    one.
     """
     if start + 12 > len(data) or data[start : start + 4] != b"\0\0\0\0":
         return None
-    version, language, flags, more, _, saved, fixed, floating = data[start + 4 : start + 12]
+    version, _, flags, more, _, saved, fixed, floating = data[start + 4 : start + 12]
     if version != 0 or saved & 0xC0:
         return None
-    if language == _ASSEMBLER:
-        if start >= 4 and data[start - 1] >> 2 == _BRANCH:
-            return None
-    elif not _is_compilers(data[start + 4 : start + 12]):
+    if not _may_be_fields(data[start + 4 : start + 12]):
         return None
     at = start + 12
     if fixed or floating >> 1:
@@ -366,26 +363,30 @@ def parse_traceback(data: bytes, start: int) -> Traceback | None:
 
 
 _ASSEMBLER = 12
-_BRANCH = 18
 _MOST_SAVED = 18
 
 
-def _is_compilers(fields: bytes) -> bool:
-    """Whether the eight bytes of a traceback table may be a compiler's.
+def _may_be_fields(fields: bytes) -> bool:
+    """Whether eight bytes may be those of a traceback table.
 
     LLVM leaves a word of zeros behind a tail call, and the two instructions behind that are no
     table.  LLVM's table is all zeros; GCC's has both the offset and the name, or neither, and
-    without them no parameters.
+    without them no parameters.  What is written by hand says so, and has other flags.
     """
-    _, _, flags, more, fpr_saved, gpr_saved, fixed, floating = fields
+    _, language, flags, more, fpr_saved, gpr_saved, fixed, floating = fields
+    if (
+        more & ~0x63  # name_present, uses_alloca, saves_cr, saves_lr
+        or fpr_saved & 0x7F > _MOST_SAVED  # stores_bc besides
+        or gpr_saved > _MOST_SAVED
+    ):
+        return False
+    if language == _ASSEMBLER:
+        return True
     optional = bool(flags & 0x20)
     return (
         not flags & ~0x22  # has_tboff, fp_present
-        and not more & ~0x63  # name_present, uses_alloca, saves_cr, saves_lr
         and optional == bool(more & 0x40)
         and (optional or not (more & 0x20 or fixed or floating >> 1))
-        and fpr_saved & 0x7F <= _MOST_SAVED  # stores_bc besides
-        and gpr_saved <= _MOST_SAVED
     )
 
 
