@@ -4,7 +4,7 @@ The problem: what a jump through a table leads to is known only when the table i
 found by following registers through a graph in which that jump is an edge.
 
 The rule: begin without such edges, prove what can be proved, add the edges, and begin again until
-nothing changes.  A result that needs no edge which it doesn't itself give holds for every run of
+nothing new turns up.  A result that gives no edge which the graph hasn't got holds for every run of
 the function, by induction over the jumps of that run.  What is unproved then is refused.
 
 Only functions with an indirect branch are looked at.  A function's fragments are found by following
@@ -181,22 +181,54 @@ def _prove_function(
             except Unresolved as why:
                 failed[jump] = why
         complaints.update(failed)
-        if found == proofs and lost == still_lost:
+        if failed and found == proofs and lost == still_lost:
             complaints = failed
-            if failed:
-                break
+            break
+        if not failed and _covers(proofs, found) and still_lost <= lost:
             if any(proof.through_memory for proof in found.values()) and (
                 program.has_tables or any(program.labels(*extent) for extent in extents)
             ):
                 _check_label_arithmetic(program, slices, found)
             return found
         if (found, still_lost) in earlier:
-            break  # Proved without the edges that it gives, not with them.
+            if failed:
+                break  # Proved without the edges that it gives, not with them.
+            # Too many edges do no harm: take those of both.
+            found = {
+                at: _both(proofs[at], new) if at in proofs else new for at, new in found.items()
+            }
+            still_lost |= lost
         earlier.append((found, still_lost))
         proofs, lost = found, still_lost
     for jump, reason in complaints.items():
         raise _refusal(program, jump, f"{_NOT_FOLLOWED}: {reason}")
     raise _refusal(program, place, "indirect branches whose targets don't settle")
+
+
+def _covers(proofs: Mapping[Place, Proof], found: Mapping[Place, Proof]) -> bool:
+    """Whether a graph with the edges of ``proofs`` has all that ``found`` give.
+
+    What was proved in it then holds: every jump leads where the graph has an edge.
+    """
+    for place, new in found.items():
+        old = proofs.get(place)
+        if old is None or not new.targets <= old.targets or (old.stays and not new.stays):
+            return False
+        if new.kind in _ANYWHERE and not new.stays and (old.kind not in _ANYWHERE or old.stays):
+            return False
+    return True
+
+
+def _both(one: Proof, two: Proof) -> Proof:
+    """A proof with the edges of both."""
+    kind = next((p.kind for p in (two, one) if p.kind in _ANYWHERE), two.kind)
+    through_memory = one.through_memory or two.through_memory
+    return two._replace(
+        kind=kind,
+        targets=one.targets | two.targets,
+        through_memory=through_memory,
+        stays=one.stays and two.stays,
+    )
 
 
 def _refusal(program: Evidence, place: Place, found: str) -> Refusal:
