@@ -17,7 +17,7 @@ from rewriter.errors import INTERNAL_ERROR, Refusal, internal_error, printable
 from rewriter.options import Options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rewriter.calls import CallSite
     from rewriter.options import Report, Result
@@ -37,6 +37,7 @@ examples:
   nopfix --report r.json in.o out.o  write down every insertion
   nopfix --only helper in.o out.o    only calls of helper()
   nopfix --verify in.o out.o         have nopfix-verify check the result first
+  nopfix libfoo.a out.a              each object of a library
 
 exit status: 0 done or nothing to do, 1 refused (the object can't be rewritten safely),
 2 usage, 3 input/output error, 70 internal error
@@ -53,7 +54,11 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
-    add("input", metavar="IN", help="relocatable object (64-bit little-endian PowerPC, ELFv2)")
+    add(
+        "input",
+        metavar="IN",
+        help="relocatable object (64-bit little-endian PowerPC, ELFv2) or archive",
+    )
     add("output", metavar="OUT", nargs="?", help="where the result goes; may be IN")
     add("--list", action="store_true", help="print each call site; write nothing")
     add("--explain", action="store_true", help="print what each indirect branch was proved to be")
@@ -151,7 +156,9 @@ def _complain(line: str, status: int) -> int:
 
 def _run(parsed: argparse.Namespace) -> int:
     data, mode = read_file(parsed.input)
-    options = _options(parsed, data)
+    if data.startswith(b"!<"):  # an archive's magic number, thin or not
+        return _run_archive(parsed, data, mode)
+    options = _options(parsed, parsed.input, data)
     if parsed.list or parsed.explain:
         for line in _listing(data, options, parsed):
             print(line)
@@ -162,14 +169,63 @@ def _run(parsed: argparse.Namespace) -> int:
     result = rewrite(data, options)
     dropped = _dropped_signature(parsed, data, result)
     if parsed.sibling_calls == "error" or (parsed.sibling_calls == "warn" and not parsed.quiet):
-        _report_sibling_calls(parsed, data)
+        _report_sibling_calls(parsed, parsed.input, data)
     if parsed.verify:
         _verify(data, result)
     lost = output.replace_all(_files(parsed, result, mode))
     if not parsed.quiet:
         for line in (*dropped, *lost):
             print(printable(f"nopfix: {line}"), file=sys.stderr)
-        _summarize(parsed, result.report)
+        _summarize(parsed, parsed.output, result.report)
+    return DONE
+
+
+def _run_archive(parsed: argparse.Namespace, data: bytes, mode: int) -> int:
+    """The same for a library: what is asked for is done with each member that is an object."""
+    from rewriter import archive
+    from rewriter.pipeline import rewrite
+
+    if parsed.dwo:
+        raise Refusal("--dwo can't say which member it is for", remedy="rewrite the members first")
+
+    def options_of(where: str, contents: bytes) -> Options:
+        name = where[len(parsed.input) + 1 : -1]
+        return _options(parsed, os.path.join(os.path.dirname(parsed.input), name), contents)
+
+    if parsed.list or parsed.explain:
+        listed = archive.read(data)
+        for index, where in archive.ours(parsed.input, listed):
+            contents = listed[index].data
+            for line in _listing(contents, options_of(where, contents), parsed):
+                print(printable(where[len(parsed.input) :]) + line)
+        return DONE
+    results: dict[str, Result] = {}
+
+    def one(where: str, contents: bytes) -> bytes:
+        result = results[where] = rewrite(contents, options_of(where, contents))
+        if parsed.sibling_calls == "error" or (parsed.sibling_calls == "warn" and not parsed.quiet):
+            _report_sibling_calls(parsed, where, contents)
+        if parsed.verify:
+            _verify(contents, result)
+        return result.data
+
+    new = archive.rewrite(parsed.input, data, one)
+    files = []
+    if parsed.report:
+        members = [
+            {"member": where[len(parsed.input) + 1 : -1], **_report_fields(result.report)}
+            for where, result in results.items()
+        ]
+        sizes = {"old_size": len(data), "new_size": len(new)}
+        files.append(_report_file(parsed, {**sizes, "members": members}))
+    for result in results.values():
+        files += [output.File(n, dwo, os.stat(n).st_mode) for n, dwo in result.dwo.items()]
+    lost = output.replace_all([*files, output.File(parsed.output, new, mode)])
+    if not parsed.quiet:
+        for line in lost:
+            print(printable(f"nopfix: {line}"), file=sys.stderr)
+        for where, result in results.items():
+            _summarize(parsed, parsed.output + where[len(parsed.input) :], result.report)
     return DONE
 
 
@@ -182,7 +238,8 @@ def read_file(path: str) -> tuple[bytes, int]:
         return file.read(), status.st_mode
 
 
-def _options(parsed: argparse.Namespace, data: bytes) -> Options:
+def _options(parsed: argparse.Namespace, path: str, data: bytes) -> Options:
+    """The options for the object ``data``, which lies at ``path``."""
     only = set(parsed.only) if parsed.only is not None else None
     if parsed.only_file is not None:
         with open(parsed.only_file, encoding="utf-8") as file:
@@ -190,7 +247,7 @@ def _options(parsed: argparse.Namespace, data: bytes) -> Options:
     if parsed.dwo:
         dwo = {name: read_file(name)[0] for name in parsed.dwo}
     else:
-        dwo = split_dwarf.beside(parsed.input, data, parsed.allow)
+        dwo = split_dwarf.beside(path, data, parsed.allow)
     return Options(
         only,
         frozenset(parsed.exempt),
@@ -229,14 +286,14 @@ def _site_line(section: str, site: CallSite) -> str:
     return "\t".join(map(printable, fields))
 
 
-def _report_sibling_calls(parsed: argparse.Namespace, data: bytes) -> None:
+def _report_sibling_calls(parsed: argparse.Namespace, name: str, data: bytes) -> None:
     from rewriter import sibling_calls
 
     lines = sibling_calls.describe(data)
     if lines and parsed.sibling_calls == "error":
         raise Refusal(lines[0], remedy="compile with -fno-optimize-sibling-calls")
     for line in lines:
-        print(printable(f"nopfix: {parsed.input}: warning: {line}"), file=sys.stderr)
+        print(printable(f"nopfix: {name}: warning: {line}"), file=sys.stderr)
 
 
 def _dropped_signature(parsed: argparse.Namespace, data: bytes, result: Result) -> list[str]:
@@ -288,20 +345,23 @@ def _files(parsed: argparse.Namespace, result: Result, mode: int) -> list[output
     """What is to be written, OUT last: it changes only when all the others are in place."""
     files = []
     if parsed.report:
-        files.append(output.File(parsed.report, _report_text(parsed, result.report), 0o644))
+        files.append(_report_file(parsed, _report_fields(result.report)))
     # A .dwo stays where it is: debuggers look for it where the object says that it was compiled.
     for name, contents in result.dwo.items():
         files.append(output.File(name, contents, os.stat(name).st_mode))
     return [*files, output.File(parsed.output, result.data, mode)]
 
 
-def _report_text(parsed: argparse.Namespace, report: Report) -> bytes:
+def _report_file(parsed: argparse.Namespace, fields: Mapping[str, object]) -> output.File:
     import json
 
-    document = {
-        "version": __version__,
-        "input": parsed.input,
-        "output": parsed.output,
+    heading = {"version": __version__, "input": parsed.input, "output": parsed.output}
+    text = json.dumps({**heading, **fields}, indent=1)
+    return output.File(parsed.report, f"{text}\n".encode(), 0o644)
+
+
+def _report_fields(report: Report) -> dict[str, object]:
+    return {
         "old_size": report.old_size,
         "new_size": report.new_size,
         "insertions": [insertion._asdict() for insertion in report.insertions],
@@ -311,10 +371,9 @@ def _report_text(parsed: argparse.Namespace, report: Report) -> bytes:
         ],
         "sections": [resized._asdict() for resized in report.resized],
     }
-    return f"{json.dumps(document, indent=1)}\n".encode()
 
 
-def _summarize(parsed: argparse.Namespace, report: Report) -> None:
+def _summarize(parsed: argparse.Namespace, name: str, report: Report) -> None:
     if parsed.verbose:
         for insertion in report.insertions:
             place = f"{insertion.section}+{insertion.old_offset:#x}"
@@ -324,4 +383,4 @@ def _summarize(parsed: argparse.Namespace, report: Report) -> None:
                 insertion.callee or "-",
             )
             print("\t".join(map(printable, fields)))
-        print(printable(f"{parsed.output}: {len(report.insertions)} nops inserted"))
+        print(printable(f"{name}: {len(report.insertions)} nops inserted"))

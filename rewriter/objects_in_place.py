@@ -103,7 +103,7 @@ def _report_and_rewrite(
 ) -> None:
     with open(path, "rb") as file:
         data = file.read()
-    if data.startswith(_BITCODE):
+    if is_bitcode(data):
         raise Refusal(
             "LLVM bitcode, whose code is made by the linker",
             remedy="compile without -flto, or put the file on $NOPFIX_SKIP",
@@ -120,6 +120,11 @@ def _report_and_rewrite(
     changed = [*result.dwo.items(), (path, result.data)]
     files = [output.File(name, new, os.stat(name).st_mode) for name, new in changed]
     output.replace_all(files, durable=False)
+
+
+def is_bitcode(data: bytes) -> bool:
+    """Whether ``data`` is LLVM's intermediate code."""
+    return data.startswith(_BITCODE)
 
 
 def is_ours(data: bytes) -> bool:
