@@ -8,12 +8,13 @@ binfmt_misc of a user namespace of our own knows the emulator, so nothing is reg
 install   from the wheel, with pyelftools and construct, without capstone
 bytes     nopfix over the samples and a kernel's objects: the bytes that it makes here
 wrapper   nopfix-toolchain around the root's own gcc: what it compiles has its slots
-tests     the tests that need no cross compiler and no disassembler
+tests     the tests that need no cross compiler and no disassembler, what is left out is named
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -32,6 +33,8 @@ PACKAGES = "python3,python3-venv,python3-pip,gcc,libc6-dev,binutils,make"
 MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x15\x00"
 MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 TESTS = ("tests/dwarf", "tests/rewriter")
+# Modules that have no wheel for every architecture.
+LACKING = r"^(import|from) (capstone|keystone)"
 
 
 class Native:
@@ -142,15 +145,20 @@ class Native:
     def tests(self) -> str:
         """The test suite without cross compilers; what needs them skips."""
         wheels, python = self.home / "wheels", self.home / "venv/bin/python"
-        wanted = ("pytest>=8", "hypothesis>=6.100", "setuptools")
+        # Later releases of hypothesis have code of an architecture.
+        wanted = ("pytest>=8", "hypothesis>=6.100,<6.136", "setuptools")
         pip = (sys.executable, "-m", "pip", "-q")
         run(*pip, "download", "-d", wheels, *wanted, "--only-binary=:all:", log=self.log)
         pure = [path for path in wheels.glob("*-none-any.whl") if "nopfix" not in path.name]
         self.run(python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", *pure)
         command = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", PROJECT)
         folders = [PROJECT / name for name in TESTS]
+        files = [path for folder in folders for path in sorted(folder.glob("test_*.py"))]
+        left = [path for path in files if re.search(LACKING, path.read_text(), re.MULTILINE)]
+        command += tuple(f"--ignore={path}" for path in left)
         shown = self.run(*command, *folders, environment=[f"PYTHONPATH={PROJECT}"])
-        return shown.strip().splitlines()[-1]
+        without = ", ".join(path.name for path in left) or "none"
+        return f"{shown.strip().splitlines()[-1]}; left out: {without}"
 
 
 def check(work: Path, objects: Sequence[Path], count: Callable[[bool, str], None]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.kernel.kernel_test import PREFIX
-from tests.kpatch import building, kernels
+from tests.kpatch import building, kernels, patches
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,8 +109,10 @@ def _became(
     folder = kernels.folders(root, kernel).patches / patch.name / way
     if not (folder / "status").exists():
         return ""
-    if building.read(patch, folder).module is None:
-        return "not built"
+    built = building.read(patch, folder)
+    if built.module is None:
+        meant = patch.result != patches.LOADS and patch.result in built.said
+        return f"not built, as meant: {patch.result}" if meant else "not built"
     found = outcomes.get(f"{way}/{patch.name}")
     if found is None:
         return "built"
