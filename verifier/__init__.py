@@ -1,9 +1,9 @@
 """A second opinion on nopfix's work: is OUT really IN plus nops?
 
-The package reads both objects with pyelftools and capstone and shares no code with the rewriter. It
-pairs the instructions of the two and then holds everything that points into code (branches,
-switch tables, relocations, symbols, unwind tables, exception tables, all debug information)
-against that pairing. What it can't account for is a difference.
+The package shares no code with the rewriter. It pairs the instructions of the two objects and then
+holds everything that points into code (branches, switch tables, relocations, symbols, unwind
+tables, exception tables, all debug information) against that pairing. What it can't account for is
+a difference. docs/verifier.md says what that proves, and what it takes for granted.
 
     report = verifier.verify(old, new)
     if not report.verified:
