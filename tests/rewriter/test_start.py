@@ -22,6 +22,7 @@ def test_the_rewriter_loads_no_heavy_module() -> None:
     loaded = run(
         "from rewriter import start; start.prepare()\n"
         "from rewriter import objects_in_place, dwarf_sections, data_in_code, special_sections\n"
+        "from rewriter import resolve\n"
         "heavy = {'typing', 're', 'enum', 'functools', 'contextlib', 'types', 'collections'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
