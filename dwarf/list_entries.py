@@ -1,7 +1,7 @@
 """The lists of DWARF 5: a byte says what an entry is, numbers are ULEB128, tables have headers.
 
 Location lists and range lists are written alike.  Their kinds of entries have different numbers
-but the same meanings, so a section comes with its `Kinds`, which give the DW_LLE_* of each.
+but the same meanings, so a section comes with its `lists.Kinds`, which give the DW_LLE_* of each.
 
 Source: DWARF 5, sections 2.6.2, 2.17.3, 7.7.3, 7.25, 7.28, 7.29.  `dwarf.lists` has the rules.
 """
@@ -42,24 +42,12 @@ from dwarf.section import Change, Rewritten, map_of, splice
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dwarf.lists import Base
+    from dwarf.lists import Base, Kinds
     from dwarf.offset_map import OffsetMap
     from dwarf.section import Section
     from dwarf.unit import ListUses, MoveExpression, Unit
 
 _BASES = (DW_LLE_base_address, DW_LLE_base_addressx)
-
-
-class Kinds(Record):
-    """The kinds of entries of one section.
-
-    ``family`` is DW_LLE or DW_RLE; ``meanings`` are the DW_LLE_* that mean the same, by kind;
-    ``located`` says that entries carry an expression (location lists).
-    """
-
-    family: str
-    meanings: Mapping[int, int]
-    located: bool
 
 
 class Contribution(Record):

@@ -34,13 +34,13 @@ from dwarf.errors import Unsupported
 from dwarf.leb128 import unsigned
 from dwarf.offset_map import IDENTITY, OffsetMap
 from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, Rewritten, splice
+from dwarf.section import Change, Rewritten, Target, splice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from dwarf.offset_map import Side
-    from dwarf.section import Section, Target
+    from dwarf.section import Section
     from dwarf.unit import ListUses, MoveExpression, Unit
 
 MALFORMED = (
@@ -51,6 +51,18 @@ UNKNOWN = "use --strip-unknown-debug to drop the section, or build without -g"
 ADDRESS_SIZE = 8
 NO_LIMIT = 1 << 64
 _U2 = Struct("<H")
+
+
+class Kinds(Record):
+    """The kinds of entries of one DWARF 5 section.
+
+    ``family`` is DW_LLE or DW_RLE; ``meanings`` are the DW_LLE_* that mean the same, by kind;
+    ``located`` says that entries carry an expression (location lists).
+    """
+
+    family: str
+    meanings: Mapping[int, int]
+    located: bool
 
 
 class Moved(Record):
@@ -252,10 +264,12 @@ class Walk:
     def indexed(self, offset: int, unit: Unit, index: int) -> tuple[Target, Target]:
         """Entry ``index`` of the unit's address table: where it is, and what it points to."""
         table = unit.addresses
-        target = table.target(index) if table else None
-        if table is None or target is None:
-            raise self.malformed(offset, f"index {index} into .debug_addr names no address")
-        return table.entry(index), target
+        if table is not None:
+            place = table.place(index)
+            target = table.relocations.target(place)
+            if target is not None:
+                return Target(table.section, place), target
+        raise self.malformed(offset, f"index {index} into .debug_addr names no address")
 
     def indexed_base(self, position: int, unit: Unit) -> tuple[Base | None, int]:
         """The base address that the index at ``position`` selects, and the offset behind it."""

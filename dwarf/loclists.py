@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dwarf import address_pairs, encodings, list_entries, lists
+from dwarf import encodings, lists
 from dwarf.encodings import (
     DW_LLE_end_of_list,
     DW_LLE_GNU_base_address_selection_entry,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dwarf.section import Section, Target
     from dwarf.unit import ListUses, MoveExpression, Unit
 
-KINDS = list_entries.Kinds(
+KINDS = lists.Kinds(
     family="DW_LLE",
     meanings={kind: kind for kind in range(DW_LLE_end_of_list, DW_LLE_GNU_view_pair + 1)},
     located=True,
@@ -67,7 +67,11 @@ def rewrite(
         walk = _SplitWalk(section, bytes(section.data), maps, move_expression)
         return lists.walk_whole(walk, lists.reach(section.name, uses))
     if section.name == ".debug_loc":
+        from dwarf import address_pairs
+
         return address_pairs.rewrite(section, True, uses, maps, move_expression)
+    from dwarf import list_entries
+
     return list_entries.rewrite(section, KINDS, uses, maps, move_expression)
 
 

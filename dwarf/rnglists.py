@@ -5,8 +5,8 @@ Source: DWARF 5, sections 2.17.3 and 7.28; DWARF 4, section 2.17.3.  `dwarf.list
 
 from __future__ import annotations
 
-from dwarf import address_pairs, list_entries
 from dwarf import encodings as dw
+from dwarf import lists
 from dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dwarf.section import Section
     from dwarf.unit import ListUses
 
-KINDS = list_entries.Kinds(
+KINDS = lists.Kinds(
     family="DW_RLE",
     meanings={
         dw.DW_RLE_end_of_list: dw.DW_LLE_end_of_list,
@@ -41,5 +41,9 @@ def rewrite(section: Section, uses: Sequence[ListUses], maps: Mapping[int, Offse
     number.  Raises `Unsupported` for what can't be moved.
     """
     if section.name.startswith(".debug_ranges"):
+        from dwarf import address_pairs
+
         return address_pairs.rewrite(section, False, uses, maps)
+    from dwarf import list_entries
+
     return list_entries.rewrite(section, KINDS, uses, maps)
