@@ -107,6 +107,7 @@ def check(fields: Fields, handlers: list[Handler]) -> dict[int, int]:
         fields.differ("lsda", None, None, "no FDE refers to it, yet it changed")
     for old, end, new_end in zip(order, ends, new_ends, strict=True):
         _check_one(fields, old, end, starts[old], new_end, functions[old])
+        _check_end(fields, old, end, starts[old], new_end)
     return starts
 
 
@@ -117,6 +118,16 @@ def _check_gap(fields: Fields, old: int, end: int, new: int, new_end: int) -> No
         fields.equal("lsda", old, new, fields.old[old:end], fields.new[new:new_end])
     elif any(fields.new[new:new_end]) or (new_end - new > 3 and end - old <= 3):
         fields.differ("lsda", old, new, "bytes between the tables that are not padding")
+
+
+def _check_end(fields: Fields, old: int, end: int, new: int, new_end: int) -> None:
+    """Zeros behind an LSDA are as many, unless what follows is aligned in both."""
+    zeros, new_zeros = (
+        len(data) - len(data.rstrip(b"\0"))
+        for data in (fields.old[old:end], fields.new[new:new_end])
+    )
+    if zeros != new_zeros and (end % 4 or new_end % 4):
+        fields.differ("lsda", end, new_end, f"{new_zeros} bytes of padding, {zeros} in IN")
 
 
 def _check_one(

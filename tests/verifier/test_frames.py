@@ -140,3 +140,9 @@ def test_the_types_of_an_lsda_are_aligned_to_their_size(variants: Variants) -> N
     assert sizes[1] - sizes[0] == 8
     assert verify(old, new).verified
     assert not verify(*variants(TYPES, **(words | {"MORE2": ("", ".8byte 0")}))).verified
+
+
+def test_no_byte_comes_behind_an_exception_table_that_aligns_nothing(variants: Variants) -> None:
+    source = SOURCE.replace(".Lce:", ".Lce: .byte 1\n MORE")
+    assert verify(*variants(source, MORE=("", ""))).verified
+    assert not verify(*variants(source, MORE=("", ".byte 0"))).verified
