@@ -35,7 +35,13 @@ def test_every_make_target_that_is_named_is_there(paper: Path) -> None:
 def test_make_help_lists_every_target_for_people() -> None:
     listed = set(re.findall(r"^# make ([a-z-]+)", MAKEFILE, re.MULTILINE))
     assert listed == TARGETS - {"tools"}
-    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert {line.split()[1] for line in done.stdout.splitlines()} == listed
 
 
