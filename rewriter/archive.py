@@ -48,11 +48,6 @@ class Member(Record):
     data: bytes
 
 
-def is_archive(data: bytes) -> bool:
-    """Whether ``data`` begins as an archive does, a thin one included."""
-    return data.startswith((MAGIC, THIN))
-
-
 def read(data: bytes) -> list[Member]:
     """The members of an archive in file order, index and table of names among them.
 

@@ -35,14 +35,13 @@ from rewriter import instruction
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
+    from rewriter.program import Place
+
 _FALLS_THROUGH = 20
 """BO with both "ignore" bits: branch always."""
 
 # The words that matter here, by their top byte: branches, prefixes, sc, and opcode 19.
 _INTERESTING = bytes(1 if top >> 2 in (1, 16, 18, 19) else 0 for top in range(256))
-
-Place = tuple[int, int]
-"""A section number and an offset in bytes into that section."""
 
 
 class Fragment(Record):

@@ -22,7 +22,6 @@ from rewriter.semantics import is_call
 from rewriter.switch_table import Surroundings
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Mapping, Sequence
     from typing import TypeVar
 
@@ -78,7 +77,7 @@ class Evidence:
             number: [(region.start, region.end) for region in own]
             for number, own in regions.items()
         }
-        self.facts = indirect.Facts(self.relocated, self.stored_address, self.is_code)
+        self.facts = indirect.Facts(self.relocated, self.stored_address, program.is_code)
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
         self._stored: dict[int, dict[int, dict[int, Place | None]]] = {}
         self._references: dict[int, list[int]] | None = None
@@ -97,14 +96,10 @@ class Evidence:
         self._crossing: dict[int, list[tuple[int, Place]]] = {}
         self._landing_pads: dict[int, list[tuple[int, Sequence[Place]]]] | None = None
 
-    def is_code(self, section: int) -> bool:
-        """Whether the section with this number is executable."""
-        return self.program.is_code(section)
-
     def holds(self, address: Address) -> bool:
         """Whether ``address`` lies inside of its section, or the section is code."""
         section, offset = address
-        return self.is_code(section) or 0 <= offset < self.obj.sections[section].size
+        return self.program.is_code(section) or 0 <= offset < self.obj.sections[section].size
 
     def is_data(self, place: Place) -> bool:
         """Whether data that is known lies at ``place``."""
@@ -125,13 +120,9 @@ class Evidence:
         index = bisect_left(own.starts, offset) - 1
         return index >= 0 and own.ends[index] == offset
 
-    def words(self, section: int) -> array[int]:
-        """The instruction words of a section."""
-        return self.program.words(section)
-
     def is_call(self, place: Place) -> bool:
         """Whether the branch at ``place`` comes back (LK); True where no whole word lies there."""
-        words = self.words(place[0])
+        words = self.program.words(place[0])
         index = place[1] >> 2
         return index >= len(words) or bool(words[index] & 1)
 
@@ -146,7 +137,7 @@ class Evidence:
     def extent(self, place: Place) -> tuple[int, int]:
         """Start and end of the function around ``place``; it ends where the next one begins."""
         own = self.program.functions.get(place[0])
-        size = len(self.words(place[0])) * 4
+        size = len(self.program.words(place[0])) * 4
         if own is None:
             return 0, size
         index = bisect_right(own.starts, place[1]) - 1
@@ -154,10 +145,6 @@ class Evidence:
         return start, own.starts[index + 1] if index + 1 < len(own.starts) else size
 
     # -- relocations ---------------------------------------------------------------------------
-
-    def places(self, section: int) -> Mapping[int, int]:
-        """The index of the relocation that fills each offset of ``section``."""
-        return self.program.filling(section)
 
     def target(self, relocations: elf.Relocations, index: int) -> Address | External:
         """What symbol + addend of a relocation are."""
@@ -170,7 +157,7 @@ class Evidence:
 
     def relocated(self, place: Place) -> tuple[str, Address | External] | None:
         """`indirect.Facts.relocated`."""
-        index = self.places(place[0]).get(place[1])
+        index = self.program.filling(place[0]).get(place[1])
         if index is None:
             return None
         relocations = self.obj.relocations[place[0]]
@@ -179,7 +166,7 @@ class Evidence:
 
     def branch_target(self, place: Place) -> Place | None:
         """Where the branch at ``place``, which a relocation fills, leads in this object."""
-        index = self.places(place[0])[place[1]]
+        index = self.program.filling(place[0])[place[1]]
         relocations = self.obj.relocations[place[0]]
         if relocations.types[index] not in RELATIVE_BRANCHES:
             return None
@@ -191,7 +178,7 @@ class Evidence:
 
         Source: ELFv2 ABI, 2.3.3 (register save and restore functions).
         """
-        index = self.places(place[0]).get(place[1])
+        index = self.program.filling(place[0]).get(place[1])
         if index is None:
             return False
         relocations = self.obj.relocations[place[0]]
@@ -239,7 +226,7 @@ class Evidence:
         section = self.obj.sections[address.section]
         if section.flags & 1 and not section.name.startswith(_CONSTANT):
             return None
-        index = self.places(address.section).get(address.offset)
+        index = self.program.filling(address.section).get(address.offset)
         if index is None:
             return None
         relocations = self.obj.relocations[address.section]
@@ -268,7 +255,7 @@ class Evidence:
                 else:
                     self._jump_labels_from.setdefault(code[0], []).append((code[1], label))
                     self._jump_labels_to.setdefault(label[0], []).append((label[1], code))
-            is_code = self.is_code(section)
+            is_code = self.program.is_code(section)
             tables = not is_code and header.name.startswith(".rodata")
             for _, place, kind, _, target, offset in self.program.references_from(section):
                 if kind in RELATIVE_BRANCHES and is_code:
@@ -362,11 +349,13 @@ class Evidence:
         In ascending order of the offset that they lead to.
         """
         if section not in self._crossing:
-            words = self.words(section)
+            words = self.program.words(section)
             self._crossing[section] = found = []
             start = end = 0
             data = self.data.get(section, ())
-            for place, target in instruction.sweep(words, data, self.places(section)).branches:
+            for place, target in instruction.sweep(
+                words, data, self.program.filling(section)
+            ).branches:
                 if not start <= place < end:
                     start, end = self.extent((section, place))
                 if not start <= target < end:
@@ -383,7 +372,7 @@ class Evidence:
             pads: dict[Place, list[Place]] = {}
             trapping = set()
             for site in self.program.landing_pads():
-                words = self.words(site.section)
+                words = self.program.words(site.section)
                 calls = [
                     (site.section, offset)
                     for offset in range(site.start & ~3, min(site.end, 4 * len(words)), 4)
@@ -431,7 +420,7 @@ class Evidence:
         header = self.obj.sections[section]
         if not 0 <= start < header.size:
             raise Unresolved("its table lies outside of the section")
-        is_code = self.is_code(section)
+        is_code = self.program.is_code(section)
         limit = header.size
         extent = 0
         begins_inside = False

@@ -57,7 +57,8 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
 
-    from rewriter.control_flow import Graph, Place
+    from rewriter.control_flow import Graph
+    from rewriter.program import Place
     from rewriter.reaching import Node
 else:
     from _collections import deque  # all of collections would be 7 % of what the wrapper imports

@@ -29,7 +29,8 @@ from rewriter import semantics
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from rewriter.control_flow import Block, Graph, Place
+    from rewriter.control_flow import Block, Graph
+    from rewriter.program import Place
 
 
 class Slot(Record):

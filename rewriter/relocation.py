@@ -250,5 +250,12 @@ MARKERS = frozenset(number for number, row in TYPES.items() if row.is_marker)
 BRANCHES = frozenset(number for number, row in TYPES.items() if row.is_branch)
 """The types that fill a branch, by number."""
 
+FROM_A_BASE = frozenset(
+    number
+    for number, row in TYPES.items()
+    if row.addend == "base" or (row.addend == "place" and row.data_size)
+)
+"""Those whose addend may carry ``place - base``, besides the offset from the symbol."""
+
 RELATIVE_BRANCHES = frozenset(n for n in BRANCHES if TYPES[n].addend == "place")
 """Those whose displacement counts from the branch."""

@@ -18,7 +18,7 @@ from bisect import bisect_right
 from dwarf.record import TYPE_CHECKING, Record
 from rewriter import control_flow, indirect, instruction, semantics, switch_table
 from rewriter.analysis import SWITCH_TABLE, Difference, IndirectBranch, Region
-from rewriter.control_flow import Fragment, Jumps, Place, Roots
+from rewriter.control_flow import Fragment, Jumps, Roots
 from rewriter.errors import Refusal
 from rewriter.evidence import Evidence, within
 from rewriter.indirect import (
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dwarf.offset_map import Side
-    from rewriter.program import Program
+    from rewriter.program import Place, Program
     from rewriter.switch_table import Table
 
 _REMEDY = "compile this file with -fno-jump-tables, or without computed gotos"
@@ -116,10 +116,10 @@ def prove(
     return found
 
 
-def _record(program: Evidence, table: Table, found: Found) -> None:
+def _record(evidence: Evidence, table: Table, found: Found) -> None:
     """Add what has to be changed because of ``table``."""
     section, start = table.address
-    if program.is_code(section):
+    if evidence.program.is_code(section):
         region = Region(start, table.end, SWITCH_TABLE, 8 if table.size == 8 else 4)
         found.regions.setdefault(section, []).append(region)
     if table.base is None:
@@ -130,7 +130,7 @@ def _record(program: Evidence, table: Table, found: Found) -> None:
         if place in table.relocated:
             found.base_relative[section, place] = table.base.offset
         else:
-            side: Side = "after" if program.is_end(target) else "start"
+            side: Side = "after" if evidence.is_end(target) else "start"
             differences.append(
                 Difference(place, table.size, target[1], side, table.base.offset, target[0])
             )
@@ -150,30 +150,30 @@ class Lost(Unresolved):
 
 
 def _prove_function(
-    program: Evidence, place: Place, jumps: Mapping[int, Sequence[int]]
+    evidence: Evidence, place: Place, jumps: Mapping[int, Sequence[int]]
 ) -> dict[Place, Proof]:
     """Prove every indirect branch of the function around ``place``."""
-    extents = _fragments(program, place)
+    extents = _fragments(evidence, place)
     own_jumps = [
         (section, offset)
         for section, start, end in extents
         for offset in within(jumps.get(section, ()), start, end)
-        if not program.is_data((section, offset))
+        if not evidence.is_data((section, offset))
     ]
-    pieces = [_sweep(program, extent) for extent in extents]
+    pieces = [_sweep(evidence, extent) for extent in extents]
     proofs: dict[Place, Proof] = {}
     lost: set[Place] = set()
     complaints: dict[Place, Unresolved] = {}
     earlier: list[tuple[dict[Place, Proof], set[Place]]] = []
     for _ in range(_MOST_ROUNDS):
-        slices = Values(_graph(program, pieces, own_jumps, proofs, lost), program.facts)
-        kept = _KeptInLR(program, slices, proofs)
+        slices = Values(_graph(evidence, pieces, own_jumps, proofs, lost), evidence.facts)
+        kept = _KeptInLR(evidence, slices, proofs)
         still_lost = set(lost)
         found: dict[Place, Proof] = {}
         failed: dict[Place, Unresolved] = {}
         for jump in own_jumps:
             try:
-                found[jump] = _prove_jump(program, slices, kept, jump)
+                found[jump] = _prove_jump(evidence, slices, kept, jump)
             except Lost as why:
                 failed[jump] = why
                 block = slices.graph.block_at(jump)
@@ -186,9 +186,9 @@ def _prove_function(
             break
         if not failed and _covers(proofs, found) and still_lost <= lost:
             if any(proof.through_memory for proof in found.values()) and (
-                program.has_tables or any(program.labels(*extent) for extent in extents)
+                evidence.has_tables or any(evidence.labels(*extent) for extent in extents)
             ):
-                _check_label_arithmetic(program, slices, found)
+                _check_label_arithmetic(evidence, slices, found)
             return found
         if (found, still_lost) in earlier:
             if failed:
@@ -201,8 +201,8 @@ def _prove_function(
         earlier.append((found, still_lost))
         proofs, lost = found, still_lost
     for jump, reason in complaints.items():
-        raise _refusal(program, jump, f"{_NOT_FOLLOWED}: {reason}")
-    raise _refusal(program, place, "indirect branches whose targets don't settle")
+        raise _refusal(evidence, jump, f"{_NOT_FOLLOWED}: {reason}")
+    raise _refusal(evidence, place, "indirect branches whose targets don't settle")
 
 
 def _covers(proofs: Mapping[Place, Proof], found: Mapping[Place, Proof]) -> bool:
@@ -231,19 +231,19 @@ def _both(one: Proof, two: Proof) -> Proof:
     )
 
 
-def _refusal(program: Evidence, place: Place, found: str) -> Refusal:
-    word = program.words(place[0])[place[1] >> 2]
+def _refusal(evidence: Evidence, place: Place, found: str) -> Refusal:
+    word = evidence.program.words(place[0])[place[1] >> 2]
     return Refusal(
         found,
-        section=program.obj.sections[place[0]].name,
+        section=evidence.obj.sections[place[0]].name,
         offset=place[1],
-        function=program.function_name(place),
+        function=evidence.function_name(place),
         remedy=_LR_REMEDY if word >> 26 == 31 and found.startswith(_NOT_FOLLOWED) else _REMEDY,
     )
 
 
 def _check_label_arithmetic(
-    program: Evidence, slices: Values, proofs: Mapping[Place, Proof]
+    evidence: Evidence, slices: Values, proofs: Mapping[Place, Proof]
 ) -> None:
     """Refuse a function that jumps to addresses from memory and makes some by adding to labels.
 
@@ -263,18 +263,18 @@ def _check_label_arithmetic(
                 continue
             place = (block.section, offset)
             try:
-                sound = _keeps_labels(program, slices, place, word, tables)
+                sound = _keeps_labels(evidence, slices, place, word, tables)
             except Unresolved:
                 sound = False
             if not sound:
-                raise _refusal(program, place, "a distance of unknown origin is added to a label")
+                raise _refusal(evidence, place, "a distance of unknown origin is added to a label")
 
 
 _ADD_SUBTRACT = (266, 40)
 
 
 def _keeps_labels(
-    program: Evidence,
+    evidence: Evidence,
     slices: Values,
     place: Place,
     word: int,
@@ -283,53 +283,56 @@ def _keeps_labels(
     """Whether the add or subtract at ``place`` makes no code address that isn't understood."""
     first, second = (slices.values(word >> at & 31, place) for at in (16, 11))
     if word >> 1 & 0x1FF == 40:  # subf: second - first
-        return not any(_is_label(program, v, tables) for v in second) or all(
-            _is_label(program, v, tables) for v in first
+        return not any(_is_label(evidence, v, tables) for v in second) or all(
+            _is_label(evidence, v, tables) for v in first
         )
     for one, other in ((first, second), (second, first)):
         entries = {v.table for v in other if isinstance(v, Entry)}
         # A table's own address plus an entry of it, as compilers write switches.
         if any(v in entries and v not in tables for v in one):
             return False
-        if any(_is_label(program, v, tables) for v in one) and not all(
+        if any(_is_label(evidence, v, tables) for v in one) and not all(
             isinstance(v, Entry) and v.table in tables for v in other
         ):
             return False
     return True
 
 
-def _is_label(program: Evidence, value: indirect.Value, tables: Mapping[Address, Table]) -> bool:
+def _is_label(evidence: Evidence, value: indirect.Value, tables: Mapping[Address, Table]) -> bool:
     """Whether ``value`` is the address of code inside a function."""
     return (
         isinstance(value, Address)
-        and program.is_code(value.section)
+        and evidence.program.is_code(value.section)
         and value not in tables
-        and program.extent((value.section, value.offset))[0] != value.offset
+        and evidence.extent((value.section, value.offset))[0] != value.offset
     )
 
 
-def _fragments(program: Evidence, place: Place) -> list[tuple[int, int, int]]:
+def _fragments(evidence: Evidence, place: Place) -> list[tuple[int, int, int]]:
     """(section, start, end) of the function around ``place`` and of the parts that belong to it."""
-    first = (place[0], *program.extent(place))
+    first = (place[0], *evidence.extent(place))
     extents = [first]
     pending = [first]
     while pending:
         section, start, end = extent = pending.pop()
-        piece = _sweep(program, extent)
+        piece = _sweep(evidence, extent)
         places = [
             target
             for target, _ in piece.ends.values()
-            if target is not None and not _is_entry(program, target, (section, start))
+            if target is not None and not _is_entry(evidence, target, (section, start))
         ]
         places += [
             source
-            for offset, source in program.incoming(section, start, end)
-            if not program.is_call(source) and not _is_entry(program, (section, offset), source)
+            for offset, source in evidence.incoming(section, start, end)
+            if not evidence.is_call(source) and not _is_entry(evidence, (section, offset), source)
         ]
         for other in places:
-            if not program.is_code(other[0]) or other[1] >= program.obj.sections[other[0]].size:
+            if (
+                not evidence.program.is_code(other[0])
+                or other[1] >= evidence.obj.sections[other[0]].size
+            ):
                 continue
-            new = (other[0], *program.extent(other))
+            new = (other[0], *evidence.extent(other))
             if new not in extents:
                 extents.append(new)
                 pending.append(new)
@@ -339,44 +342,44 @@ def _fragments(program: Evidence, place: Place) -> list[tuple[int, int, int]]:
 _LOCAL_ENTRY = 8
 
 
-def _is_entry(program: Evidence, target: Place, source: Place) -> bool:
+def _is_entry(evidence: Evidence, target: Place, source: Place) -> bool:
     """Whether a branch from ``source`` to ``target`` is a tail call of another function."""
-    start, end = program.extent(target)
+    start, end = evidence.extent(target)
     if target[0] == source[0] and start <= source[1] < end:
         return False
-    name = program.function_name(target)
+    name = evidence.function_name(target)
     if name is None or ".cold" in name:
         return False
     return target[1] - start <= _LOCAL_ENTRY
 
 
-def _sweep(program: Evidence, extent: tuple[int, int, int]) -> Jumps:
+def _sweep(evidence: Evidence, extent: tuple[int, int, int]) -> Jumps:
     """The branches of a fragment.  Entries of tables don't look like branches."""
-    piece = program.sweeps.get(extent)
+    piece = evidence.sweeps.get(extent)
     if piece is None:
         section, start, end = extent
-        words = program.words(section)
+        words = evidence.program.words(section)
         last = (section, 4 * len(words) - 4)
-        if words and instruction.is_prefix(words[-1]) and not program.is_data(last):
+        if words and instruction.is_prefix(words[-1]) and not evidence.is_data(last):
             # Whoever looks at a prefix may look at the word behind it, too.
             found = "a prefixed instruction that is cut off by the end of its section"
-            raise _refusal(program, last, found)
+            raise _refusal(evidence, last, found)
         fragment = Fragment(
             section,
             start,
             end,
-            program.words(section),
-            program.data.get(section, []),
-            program.places(section),
-            lambda offset: program.branch_target((section, offset)),
-            program.final_calls(section),
+            evidence.program.words(section),
+            evidence.data.get(section, []),
+            evidence.program.filling(section),
+            lambda offset: evidence.branch_target((section, offset)),
+            evidence.final_calls(section),
         )
-        piece = program.sweeps[extent] = control_flow.find_jumps(fragment)
+        piece = evidence.sweeps[extent] = control_flow.find_jumps(fragment)
     return piece
 
 
 def _graph(
-    program: Evidence,
+    evidence: Evidence,
     pieces: Sequence[Jumps],
     own_jumps: Sequence[Place],
     proofs: Mapping[Place, Proof],
@@ -390,37 +393,40 @@ def _graph(
     ]
     for piece, (section, start, end) in zip(pieces, extents, strict=True):
         fragment = piece.fragment
-        name = program.function_name((section, start))
+        name = evidence.function_name((section, start))
         if name is None or ".cold" not in name:
             entries.append((section, start))
         # Whoever has a function's address calls it: its entry is no label.
         first = start + 4 * (entries[-1:] == [(section, start)])
-        own = {*program.labels(section, first, end), *(at for _, at in piece.labels if at >= first)}
-        special = program.special_labels(section, first, end)
+        own = {
+            *evidence.labels(section, first, end),
+            *(at for _, at in piece.labels if at >= first),
+        }
+        special = evidence.special_labels(section, first, end)
         entries += [
             (section, at)
-            for at in program.symbols(section, start, end)
-            if at > start and _may_be_code(program, (section, at), fragment)
+            for at in evidence.symbols(section, start, end)
+            if at > start and _may_be_code(evidence, (section, at), fragment)
         ]
-        labels += [(section, at) for at in own if _may_be_code(program, (section, at), fragment)]
+        labels += [(section, at) for at in own if _may_be_code(evidence, (section, at), fragment)]
         anywhere += [
-            (section, at) for at in special if _may_be_code(program, (section, at), fragment)
+            (section, at) for at in special if _may_be_code(evidence, (section, at), fragment)
         ]
     patched = {}
     pads: dict[Place, list[Place]] = {}
     for section, start, end in extents:
-        for offset, target in program.jump_labels_from(section, start, end):
+        for offset, target in evidence.jump_labels_from(section, start, end):
             patched[section, offset] = target
-        for offset, source in program.jump_labels_to(section, start, end):
+        for offset, source in evidence.jump_labels_to(section, start, end):
             if not any(piece.fragment.holds(source) for piece in pieces):
                 anywhere.append((section, offset))
-        for offset, calls in program.landing_pads(section, start, end):
+        for offset, calls in evidence.landing_pads(section, start, end):
             pads.setdefault((section, offset), []).extend(calls)
             if not calls:
                 anywhere.append((section, offset))
-        for offset, source in program.exceptions_to(section, start, end):
+        for offset, source in evidence.exceptions_to(section, start, end):
             if any(piece.fragment.holds(source) for piece in pieces) and _is_all_or_nothing(
-                program.words(source[0])[source[1] >> 2]
+                evidence.program.words(source[0])[source[1] >> 2]
             ):
                 pads.setdefault((section, offset), []).append(source)
             else:
@@ -428,7 +434,7 @@ def _graph(
     tables = {at: proof.targets for at, proof in proofs.items()}
     # A proved switch goes where its table says.  That r12 holds a tail call's target is a rule of
     # the ABI; that a computed goto's target isn't in r12 is no rule.
-    wild = [at for at in own_jumps if _is_wild(program, at, proofs.get(at))]
+    wild = [at for at in own_jumps if _is_wild(evidence, at, proofs.get(at))]
     roots = Roots(frozenset(entries), frozenset(anywhere), frozenset(labels), wild, pads)
     return control_flow.Graph(pieces, roots, tables, patched)
 
@@ -442,17 +448,17 @@ def _is_all_or_nothing(word: int) -> bool:
     return written & written - 1 == 0
 
 
-def _is_wild(program: Evidence, place: Place, proof: Proof | None) -> bool:
+def _is_wild(evidence: Evidence, place: Place, proof: Proof | None) -> bool:
     """Whether a jump may lead to any label; an ``mtlr`` is none, whatever it puts into LR."""
     if proof is None:
-        return program.words(place[0])[place[1] >> 2] >> 26 != 31
+        return evidence.program.words(place[0])[place[1] >> 2] >> 26 != 31
     return proof.kind in _ANYWHERE and not proof.stays
 
 
-def _may_be_code(program: Evidence, place: Place, fragment: Fragment) -> bool:
+def _may_be_code(evidence: Evidence, place: Place, fragment: Fragment) -> bool:
     """False for labels of data: known data, or a word that is a small number."""
     offset = place[1]
-    if offset & 3 or not fragment.start <= offset < fragment.end or program.is_data(place):
+    if offset & 3 or not fragment.start <= offset < fragment.end or evidence.is_data(place):
         return False
     index = bisect_right(fragment.data, (offset, 1 << 64)) - 1
     if index >= 0 and offset < fragment.data[index][1]:
@@ -461,11 +467,11 @@ def _may_be_code(program: Evidence, place: Place, fragment: Fragment) -> bool:
     return word in NO_OPERATIONS or control_flow.looks_like_code(word)
 
 
-def _prove_jump(program: Evidence, slices: Values, kept: _KeptInLR, place: Place) -> Proof:
+def _prove_jump(evidence: Evidence, slices: Values, kept: _KeptInLR, place: Place) -> Proof:
     word = slices.words[place[0]][place[1] >> 2]
     if word >> 26 == 31:  # mtlr
         try:
-            return _prove_target(program, slices, place, word >> 21 & 31)
+            return _prove_target(evidence, slices, place, word >> 21 & 31)
         except Lost:
             raise
         except Unresolved:
@@ -475,7 +481,7 @@ def _prove_jump(program: Evidence, slices: Values, kept: _KeptInLR, place: Place
         return Proof("spill", (), frozenset(), (reason,), False, False)
     if word >> 1 & 0x3FF != 528:
         raise Unresolved("it goes through TAR")
-    return _prove_target(program, slices, place, CTR)
+    return _prove_target(evidence, slices, place, CTR)
 
 
 class _KeptInLR:
@@ -486,8 +492,8 @@ class _KeptInLR:
     function (``proofs``) is an edge and no way out.
     """
 
-    def __init__(self, program: Evidence, slices: Values, proofs: Mapping[Place, Proof]) -> None:
-        self._program = program
+    def __init__(self, evidence: Evidence, slices: Values, proofs: Mapping[Place, Proof]) -> None:
+        self._evidence = evidence
         self._slices = slices
         self._staying = {place for place, proof in proofs.items() if proof.stays}
         self._seen: set[Place] | None = None
@@ -499,14 +505,14 @@ class _KeptInLR:
             users = [
                 user
                 for user in graph.uses_of_lr(self._staying)
-                if not graph.is_dead(graph.block_at(user)) and not self._program.restores_lr(user)
+                if not graph.is_dead(graph.block_at(user)) and not self._evidence.restores_lr(user)
             ]
             seen = self._slices.reaching.reaching_any(LR, users)
             self._seen = {found.place for found in seen if found.place is not None}.union(users)
         return place not in self._seen
 
 
-def _prove_target(program: Evidence, slices: Values, place: Place, register: int) -> Proof:
+def _prove_target(evidence: Evidence, slices: Values, place: Place, register: int) -> Proof:
     values = slices.values(register, place)
     if not values:
         raise Lost("nothing is seen to lead to it")
@@ -514,7 +520,7 @@ def _prove_target(program: Evidence, slices: Values, place: Place, register: int
     targets: set[Place] = set()
     reasons: list[str] = []
     for value in sorted(values, key=repr):
-        _prove_value(program, slices, value, tables, targets, reasons)
+        _prove_value(evidence, slices, value, tables, targets, reasons)
     kind = "return" if register != CTR and not targets else _kind(slices, place, tables)
     pointers = kind in _ANYWHERE and any(isinstance(v, (Pointer, Entry)) for v in values)
     stays = _stays(slices.graph, values, tables, targets)
@@ -551,7 +557,7 @@ def _kind(slices: Values, place: Place, tables: Sequence[Table]) -> str:
 
 
 def _prove_value(
-    program: Evidence,
+    evidence: Evidence,
     slices: Values,
     value: indirect.Value,
     tables: list[Table],
@@ -559,24 +565,24 @@ def _prove_value(
     reasons: list[str],
 ) -> None:
     if isinstance(value, Distance):
-        section = program.obj.sections[value.entry.table.section].name
+        section = evidence.obj.sections[value.entry.table.section].name
         table = switch_table.relative(
             value.entry,
             value.base,
-            program.surroundings(value.entry.table),
+            evidence.surroundings(value.entry.table),
             slices.graph,
-            _targets(program, slices.graph),
+            _targets(evidence, slices.graph),
             slices,
         )
         tables.append(table)
         targets.update(table.targets)
         kind = "distances" if table.base == table.address else "label differences"
         reasons.append(f"a table of {kind} at {section}+{table.address.offset:#x}: {table.reason}")
-    elif isinstance(value, Entry) and value.size == 8 and not program.holds(value.table):
+    elif isinstance(value, Entry) and value.size == 8 and not evidence.holds(value.table):
         reasons.append("a pointer from memory near a variable")
     elif isinstance(value, Entry) and value.size == 8:
-        section = program.obj.sections[value.table.section].name
-        found = switch_table.absolute(value, program.surroundings(value.table))
+        section = evidence.obj.sections[value.table.section].name
+        found = switch_table.absolute(value, evidence.surroundings(value.table))
         if found is None:
             reasons.append(f"a pointer from {section}+{value.table.offset:#x}")
         else:
@@ -585,9 +591,9 @@ def _prove_value(
             reasons.append(
                 f"a table of addresses at {section}+{value.table.offset:#x}: {found.reason}"
             )
-    elif isinstance(value, Address) and program.is_code(value.section):
+    elif isinstance(value, Address) and evidence.program.is_code(value.section):
         targets.add((value.section, value.offset))
-        section = program.obj.sections[value.section].name
+        section = evidence.obj.sections[value.section].name
         reasons.append(f"the address {section}+{value.offset:#x}")
     elif isinstance(value, Number):
         reasons.append(f"the number {value.number:#x}, which is no address of this object")
@@ -596,17 +602,17 @@ def _prove_value(
     elif isinstance(value, Pointer):
         reasons.append(f"a pointer from {value.source} at {value.place[1]:#x}")
     else:
-        raise Unresolved(_describe(program, value))
+        raise Unresolved(_describe(evidence, value))
 
 
-def _targets(program: Evidence, graph: control_flow.Graph) -> Callable[[Place], bool]:
+def _targets(evidence: Evidence, graph: control_flow.Graph) -> Callable[[Place], bool]:
     """Tells whether a case may begin at a place: an instruction of the function, or its end.
 
     An empty case that is never reached (__builtin_unreachable) may lie behind the last instruction.
     """
     extents = {f.section: (f.start, f.end) for f in graph.fragments}
     several = len(extents) < len(graph.fragments)
-    data = program.data
+    data = evidence.data
 
     def is_target(place: Place) -> bool:
         section, offset = place
@@ -614,18 +620,18 @@ def _targets(program: Evidence, graph: control_flow.Graph) -> Callable[[Place], 
             return False
         start, end = extents.get(section, (0, 0))
         if graph.fragment_at(place) is None if several else not start <= offset < end:
-            return program.is_end(place) and graph.fragment_at((section, offset - 4)) is not None
-        return section not in data or not program.is_data(place) or program.is_end(place)
+            return evidence.is_end(place) and graph.fragment_at((section, offset - 4)) is not None
+        return section not in data or not evidence.is_data(place) or evidence.is_end(place)
 
     return is_target
 
 
-def _describe(program: Evidence, value: indirect.Value) -> str:
+def _describe(evidence: Evidence, value: indirect.Value) -> str:
     if isinstance(value, Entry):
-        name = program.obj.sections[value.table.section].name
+        name = evidence.obj.sections[value.table.section].name
         return f"the target is {value.size} bytes from {name}+{value.table.offset:#x} as they are"
     if isinstance(value, indirect.Indexed):
-        name = program.obj.sections[value.base.section].name
+        name = evidence.obj.sections[value.base.section].name
         return f"the target is {name}+{value.base.offset:#x} plus r{value.register}"
     if isinstance(value, indirect.Nothing):
         return f"the target is what r{value.register} held on entry"
@@ -634,6 +640,6 @@ def _describe(program: Evidence, value: indirect.Value) -> str:
             return "the target comes from many places, in ways that aren't known"
         return f"the target is computed at {value.place[1]:#x} in a way that isn't known"
     if isinstance(value, Address):
-        name = program.obj.sections[value.section].name
+        name = evidence.obj.sections[value.section].name
         return f"the target is {name}+{value.offset:#x}, where there is no code"
     raise AssertionError(value)  # all others are targets

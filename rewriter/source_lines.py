@@ -22,6 +22,8 @@ from rewriter.errors import Refusal
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
+    from rewriter.program import Place
+
 DW_LNS_copy = 1
 DW_LNS_advance_pc = 2
 DW_LNS_advance_line = 3
@@ -34,11 +36,8 @@ DW_LNCT_path = 1
 
 _NEVER = 1 << 64
 
-Place = tuple[int, int]
-"""Section number and section offset in bytes."""
 
-
-class Program(Record):
+class LineProgram(Record):
     """One line program: where its opcodes lie and what the header says about them."""
 
     start: int
@@ -89,7 +88,7 @@ def _targets(obj: elf.Object, number: int) -> dict[int, Place]:
     }
 
 
-def _programs(obj: elf.Object, data: bytes, targets: dict[int, Place]) -> Iterator[Program]:
+def _programs(obj: elf.Object, data: bytes, targets: dict[int, Place]) -> Iterator[LineProgram]:
     at = 0
     while at < len(data):
         end, offset_size, place = numbers.initial_length(data, at, ".debug_line")
@@ -109,7 +108,9 @@ def _programs(obj: elf.Object, data: bytes, targets: dict[int, Place]) -> Iterat
             files = _files(obj, data, place, offset_size, targets)
         else:
             files = _old_files(data, place)
-        yield Program(start, end, minimum_length, line_base, line_range, opcode_base, counts, files)
+        yield LineProgram(
+            start, end, minimum_length, line_base, line_range, opcode_base, counts, files
+        )
         at = end
 
 
@@ -165,7 +166,7 @@ def _string(obj: elf.Object, data: bytes, place: int, form: int, targets: dict[i
 
 def _run(
     data: bytes,
-    program: Program,
+    program: LineProgram,
     targets: dict[int, Place],
     wanted: dict[int, list[int]],
     found: dict[Place, str],

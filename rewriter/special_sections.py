@@ -128,12 +128,6 @@ FEATURE_SECTIONS = frozenset(("__ftr_fixup", "__mmu_ftr_fixup", "__fw_ftr_fixup"
 # Unwind and debug sections have modules of their own, which know what their numbers mean.
 _ELSEWHERE = (".debug_", ".zdebug_", ".eh_frame", ".gcc_except_table")
 
-_RELATIVE = frozenset(
-    number
-    for number, row in relocation.TYPES.items()
-    if row.addend == "base" or (row.addend == "place" and row.data_size)
-)
-
 _LONGEST_ALTERNATIVE = 255
 
 EVERY_CALL = calls.Selection()
@@ -325,7 +319,7 @@ def _check_unknown(
     symbols = program.obj.symbols
     for _, place, kind, symbol, number, offset in references:
         offsets = maps.get(number)
-        if kind not in _RELATIVE or not offsets:
+        if kind not in relocation.FROM_A_BASE or not offsets:
             continue
         if symbols.type(symbol) != elf.STT_SECTION and offset == symbols.values[symbol]:
             continue  # exactly a symbol: it carries no distance

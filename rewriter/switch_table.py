@@ -36,8 +36,9 @@ from rewriter.reaching import Slot
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from rewriter.control_flow import Block, Graph, Place
+    from rewriter.control_flow import Block, Graph
     from rewriter.indirect import Entry
+    from rewriter.program import Place
 
 
 class Table(Record):

@@ -35,7 +35,8 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from dwarf.record import TYPE_CHECKING
-from rewriter import elf, instruction, relocation
+from rewriter import elf, instruction
+from rewriter.relocation import FROM_A_BASE, REL24
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,13 +49,6 @@ _PARTS = (".cold", ".__part.")
 
 _ELSEWHERE = (".eh_frame", ".gcc_except_table")
 """What these name are starts of functions, or places that their own modules understand."""
-
-_FROM_A_BASE = frozenset(
-    number
-    for number, row in relocation.TYPES.items()
-    if row.addend == "base" or (row.addend == "place" and row.data_size)
-)
-"""Types whose addend may hold a distance from a base, besides the offset from the symbol."""
 
 
 class Units:
@@ -111,7 +105,7 @@ def _needs_slot(program: Program, site: CallSite) -> bool:
     symbol = relocations.symbols[index]
     is_visible = symbols.infos[symbol] >> 4 != elf.STB_LOCAL and not symbols.others[symbol] & 3
     is_foreign = not symbols.sections[symbol] or is_visible
-    return relocations.types[index] == relocation.REL24 and is_foreign
+    return relocations.types[index] == REL24 and is_foreign
 
 
 # -- finding them ----------------------------------------------------------------------------------
@@ -141,7 +135,7 @@ def find(program: Program) -> list[frozenset[int]]:
             source = (number, 0) if is_code else tables.at(number, reference.place)
             if target not in code:
                 users.append((source, tables.at(target, offset)))
-            elif (target, offset) not in entries or (is_code and reference.type in _FROM_A_BASE):
+            elif (target, offset) not in entries or (is_code and reference.type in FROM_A_BASE):
                 groups.unite(((target, 0), source))
     _follow_data(groups, users, code)
     return groups.sets(code)
