@@ -46,7 +46,7 @@ corpus: $(VENV)/test tools
 	$(BIN)/nopfix-corpus run --matrix full $(foreach name,$(CORPUS),--corpus $(name)) -j $(JOBS)
 
 alignment: $(VENV)/test tools
-	$(BIN)/python -m corpus.alignment -j $(JOBS)
+	$(BIN)/python -m nopfix.corpus.alignment -j $(JOBS)
 
 bench: $(VENV)/test tools
 	$(BIN)/python -m tests.bench
@@ -65,19 +65,25 @@ kpatch-test: $(VENV)/test tools
 
 man: $(VENV)/test
 	mkdir -p build/man
-	$(MANPAGE) --module rewriter.command --prog nopfix --output build/man/nopfix.1
-	$(MANPAGE) --module verifier.command --prog nopfix-verify --output build/man/nopfix-verify.1
-	$(MANPAGE) --module rewriter.toolchain --prog nopfix-toolchain --output build/man/nopfix-toolchain.1
+	$(MANPAGE) --module nopfix.rewriter.command --prog nopfix --output build/man/nopfix.1
+	$(MANPAGE) --module nopfix.verifier.command --prog nopfix-verify --output build/man/nopfix-verify.1
+	$(MANPAGE) --module nopfix.rewriter.build.toolchain --prog nopfix-toolchain --output build/man/nopfix-toolchain.1
 
 samples:
 	samples/make
 
-$(VENV)/demo: pyproject.toml
+# A checkout has these links; what unpacks a source package makes them.
+LINKS := $(addprefix nopfix/,rewriter dwarf verifier corpus)
+
+$(LINKS):
+	ln -s ../$(@F) $@
+
+$(VENV)/demo: pyproject.toml | $(LINKS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(EDITABLE) '.[verify]'
 	touch $@
 
-$(VENV)/test: pyproject.toml
+$(VENV)/test: pyproject.toml | $(LINKS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(EDITABLE) '.[test]'
 	touch $@

@@ -5,7 +5,7 @@ has to restore the alignment; where none was needed nobody can know, so gas, whi
 source, may pad a label that nopfix lets go.  This module measures both, for each alignment
 directive in the code of each source::
 
-    python -m corpus.alignment --flags="-O2"          (make alignment)
+    python -m nopfix.corpus.alignment --flags="-O2"          (make alignment)
 
 prints how many objects equal gas's byte for byte, why the others don't, how many of the labels that
 had padding are aligned as before, and by how much the code grew, beside what gas makes of the same
@@ -27,14 +27,14 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import oracle, plan, toolchain
-from verifier import check, elf, names, pairing, verify
-from verifier.report import Findings
+from nopfix.corpus import oracle, plan, toolchain
+from nopfix.verifier import check, elf, names, pairing, verify
+from nopfix.verifier.report import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from corpus.plan import Source
+    from nopfix.corpus.plan import Source
 
 CORPORA = ("gcc.c-torture/execute", "gcc.c-torture/compile")
 
@@ -190,9 +190,9 @@ def measure(source: Source, compiler: str, flags: tuple[str, ...]) -> Measured:
 
 def _shifted(data: bytes) -> int:
     """Bytes of code in the object that nopfix writes when it lets all alignment go."""
-    import rewriter
+    import nopfix
 
-    result = rewriter.rewrite(data, rewriter.Options(realign=False))
+    result = nopfix.rewrite(data, nopfix.Options(realign=False))
     return _code_size(elf.read(bytes(result.data)))
 
 
@@ -315,7 +315,7 @@ def _table(judged: list[Measured], words: Counter[str]) -> list[str]:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m corpus.alignment",
+        prog="python -m nopfix.corpus.alignment",
         description="measure what nopfix makes of the alignment of labels",
     )
     parser.add_argument("--corpus", action="append", metavar="NAME|DIR")

@@ -36,7 +36,7 @@ import functools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import entries
+from nopfix.corpus import entries
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

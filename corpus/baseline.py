@@ -19,10 +19,10 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus.verdicts import WRONG
+from nopfix.corpus.verdicts import WRONG
 
 if TYPE_CHECKING:
-    from corpus.case import Result
+    from nopfix.corpus.case import Result
 
 _FILE = Path(__file__).with_name("baseline.toml")
 

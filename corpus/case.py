@@ -19,9 +19,9 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import debugger, execution, kept, oracle, slots, toolchain
-from corpus.prepare import Prepared, Verdict, prepare
-from corpus.verdicts import GOOD
+from nopfix.corpus import debugger, execution, kept, oracle, slots, toolchain
+from nopfix.corpus.prepare import Prepared, Verdict, prepare
+from nopfix.corpus.verdicts import GOOD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,7 +114,7 @@ AROUND = frozenset((
 @functools.cache
 def nopfix_version() -> str:
     """Return a digest of the rewriter's own sources: what "the same nopfix" means here."""
-    return _code_digest(("../rewriter/*.py", "../dwarf/*.py"), AROUND)
+    return _code_digest(("../rewriter/**/*.py", "../dwarf/*.py"), AROUND)
 
 
 @functools.cache
@@ -279,7 +279,7 @@ def _debugged(verdict: Verdict, case: Case, folder: Path) -> Verdict:
 
 def _verified(verdict: Verdict, folder: Path) -> Verdict:
     """Ask nopfix-verify for its second opinion."""
-    import verifier
+    from nopfix import verifier
 
     report = verifier.verify(
         (folder / "plain.o").read_bytes(), (folder / "got.o").read_bytes(), need_slots=True

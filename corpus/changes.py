@@ -13,10 +13,10 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus.verdicts import KINDS
+from nopfix.corpus.verdicts import KINDS
 
 if TYPE_CHECKING:
-    from corpus.case import Result
+    from nopfix.corpus.case import Result
 
 #: A case counts as slower from this factor on, and from this many seconds on.
 _SLOWER_FACTOR = 2.0

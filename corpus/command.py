@@ -11,12 +11,12 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus import baseline, case, matrix, plan, pool, sources, store, toolchain
+from nopfix.corpus import baseline, case, matrix, plan, pool, sources, store, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from corpus.case import Case, Result
+    from nopfix.corpus.case import Case, Result
 
 #: How often plain progress lines are printed when the output is no terminal, in seconds.
 PLAIN_INTERVAL = 30.0
@@ -72,7 +72,7 @@ def _matrix(options: argparse.Namespace) -> list[Case]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from corpus import report
+    from nopfix.corpus import report
 
     with store.opened(options.db) as results:
         if options.resume:
@@ -180,7 +180,7 @@ def _with_bar(coming: Iterable[Result], total: int, counts: Counter[str]) -> Ite
 
 
 def _report(options: argparse.Namespace) -> int:
-    from corpus import report
+    from nopfix.corpus import report
 
     with store.opened(options.db) as results:
         rows = results.results()
@@ -191,7 +191,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from corpus import changes
+    from nopfix.corpus import changes
 
     for path in (options.old, options.new):
         if not path.exists():
@@ -206,7 +206,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _reduce(options: argparse.Namespace) -> int:
-    from corpus import reduce
+    from nopfix.corpus import reduce
 
     known = []
     if options.db.exists():
@@ -318,7 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("nopfix-corpus: stopped; --resume goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
-        from rewriter.errors import INTERNAL_ERROR, internal_error, printable
+        from nopfix.rewriter.errors import INTERNAL_ERROR, internal_error, printable
 
         print(f"nopfix-corpus: {printable(internal_error(error))}", file=sys.stderr)
         return INTERNAL_ERROR

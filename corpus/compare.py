@@ -18,7 +18,7 @@ import subprocess
 import zlib
 from typing import NamedTuple
 
-from corpus import lines
+from nopfix.corpus import lines
 
 SHT_SYMTAB = 2
 SHT_STRTAB = 3

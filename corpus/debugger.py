@@ -13,8 +13,8 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING
 
-from corpus.execution import SYSROOT
-from corpus.toolchain import ToolError
+from nopfix.corpus.execution import SYSROOT
+from nopfix.corpus.toolchain import ToolError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ import struct
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import compare
-from corpus.toolchain import TARGET, ToolError, run
+from nopfix.corpus import compare
+from nopfix.corpus.toolchain import TARGET, ToolError, run
 
 if TYPE_CHECKING:
     from pathlib import Path

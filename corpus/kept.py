@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus.prepare import Prepared, Verdict
+from nopfix.corpus.prepare import Prepared, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

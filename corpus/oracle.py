@@ -4,7 +4,7 @@ Two objects are made from the compiler's assembly (corpus.prepare), without and 
 rewriter is run on the first one, and the result must equal the second one in every section,
 relocation and symbol (corpus.compare)::
 
-    python -m corpus.oracle FILE.c -- -O2 -g
+    python -m nopfix.corpus.oracle FILE.c -- -O2 -g
 
 prints the verdict and, for an object that differs, the first differences.  ``--keep DIR`` leaves
 everything that was made in DIR.
@@ -27,9 +27,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from corpus import compare
-from corpus.prepare import Prepared, Verdict, prepare
-from corpus.verdicts import GOOD
+from nopfix.corpus import compare
+from nopfix.corpus.prepare import Prepared, Verdict, prepare
+from nopfix.corpus.verdicts import GOOD
 
 
 class Refused(Exception):
@@ -49,15 +49,15 @@ Rewriter = Callable[[Path], Rewritten]
 
 
 def rewrite_in_process(path: Path) -> Rewritten:
-    """Run ``rewriter.rewrite`` on the object at `path`.  Raises Refused."""
-    import rewriter
+    """Run ``nopfix.rewrite`` on the object at `path`.  Raises Refused."""
+    import nopfix
 
     split = path.with_suffix(".dwo")
     dwo = split.read_bytes() if split.exists() else None
-    options = rewriter.Options(dwo={split.name: dwo} if dwo else {})
+    options = nopfix.Options(dwo={split.name: dwo} if dwo else {})
     try:
-        result = rewriter.rewrite(path.read_bytes(), options)
-    except rewriter.Refusal as refusal:
+        result = nopfix.rewrite(path.read_bytes(), options)
+    except nopfix.Refusal as refusal:
         raise Refused(str(refusal)) from refusal
     return Rewritten(bytes(result.data), result.dwo.get(split.name, dwo))
 
@@ -157,15 +157,15 @@ def run_case(
 # -- the command ----------------------------------------------------------------------------------
 
 _EPILOG = """examples:
-  python -m corpus.oracle f.c -- -O2 -g
-  python -m corpus.oracle --cc gcc-11 --keep kept f.C g.C -- -O3 -mcmodel=large
-  python -m corpus.oracle --no-rewriter f.c -- -O2          (only make plain.o and want.o)
+  python -m nopfix.corpus.oracle f.c -- -O2 -g
+  python -m nopfix.corpus.oracle --cc gcc-11 --keep kept f.C g.C -- -O3 -mcmodel=large
+  python -m nopfix.corpus.oracle --no-rewriter f.c -- -O2          (only make plain.o and want.o)
 """
 
 
 def _arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m corpus.oracle",
+        prog="python -m nopfix.corpus.oracle",
         description="compare nopfix with the assembler on one or more sources",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -23,13 +23,13 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import sources, toolchain
-from corpus.case import Case, content
+from nopfix.corpus import sources, toolchain
+from nopfix.corpus.case import Case, content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from corpus.matrix import Flags
+    from nopfix.corpus.matrix import Flags
 
 #: csmith's own headers, as Debian's libcsmith-dev has them.
 CSMITH_INCLUDE = "/usr/include/csmith"

@@ -17,9 +17,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from corpus import case
-from corpus.case import Case, Result
-from corpus.toolchain import ToolError
+from nopfix.corpus import case
+from nopfix.corpus.case import Case, Result
+from nopfix.corpus.toolchain import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence

@@ -12,7 +12,7 @@ import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import assembly, toolchain
+from nopfix.corpus import assembly, toolchain
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,13 +20,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import baseline, case, plan, sources, toolchain
-from corpus.case import Case
+from nopfix.corpus import baseline, case, plan, sources, toolchain
+from nopfix.corpus.case import Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from corpus.case import Result
+    from nopfix.corpus.case import Result
 
 _TOP = Path(__file__).resolve().parent.parent
 #: Where reduced cases are kept as regression tests, in a checkout.
@@ -170,7 +170,7 @@ def _without_includes(flags: tuple[str, ...]) -> Iterator[str]:
 
 def _script(target: Case, wanted: str) -> str:
     """Write creduce's question as a shell script: exit status 0 means interesting."""
-    words = [sys.executable, "-m", "corpus.reduce", target.name, wanted, target.compiler]
+    words = [sys.executable, "-m", "nopfix.corpus.reduce", target.name, wanted, target.compiler]
     words += [",".join(target.checks), *target.flags]
     return (
         "#!/bin/sh\n"

@@ -12,12 +12,12 @@ import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import baseline
-from corpus.compare import SAME_ROWS
-from corpus.verdicts import KINDS, WRONG
+from nopfix.corpus import baseline
+from nopfix.corpus.compare import SAME_ROWS
+from nopfix.corpus.verdicts import KINDS, WRONG
 
 if TYPE_CHECKING:
-    from corpus.case import Result
+    from nopfix.corpus.case import Result
 
 #: What a case may cost, in terms of compiling and assembling alone.
 COST_AIM = 1.3

@@ -11,7 +11,7 @@ function's last instruction, and the words after it, up to the next function, ma
 instruction; they are left out.  (A zero word is also what a relocated doubleword of a switch table
 looks like.)
 
-    python -m corpus.slots FILE.o ...
+    python -m nopfix.corpus.slots FILE.o ...
 
 lists the calls and exits with 1 if there are any.
 """
@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus.toolchain import binutil
+from nopfix.corpus.toolchain import binutil
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,7 +12,7 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, get_type_hints
 
-from corpus.case import Result
+from nopfix.corpus.case import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

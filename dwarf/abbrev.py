@@ -10,14 +10,14 @@ Source: DWARF 5, section 7.5.3.
 
 from __future__ import annotations
 
-from dwarf import encodings, leb128
-from dwarf.encodings import DW_FORM_implicit_const
-from dwarf.errors import Unsupported
-from dwarf.forms import SIZES
-from dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf import encodings, leb128
+from nopfix.dwarf.encodings import DW_FORM_implicit_const
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import SIZES
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from dwarf.section import Section
+    from nopfix.dwarf.section import Section
 
 
 class Attribute(Record):

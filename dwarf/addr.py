@@ -9,18 +9,18 @@ Source: DWARF 5, section 7.27; the GNU form of DWARF 4 has no header.
 
 from __future__ import annotations
 
-from dwarf.errors import Unsupported
-from dwarf.numbers import changed, initial_length, number
-from dwarf.offset_map import IDENTITY
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, CopiedRelocation, Rewritten, splice
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.numbers import changed, initial_length, number
+from nopfix.dwarf.offset_map import IDENTITY
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change, CopiedRelocation, Rewritten, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dwarf.forms import Sizes
-    from dwarf.offset_map import OffsetMap, Side
-    from dwarf.section import Section
+    from nopfix.dwarf.forms import Sizes
+    from nopfix.dwarf.offset_map import OffsetMap, Side
+    from nopfix.dwarf.section import Section
 
 _ENTRY = 8
 

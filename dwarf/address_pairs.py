@@ -15,19 +15,19 @@ from __future__ import annotations
 from bisect import bisect_left
 from struct import Struct
 
-from dwarf import expression
-from dwarf.errors import Unsupported
-from dwarf.lists import ADDRESS_SIZE, NO_LIMIT, Moved, Walk, moved_pair, reach, walk_whole
-from dwarf.offset_map import IDENTITY
-from dwarf.record import TYPE_CHECKING
+from nopfix.dwarf import expression
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.lists import ADDRESS_SIZE, NO_LIMIT, Moved, Walk, moved_pair, reach, walk_whole
+from nopfix.dwarf.offset_map import IDENTITY
+from nopfix.dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dwarf.lists import Base
-    from dwarf.offset_map import OffsetMap, Side
-    from dwarf.section import Change, Section, Target
-    from dwarf.unit import ListUses, MoveExpression, Unit
+    from nopfix.dwarf.lists import Base
+    from nopfix.dwarf.offset_map import OffsetMap, Side
+    from nopfix.dwarf.section import Change, Section, Target
+    from nopfix.dwarf.unit import ListUses, MoveExpression, Unit
 
 _HIGHEST = 1 << 63
 _PAIR = Struct("<QQ")

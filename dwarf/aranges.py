@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dwarf.errors import Unsupported
-from dwarf.numbers import changed, initial_length
-from dwarf.record import TYPE_CHECKING
-from dwarf.section import Rewritten, splice
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.numbers import changed, initial_length
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.dwarf.section import Rewritten, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Change, Section
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Change, Section
 
 _VERSION = 2
 _ADDRESS_SIZE = 8

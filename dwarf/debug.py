@@ -20,7 +20,7 @@ documentation for the GNU sections.
 
 from __future__ import annotations
 
-from dwarf import (
+from nopfix.dwarf import (
     addr,
     distances,
     entries,
@@ -30,27 +30,27 @@ from dwarf import (
     sides,
     survey,
 )
-from dwarf.encodings import (
+from nopfix.dwarf.encodings import (
     DW_AT_comp_dir,
     DW_AT_dwo_name,
     DW_AT_GNU_dwo_name,
     DW_AT_GNU_ranges_base,
 )
-from dwarf.errors import Unsupported
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Rewritten, Target, splice
-from dwarf.unit import MovedEntries, file_of
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Rewritten, Target, splice
+from nopfix.dwarf.unit import MovedEntries, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dwarf import scopes
-    from dwarf.list_references import Loose
-    from dwarf.lists import Moved
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Change, Section
-    from dwarf.survey import Skeleton, Surveyed
-    from dwarf.unit import File, ListUses
+    from nopfix.dwarf import scopes
+    from nopfix.dwarf.list_references import Loose
+    from nopfix.dwarf.lists import Moved
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Change, Section
+    from nopfix.dwarf.survey import Skeleton, Surveyed
+    from nopfix.dwarf.unit import File, ListUses
 
 UNMOVED = frozenset(
     (
@@ -166,7 +166,7 @@ def function_scopes(
 
     Raises `Unsupported`.
     """
-    from dwarf import scopes
+    from nopfix.dwarf import scopes
 
     files, units = _read_units(*_divide(sections, split))
     for file, read in zip(files, units, strict=True):
@@ -260,11 +260,11 @@ def _move_lists(
         uses = read.uses.get(section.number, ())
         found: Moved
         if name in (".debug_loclists", ".debug_loc"):
-            from dwarf import loclists
+            from nopfix.dwarf import loclists
 
             found = loclists.rewrite(section, uses, maps, references.mover(section, moved))
         elif name in (".debug_rnglists", ".debug_ranges"):
-            from dwarf import rnglists
+            from nopfix.dwarf import rnglists
 
             found = rnglists.rewrite(section, uses, maps)
         else:
@@ -354,7 +354,7 @@ def _rewrite_others(
         elif name in pubnames.NAMES:
             new = pubnames.rewrite(section, read.file, moves)
         elif name == ".debug_names":
-            from dwarf import names
+            from nopfix.dwarf import names
 
             new = names.rewrite(section, read.file, moves)
         else:
@@ -369,20 +369,20 @@ def _rewrite_by_code(
 ) -> Rewritten | None:
     """Rewrite a section that needs nothing but the maps of code; ``name`` is without .dwo."""
     if name == ".debug_line":
-        from dwarf import line
+        from nopfix.dwarf import line
 
         new = line.rewrite(section, maps)
         return None if new.data == section.data and not new.sides else new
     if name == ".debug_aranges":
-        from dwarf import aranges
+        from nopfix.dwarf import aranges
 
         return aranges.rewrite(section, maps)
     if name == ".debug_macro":
-        from dwarf import macro
+        from nopfix.dwarf import macro
 
         return macro.rewrite(section, maps)
     if name == ".debug_str_offsets":
-        from dwarf import str_offsets
+        from nopfix.dwarf import str_offsets
 
         return str_offsets.rewrite(section, maps)
     raise Unsupported(

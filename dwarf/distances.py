@@ -13,8 +13,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from struct import Struct
 
-from dwarf import encodings, leb128
-from dwarf.encodings import (
+from nopfix.dwarf import encodings, leb128
+from nopfix.dwarf.encodings import (
     DW_AT_high_pc,
     DW_AT_low_pc,
     DW_AT_start_scope,
@@ -26,23 +26,23 @@ from dwarf.encodings import (
     DW_FORM_sdata,
     DW_FORM_udata,
 )
-from dwarf.entries import Value, constant, walk
-from dwarf.errors import Unsupported
-from dwarf.forms import INDEXED_ADDRESSES, skip
-from dwarf.numbers import changed, number
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change
-from dwarf.sides import indexed
+from nopfix.dwarf.entries import Value, constant, walk
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import INDEXED_ADDRESSES, skip
+from nopfix.dwarf.numbers import changed, number
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change
+from nopfix.dwarf.sides import indexed
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dwarf.notes import Distance, Pairs
-    from dwarf.offset_map import OffsetMap, Side
-    from dwarf.section import Section, Target
-    from dwarf.survey import Surveyed
-    from dwarf.unit import Unit
+    from nopfix.dwarf.notes import Distance, Pairs
+    from nopfix.dwarf.offset_map import OffsetMap, Side
+    from nopfix.dwarf.section import Section, Target
+    from nopfix.dwarf.survey import Surveyed
+    from nopfix.dwarf.unit import Unit
 
 
 _ANOTHER_OBJECT = "the .dwo was rewritten before, or belongs to another object: compile again"

@@ -10,8 +10,8 @@ index); DWARF 2 to 4, the same.
 
 from __future__ import annotations
 
-from dwarf import abbrev, encodings, leb128
-from dwarf.encodings import (
+from nopfix.dwarf import abbrev, encodings, leb128
+from nopfix.dwarf.encodings import (
     DW_AT_GNU_dwo_id,
     DW_AT_str_offsets_base,
     DW_FORM_implicit_const,
@@ -26,18 +26,18 @@ from dwarf.encodings import (
     DW_UT_split_type,
     DW_UT_type,
 )
-from dwarf.errors import Unsupported
-from dwarf.forms import BLOCK_LENGTHS, SIZES, Sizes, skip
-from dwarf.numbers import initial_length, number
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Target
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import BLOCK_LENGTHS, SIZES, Sizes, skip
+from nopfix.dwarf.numbers import initial_length, number
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dwarf.abbrev import Abbreviation
-    from dwarf.section import Section
-    from dwarf.unit import File
+    from nopfix.dwarf.abbrev import Abbreviation
+    from nopfix.dwarf.section import Section
+    from nopfix.dwarf.unit import File
 
 
 class Header(Record):

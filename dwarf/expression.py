@@ -15,18 +15,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from dwarf import encodings as dw
-from dwarf import leb128
-from dwarf.errors import Unsupported
-from dwarf.numbers import number
-from dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf import encodings as dw
+from nopfix.dwarf import leb128
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.numbers import number
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Relocations
-    from dwarf.unit import Unit
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Relocations
+    from nopfix.dwarf.unit import Unit
 
 _NESTED_TOO_DEEPLY = 8
 

@@ -11,10 +11,10 @@ GNU forms from binutils' dwarf2.def; DW_FORM_LLVM_addrx_offset from LLVM's Dwarf
 
 from __future__ import annotations
 
-from dwarf import encodings as dw
-from dwarf import leb128
-from dwarf.numbers import number
-from dwarf.record import TYPE_CHECKING, Literal, Record
+from nopfix.dwarf import encodings as dw
+from nopfix.dwarf import leb128
+from nopfix.dwarf.numbers import number
+from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

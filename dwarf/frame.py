@@ -32,9 +32,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from dwarf import encodings as dw
-from dwarf import leb128
-from dwarf.encodings import (
+from nopfix.dwarf import encodings as dw
+from nopfix.dwarf import leb128
+from nopfix.dwarf.encodings import (
     DW_CFA_advance_loc,
     DW_CFA_advance_loc1,
     DW_CFA_advance_loc2,
@@ -47,11 +47,11 @@ from dwarf.encodings import (
     DW_EH_PE_aligned,
     DW_EH_PE_omit,
 )
-from dwarf.errors import Unsupported
-from dwarf.numbers import changed, initial_length, number
-from dwarf.offset_map import IDENTITY, OffsetMap
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, Rewritten, Section, Target, splice
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.numbers import changed, initial_length, number
+from nopfix.dwarf.offset_map import IDENTITY, OffsetMap
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change, Rewritten, Section, Target, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -30,8 +30,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from dwarf import leb128
-from dwarf.encodings import (
+from nopfix.dwarf import leb128
+from nopfix.dwarf.encodings import (
     DW_LNE_end_sequence,
     DW_LNE_set_address,
     DW_LNS_advance_line,
@@ -44,16 +44,16 @@ from dwarf.encodings import (
     DW_LNS_set_column,
     DW_LNS_set_file,
 )
-from dwarf.errors import Unsupported
-from dwarf.numbers import changed, initial_length, number
-from dwarf.offset_map import IDENTITY
-from dwarf.record import TYPE_CHECKING, Literal, Record
-from dwarf.section import Change, Rewritten, Section, splice
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.numbers import changed, initial_length, number
+from nopfix.dwarf.offset_map import IDENTITY
+from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
+from nopfix.dwarf.section import Change, Rewritten, Section, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dwarf.offset_map import OffsetMap, Side
+    from nopfix.dwarf.offset_map import OffsetMap, Side
 
 _OPERAND_COUNTS = bytes((0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1))
 """Of the standard opcodes from 1 on, how many LEB128 operands each has."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from dwarf import encodings
-from dwarf.encodings import (
+from nopfix.dwarf import encodings
+from nopfix.dwarf.encodings import (
     DW_LLE_base_address,
     DW_LLE_base_addressx,
     DW_LLE_default_location,
@@ -23,9 +23,9 @@ from dwarf.encodings import (
     DW_LLE_startx_endx,
     DW_LLE_startx_length,
 )
-from dwarf.errors import Unsupported
-from dwarf.leb128 import BadLeb128, encode_unsigned, skip, unsigned
-from dwarf.lists import (
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.leb128 import BadLeb128, encode_unsigned, skip, unsigned
+from nopfix.dwarf.lists import (
     ADDRESS_SIZE,
     MALFORMED,
     UNKNOWN,
@@ -35,17 +35,17 @@ from dwarf.lists import (
     reach,
     walk_table,
 )
-from dwarf.numbers import changed, initial_length, number
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, Rewritten, map_of, splice
+from nopfix.dwarf.numbers import changed, initial_length, number
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change, Rewritten, map_of, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dwarf.lists import Base, Kinds
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Section
-    from dwarf.unit import ListUses, MoveExpression, Unit
+    from nopfix.dwarf.lists import Base, Kinds
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Section
+    from nopfix.dwarf.unit import ListUses, MoveExpression, Unit
 
 _BASES = (DW_LLE_base_address, DW_LLE_base_addressx)
 

@@ -12,28 +12,28 @@ from __future__ import annotations
 
 from array import array
 
-from dwarf import leb128
-from dwarf.encodings import (
+from nopfix.dwarf import leb128
+from nopfix.dwarf.encodings import (
     DW_AT_GNU_ranges_base,
     DW_AT_loclists_base,
     DW_AT_rnglists_base,
     DW_FORM_loclistx,
     DW_FORM_rnglistx,
 )
-from dwarf.entries import base_of
-from dwarf.errors import Unsupported
-from dwarf.numbers import changed, number
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, Section, Target
-from dwarf.unit import ListUses
+from nopfix.dwarf.entries import base_of
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.numbers import changed, number
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change, Section, Target
+from nopfix.dwarf.unit import ListUses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
-    from dwarf.offset_map import OffsetMap
-    from dwarf.survey import Surveyed
-    from dwarf.unit import File, ListKind
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.survey import Surveyed
+    from nopfix.dwarf.unit import File, ListKind
 
     Named = ListKind | Literal["views"]
 

@@ -30,18 +30,18 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from struct import Struct
 
-from dwarf.errors import Unsupported
-from dwarf.leb128 import unsigned
-from dwarf.offset_map import IDENTITY, OffsetMap
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, Rewritten, Target, splice
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.leb128 import unsigned
+from nopfix.dwarf.offset_map import IDENTITY, OffsetMap
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change, Rewritten, Target, splice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dwarf.offset_map import Side
-    from dwarf.section import Section
-    from dwarf.unit import ListUses, MoveExpression, Unit
+    from nopfix.dwarf.offset_map import Side
+    from nopfix.dwarf.section import Section
+    from nopfix.dwarf.unit import ListUses, MoveExpression, Unit
 
 MALFORMED = (
     "the debug information is malformed: build the object again, or use --strip-unknown-debug"

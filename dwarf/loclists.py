@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from struct import Struct
 
-from dwarf import encodings, lists
-from dwarf.encodings import (
+from nopfix.dwarf import encodings, lists
+from nopfix.dwarf.encodings import (
     DW_LLE_end_of_list,
     DW_LLE_GNU_base_address_selection_entry,
     DW_LLE_GNU_end_of_list_entry,
@@ -27,16 +27,16 @@ from dwarf.encodings import (
     DW_LLE_GNU_start_length_entry,
     DW_LLE_GNU_view_pair,
 )
-from dwarf.leb128 import BadLeb128, unsigned
-from dwarf.record import TYPE_CHECKING
+from nopfix.dwarf.leb128 import BadLeb128, unsigned
+from nopfix.dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dwarf.lists import Base, Moved
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Section, Target
-    from dwarf.unit import ListUses, MoveExpression, Unit
+    from nopfix.dwarf.lists import Base, Moved
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Section, Target
+    from nopfix.dwarf.unit import ListUses, MoveExpression, Unit
 
 KINDS = lists.Kinds(
     family="DW_LLE",
@@ -67,10 +67,10 @@ def rewrite(
         walk = _SplitWalk(section, bytes(section.data), maps, move_expression)
         return lists.walk_whole(walk, lists.reach(section.name, uses))
     if section.name == ".debug_loc":
-        from dwarf import address_pairs
+        from nopfix.dwarf import address_pairs
 
         return address_pairs.rewrite(section, True, uses, maps, move_expression)
-    from dwarf import list_entries
+    from nopfix.dwarf import list_entries
 
     return list_entries.rewrite(section, KINDS, uses, maps, move_expression)
 

@@ -31,18 +31,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from dwarf import leb128
-from dwarf.encodings import DW_EH_PE_omit, DW_EH_PE_uleb128
-from dwarf.errors import Unsupported
-from dwarf.frame import pointer_size, touched
-from dwarf.offset_map import IDENTITY, OffsetMap
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, Rewritten, Section, Target, splice
+from nopfix.dwarf import leb128
+from nopfix.dwarf.encodings import DW_EH_PE_omit, DW_EH_PE_uleb128
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.frame import pointer_size, touched
+from nopfix.dwarf.offset_map import IDENTITY, OffsetMap
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change, Rewritten, Section, Target, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from dwarf.frame import CallSites
+    from nopfix.dwarf.frame import CallSites
 
 _LLVM_ALIGNMENT = 4
 _ADDRESS_SIZE = 8

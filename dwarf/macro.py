@@ -11,16 +11,16 @@ GNU's extension with the same header.
 
 from __future__ import annotations
 
-from dwarf import encodings as dw
-from dwarf import leb128
-from dwarf.errors import Unsupported
-from dwarf.record import TYPE_CHECKING
+from nopfix.dwarf import encodings as dw
+from nopfix.dwarf import leb128
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Rewritten, Section
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Rewritten, Section
 
 _OFFSETS_OF_8_BYTES = 1
 _DEBUG_LINE_OFFSET = 2

@@ -11,19 +11,19 @@ Source: DWARF 5, sections 6.1.1 and 7.19.
 
 from __future__ import annotations
 
-from dwarf import leb128
-from dwarf.encodings import DW_IDX_compile_unit, DW_IDX_die_offset, DW_IDX_type_unit
-from dwarf.errors import Unsupported
-from dwarf.forms import SIZES, Sizes, skip
-from dwarf.numbers import changed, initial_length, number
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, Rewritten, splice
+from nopfix.dwarf import leb128
+from nopfix.dwarf.encodings import DW_IDX_compile_unit, DW_IDX_die_offset, DW_IDX_type_unit
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import SIZES, Sizes, skip
+from nopfix.dwarf.numbers import changed, initial_length, number
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change, Rewritten, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dwarf.section import Section, Target
-    from dwarf.unit import File, MovedEntries
+    from nopfix.dwarf.section import Section, Target
+    from nopfix.dwarf.unit import File, MovedEntries
 
 _HEADER_COUNTS = 7
 _FOREIGN_TYPE = "an entry of a type unit in another file"

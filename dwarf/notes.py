@@ -27,8 +27,8 @@ from __future__ import annotations
 
 from array import array
 
-from dwarf import encodings as dw
-from dwarf.encodings import (
+from nopfix.dwarf import encodings as dw
+from nopfix.dwarf.encodings import (
     DW_AT_GNU_locviews,
     DW_AT_high_pc,
     DW_AT_low_pc,
@@ -37,17 +37,17 @@ from dwarf.encodings import (
     DW_FORM_indirect,
     DW_FORM_LLVM_addrx_offset,
 )
-from dwarf.errors import Unsupported
-from dwarf.forms import ADDRESSES, CONSTANTS
-from dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import ADDRESSES, CONSTANTS
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from dwarf.abbrev import Abbreviation
-    from dwarf.forms import Sizes
-    from dwarf.offset_map import Side
-    from dwarf.unit import ListKind
+    from nopfix.dwarf.abbrev import Abbreviation
+    from nopfix.dwarf.forms import Sizes
+    from nopfix.dwarf.offset_map import Side
+    from nopfix.dwarf.unit import ListKind
 
     K = TypeVar("K")
 

@@ -9,8 +9,8 @@ Source: DWARF 5, sections 7.2.2 and 7.4 (initial lengths), 7.5.1.
 
 from __future__ import annotations
 
-from dwarf.errors import Unsupported
-from dwarf.section import Change
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.section import Change
 
 
 def number(data: bytes | bytearray | memoryview, place: int, size: int) -> int:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from dwarf.record import TYPE_CHECKING, Literal, Record
+from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

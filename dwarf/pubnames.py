@@ -9,16 +9,16 @@ Source: DWARF 4, sections 6.1.1 and 7.19; binutils' gdb/dwarf-index for .debug_g
 
 from __future__ import annotations
 
-from dwarf.errors import Unsupported
-from dwarf.numbers import changed, initial_length, number
-from dwarf.record import TYPE_CHECKING
-from dwarf.section import Rewritten, splice
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.numbers import changed, initial_length, number
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.dwarf.section import Rewritten, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dwarf.section import Change, Section
-    from dwarf.unit import File, MovedEntries
+    from nopfix.dwarf.section import Change, Section
+    from nopfix.dwarf.unit import File, MovedEntries
 
 _GNU = frozenset((".debug_gnu_pubnames", ".debug_gnu_pubtypes"))
 

@@ -13,26 +13,26 @@ Source: DWARF 5, sections 7.5.1 (headers), 7.5.4 (references).
 
 from __future__ import annotations
 
-from dwarf import encodings as dw
-from dwarf import expression, leb128
-from dwarf.encodings import DW_FORM_exprloc, DW_FORM_ref_addr, DW_FORM_ref_udata
-from dwarf.entries import block_start, constant, walk
-from dwarf.errors import Unsupported
-from dwarf.forms import BLOCK_LENGTHS, BLOCKS, SIZES, UNIT_REFERENCES
-from dwarf.notes import LOCATIONS
-from dwarf.numbers import changed, number
-from dwarf.offset_map import IDENTITY
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, map_of
+from nopfix.dwarf import encodings as dw
+from nopfix.dwarf import expression, leb128
+from nopfix.dwarf.encodings import DW_FORM_exprloc, DW_FORM_ref_addr, DW_FORM_ref_udata
+from nopfix.dwarf.entries import block_start, constant, walk
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import BLOCK_LENGTHS, BLOCKS, SIZES, UNIT_REFERENCES
+from nopfix.dwarf.notes import LOCATIONS
+from nopfix.dwarf.numbers import changed, number
+from nopfix.dwarf.offset_map import IDENTITY
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change, map_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dwarf.entries import Value
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Section
-    from dwarf.survey import Surveyed
-    from dwarf.unit import MoveExpression, Unit
+    from nopfix.dwarf.entries import Value
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Section
+    from nopfix.dwarf.survey import Surveyed
+    from nopfix.dwarf.unit import MoveExpression, Unit
 
 _ROUNDS = 64
 

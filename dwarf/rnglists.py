@@ -5,17 +5,17 @@ Source: DWARF 5, sections 2.17.3 and 7.28; DWARF 4, section 2.17.3.  `dwarf.list
 
 from __future__ import annotations
 
-from dwarf import encodings as dw
-from dwarf import lists
-from dwarf.record import TYPE_CHECKING
+from nopfix.dwarf import encodings as dw
+from nopfix.dwarf import lists
+from nopfix.dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dwarf.lists import Moved
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Section
-    from dwarf.unit import ListUses
+    from nopfix.dwarf.lists import Moved
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Section
+    from nopfix.dwarf.unit import ListUses
 
 KINDS = lists.Kinds(
     family="DW_RLE",
@@ -41,9 +41,9 @@ def rewrite(section: Section, uses: Sequence[ListUses], maps: Mapping[int, Offse
     number.  Raises `Unsupported` for what can't be moved.
     """
     if section.name.startswith(".debug_ranges"):
-        from dwarf import address_pairs
+        from nopfix.dwarf import address_pairs
 
         return address_pairs.rewrite(section, False, uses, maps)
-    from dwarf import list_entries
+    from nopfix.dwarf import list_entries
 
     return list_entries.rewrite(section, KINDS, uses, maps)

@@ -10,8 +10,8 @@ Source: DWARF 5, sections 3.3.8 (labels), 4.1 (variables); GCC's manual, "Labels
 
 from __future__ import annotations
 
-from dwarf import leb128
-from dwarf.encodings import (
+from nopfix.dwarf import leb128
+from nopfix.dwarf.encodings import (
     DW_AT_location,
     DW_AT_low_pc,
     DW_FORM_addr,
@@ -22,17 +22,17 @@ from dwarf.encodings import (
     DW_TAG_subprogram,
     DW_TAG_variable,
 )
-from dwarf.entries import block_start, constant, walk
-from dwarf.errors import Unsupported
-from dwarf.forms import BLOCKS, INDEXED_ADDRESSES, SIZES
-from dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.entries import block_start, constant, walk
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import BLOCKS, INDEXED_ADDRESSES, SIZES
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dwarf.entries import Value
-    from dwarf.section import Section, Target
-    from dwarf.survey import Surveyed
+    from nopfix.dwarf.entries import Value
+    from nopfix.dwarf.section import Section, Target
+    from nopfix.dwarf.survey import Surveyed
 
 
 class Scope(Record):

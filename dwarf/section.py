@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from dwarf.offset_map import IDENTITY, OffsetMap, padding, resize
-from dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.offset_map import IDENTITY, OffsetMap, padding, resize
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dwarf.offset_map import Side
+    from nopfix.dwarf.offset_map import Side
 
 
 class Target(Record):

@@ -13,24 +13,24 @@ Source: DWARF 5, sections 2.17, 3.4.1 (DW_AT_call_return_pc), 7.27 (.debug_addr)
 
 from __future__ import annotations
 
-from dwarf import leb128
-from dwarf.addr import Copy
-from dwarf.encodings import DW_FORM_addr, DW_FORM_LLVM_addrx_offset
-from dwarf.errors import Unsupported
-from dwarf.forms import SIZES
-from dwarf.numbers import changed, number
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.section import Change, Target
+from nopfix.dwarf import leb128
+from nopfix.dwarf.addr import Copy
+from nopfix.dwarf.encodings import DW_FORM_addr, DW_FORM_LLVM_addrx_offset
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import SIZES
+from nopfix.dwarf.numbers import changed, number
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Change, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from dwarf.addr import Copies
-    from dwarf.offset_map import OffsetMap, Side
-    from dwarf.section import Section
-    from dwarf.survey import Surveyed
-    from dwarf.unit import AddressTable, Unit
+    from nopfix.dwarf.addr import Copies
+    from nopfix.dwarf.offset_map import OffsetMap, Side
+    from nopfix.dwarf.section import Section
+    from nopfix.dwarf.survey import Surveyed
+    from nopfix.dwarf.unit import AddressTable, Unit
 
 
 class Use(Record):

@@ -9,14 +9,14 @@ Source: DWARF 5, section 7.26; the GNU form of DWARF 4 has no header.
 
 from __future__ import annotations
 
-from dwarf.errors import Unsupported
-from dwarf.record import TYPE_CHECKING
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Rewritten, Section
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Rewritten, Section
 
 
 def rewrite(section: Section, maps: Mapping[int, OffsetMap]) -> Rewritten | None:

@@ -15,30 +15,30 @@ Source: DWARF 5, section 7.5; DWARF 2 to 4, the same.  A unit's lists: `dwarf.un
 
 from __future__ import annotations
 
-from dwarf import abbrev, addr, leb128
-from dwarf.encodings import (
+from nopfix.dwarf import abbrev, addr, leb128
+from nopfix.dwarf.encodings import (
     DW_AT_addr_base,
     DW_AT_GNU_addr_base,
     DW_AT_low_pc,
     DW_FORM_addr,
     DW_FORM_indirect,
 )
-from dwarf.entries import base_of, constant, entry_values, headers, unit_dwo_id, unit_entry
-from dwarf.errors import Unsupported
-from dwarf.forms import ADDRESSES, INDEXED_ADDRESSES, SIZES, Sizes, skip
-from dwarf.notes import OF_INTEREST, Indirect, no_columns, notes_of, taken
-from dwarf.numbers import number
-from dwarf.record import TYPE_CHECKING, Record
-from dwarf.unit import AddressTable, Unit
+from nopfix.dwarf.entries import base_of, constant, entry_values, headers, unit_dwo_id, unit_entry
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import ADDRESSES, INDEXED_ADDRESSES, SIZES, Sizes, skip
+from nopfix.dwarf.notes import OF_INTEREST, Indirect, no_columns, notes_of, taken
+from nopfix.dwarf.numbers import number
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.unit import AddressTable, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from dwarf.abbrev import Abbreviation
-    from dwarf.entries import Header, Value
-    from dwarf.notes import Columns, Note
-    from dwarf.section import Section, Target
-    from dwarf.unit import File
+    from nopfix.dwarf.abbrev import Abbreviation
+    from nopfix.dwarf.entries import Header, Value
+    from nopfix.dwarf.notes import Columns, Note
+    from nopfix.dwarf.section import Section, Target
+    from nopfix.dwarf.unit import File
 
 _STEP, _BLOCK, _LEB128, _STRING, _INDIRECT, _BLOCK1, _BLOCK2, _, _BLOCK4 = range(9)
 _STEPS: Mapping[object, int] = {

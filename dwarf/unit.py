@@ -9,16 +9,16 @@ of the unit that refers to it, its indices belong to that unit's table in .debug
 
 from __future__ import annotations
 
-from dwarf.errors import Unsupported
-from dwarf.record import TYPE_CHECKING, Literal, Record
-from dwarf.section import Target
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
+from nopfix.dwarf.section import Target
 
 if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dwarf.offset_map import OffsetMap
-    from dwarf.section import Relocations, Section
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Relocations, Section
 
 
 ListKind = Literal["locations", "ranges"]

@@ -1,17 +1,17 @@
-"""``nopfix`` and ``python -m rewriter``: the command in a process of its own."""
+"""``nopfix`` and ``python -m nopfix.rewriter``: the command in a process of its own."""
 
 from __future__ import annotations
 
-from rewriter import start
+from nopfix.rewriter.build import start
 
 
 def main() -> int:
     """Run the command; returns the exit status."""
     start.prepare()
     try:
-        from rewriter import command
+        from nopfix.rewriter import command
     except Exception as error:  # half of an installation
-        from rewriter.errors import INTERNAL_ERROR, complain, internal_error
+        from nopfix.rewriter.errors import INTERNAL_ERROR, complain, internal_error
 
         complain(internal_error(error))
         return INTERNAL_ERROR

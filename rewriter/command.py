@@ -1,6 +1,6 @@
 """The command ``nopfix IN OUT``.
 
-Parses arguments, reads, calls `rewriter.rewrite`, writes.  What goes wrong is one line on standard
+Parses arguments, reads, calls `nopfix.rewrite`, writes.  What goes wrong is one line on standard
 error; the exit status says which kind of wrong it was.
 """
 
@@ -11,16 +11,18 @@ import os
 import stat
 import sys
 
-from dwarf.record import TYPE_CHECKING
-from rewriter import __version__, output, split_dwarf
-from rewriter.errors import INTERNAL_ERROR, Refusal, internal_error, printable
-from rewriter.options import Options
+from nopfix import __version__
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.rewriter.build import output
+from nopfix.rewriter.errors import INTERNAL_ERROR, Refusal, internal_error, printable
+from nopfix.rewriter.options import Options
+from nopfix.rewriter.references import split_dwarf
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from rewriter.calls import CallSite
-    from rewriter.options import Report, Result
+    from nopfix.rewriter.layout.calls import CallSite
+    from nopfix.rewriter.options import Report, Result
 
 DONE = 0
 REFUSED = 1
@@ -164,7 +166,7 @@ def _run(parsed: argparse.Namespace) -> int:
             print(line)
         sys.stdout.flush()
         return DONE
-    from rewriter.pipeline import rewrite
+    from nopfix.rewriter.pipeline import rewrite
 
     result = rewrite(data, options)
     dropped = _dropped_signature(parsed, data, result)
@@ -182,8 +184,8 @@ def _run(parsed: argparse.Namespace) -> int:
 
 def _run_archive(parsed: argparse.Namespace, data: bytes, mode: int) -> int:
     """The same for a library: what is asked for is done with each member that is an object."""
-    from rewriter import archive
-    from rewriter.pipeline import rewrite
+    from nopfix.rewriter.object import archive
+    from nopfix.rewriter.pipeline import rewrite
 
     if parsed.dwo:
         raise Refusal("--dwo can't say which member it is for", remedy="rewrite the members first")
@@ -260,8 +262,10 @@ def _options(parsed: argparse.Namespace, path: str, data: bytes) -> Options:
 
 
 def _listing(data: bytes, options: Options, parsed: argparse.Namespace) -> Iterator[str]:
-    from rewriter import claims, compressed, elf, pipeline, plan
-    from rewriter.program import Program
+    from nopfix.rewriter import pipeline
+    from nopfix.rewriter.layout import plan
+    from nopfix.rewriter.object import claims, compressed, elf
+    from nopfix.rewriter.object.program import Program
 
     obj = elf.read(data)
     pipeline.refuse_intermediate_code(obj)
@@ -287,7 +291,7 @@ def _site_line(section: str, site: CallSite) -> str:
 
 
 def _report_sibling_calls(parsed: argparse.Namespace, name: str, data: bytes) -> None:
-    from rewriter import sibling_calls
+    from nopfix.rewriter.kpatch import sibling_calls
 
     lines = sibling_calls.describe(data)
     if lines and parsed.sibling_calls == "error":
@@ -300,7 +304,7 @@ def _dropped_signature(parsed: argparse.Namespace, data: bytes, result: Result) 
     """A line where a module's signature doesn't come over.  Raises `Refusal` where it should."""
     if result.data == data:
         return []
-    from rewriter import appended
+    from nopfix.rewriter.object import appended
 
     if not appended.is_signed(data):
         return []
@@ -318,7 +322,7 @@ def _dropped_signature(parsed: argparse.Namespace, data: bytes, result: Result) 
 def _verify(data: bytes, result: Result) -> None:
     """Raise `Refusal` unless nopfix-verify can be asked and agrees.  Its mistakes are raised."""
     try:
-        from verifier import Unreadable, verify
+        from nopfix.verifier import Unreadable, verify
 
         report = verify(data, result.data)
     except ModuleNotFoundError as error:

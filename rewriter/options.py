@@ -6,7 +6,7 @@ without loading what a rewrite needs.
 
 from __future__ import annotations
 
-from dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,7 +21,7 @@ class Options(Record):
     sections that aren't understood instead of refusing.  ``plain_sections`` names unknown sections
     whose PC-relative fields are relative to themselves.  ``dwo`` holds the bytes of split DWARF
     files that belong to the object, by name.  ``allow`` names what is refused otherwise because of
-    what it costs: `rewriter.compressed.COMPRESSION_RATIO`.
+    what it costs: `object.compressed.COMPRESSION_RATIO`.
     """
 
     only: Collection[str] | None = None

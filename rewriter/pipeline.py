@@ -11,16 +11,17 @@ used.
 
 from __future__ import annotations
 
-from dwarf.record import TYPE_CHECKING
-from rewriter import elf, plan
-from rewriter.errors import Refusal
-from rewriter.options import Options, Report, Result
-from rewriter.program import Program
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.rewriter.errors import Refusal
+from nopfix.rewriter.layout import plan
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.options import Options, Report, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from rewriter.analysis import Analysis
+    from nopfix.rewriter.proof.analysis import Analysis
 
 DEFAULT_OPTIONS = Options()
 
@@ -46,17 +47,14 @@ def rewrite(
     if not needs.might_insert():
         return _unchanged(data)
 
-    from rewriter import (
-        appended,
-        arrangement,
-        claims,
-        code,
+    from nopfix.rewriter import report
+    from nopfix.rewriter.layout import arrangement, code
+    from nopfix.rewriter.object import appended, claims, compressed
+    from nopfix.rewriter.references import (
         code_distances,
-        compressed,
         dwarf_sections,
         label_distances,
         moves,
-        report,
         special_sections,
         unknown_sections,
     )
@@ -119,7 +117,9 @@ def take_apart(
 
     ``need`` says what each of them needs; what belongs to one that needs anything is proved.
     """
-    from rewriter import data_in_code, function_prefix, instruction, units
+    from nopfix.rewriter.layout import units
+    from nopfix.rewriter.power import instruction
+    from nopfix.rewriter.proof import data_in_code, function_prefix
 
     own_units = units.Units(program, lambda number: need(number) != "nothing")
     analysis = data_in_code.analyse(program, own_units.need_proof)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dwarf.record import TYPE_CHECKING
-from rewriter.options import Insertion, Report, Resized, Table
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.rewriter.options import Insertion, Report, Resized, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rewriter import elf
-    from rewriter.analysis import Analysis
-    from rewriter.layout import Layout
-    from rewriter.plan import Plan
+    from nopfix.rewriter.layout.layout import Layout
+    from nopfix.rewriter.layout.plan import Plan
+    from nopfix.rewriter.object import elf
+    from nopfix.rewriter.proof.analysis import Analysis
 
 
 def make(

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import rewriter
-from rewriter import elf
+import nopfix
+from nopfix.rewriter.object import elf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ def main() -> int:
 
 def _show(path: Path, disassemble: Callable[[int, int], str]) -> None:
     old = path.read_bytes()
-    result = rewriter.rewrite(old)
+    result = nopfix.rewrite(old)
     report = result.report
     print(f"{path.name}: {len(report.insertions)} calls without a slot")
     before, after = elf.read(old), elf.read(result.data)

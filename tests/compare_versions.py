@@ -29,14 +29,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("rewriter", "dwarf")
+PACKAGES = ("nopfix", "rewriter", "dwarf")
 EXAMPLES = 3
 SLOWEST = 5
 
@@ -59,20 +61,23 @@ class Verdict(NamedTuple):
 
 def serve() -> None:
     """Rewrite the objects whose paths come on standard input, one a line; a JSON line for each."""
-    import rewriter
 
+    try:
+        nopfix = import_module("nopfix")
+    except ImportError:  # a version whose packages stood on the path by themselves
+        nopfix = import_module("rewriter")
     for line in sys.stdin:
         data = Path(line.rstrip("\n")).read_bytes()
         start = time.process_time()
-        kind, text, slots = _judge(rewriter, data)
+        kind, text, slots = _judge(nopfix, data)
         verdict = Verdict(kind, text, slots, time.process_time() - start)
         print(json.dumps(verdict), flush=True)
 
 
-def _judge(rewriter: object, data: bytes) -> tuple[str, str, int]:
+def _judge(nopfix: ModuleType, data: bytes) -> tuple[str, str, int]:
     try:
-        result = rewriter.rewrite(data)  # type: ignore[attr-defined]
-    except rewriter.Refusal as refusal:  # type: ignore[attr-defined]
+        result = nopfix.rewrite(data)
+    except nopfix.Refusal as refusal:
         return "refused", str(refusal), 0
     except Exception as error:
         return "failed", f"{type(error).__name__}: {error}", 0
@@ -126,7 +131,7 @@ def unpack(revision: str, folder: Path) -> Path:
     """The files of ``revision`` below ``folder``."""
     folder.mkdir()
     archive = subprocess.run(
-        ["git", "-C", ROOT, "archive", revision, *PACKAGES],
+        ["git", "-C", ROOT, "archive", revision, *_packages(revision)],
         stdout=subprocess.PIPE,
         check=True,
     )
@@ -134,10 +139,16 @@ def unpack(revision: str, folder: Path) -> Path:
     return folder
 
 
+def _packages(revision: str) -> list[str]:
+    """Which of `PACKAGES` the revision has."""
+    command = ["git", "-C", ROOT, "ls-tree", "--name-only", revision, *PACKAGES]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+
+
 def copy(folder: Path) -> Path:
     """The working tree's files below ``folder``: it may change while objects are compared."""
     for name in PACKAGES:
-        shutil.copytree(ROOT / name, folder / name)
+        shutil.copytree(ROOT / name, folder / name, symlinks=True)
     return folder
 
 

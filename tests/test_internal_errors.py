@@ -15,52 +15,58 @@ SAMPLE = str(ROOT / "samples" / "recursion.o")
 # What each command runs, with a mistake put into something that it uses; then its arguments.
 COMMANDS = {
     "nopfix": (
-        "import rewriter.pipeline; rewriter.pipeline.rewrite = broken\n"
-        "from rewriter.__main__ import main",
+        "import nopfix.rewriter.pipeline; nopfix.rewriter.pipeline.rewrite = broken\n"
+        "from nopfix.rewriter.__main__ import main",
         [SAMPLE, "out.o"],
     ),
     "nopfix, half of it installed": (
-        "sys.modules['rewriter.output'] = None\nfrom rewriter.__main__ import main",
+        "sys.modules['nopfix.rewriter.build.output'] = None\n"
+        "from nopfix.rewriter.__main__ import main",
         [SAMPLE, "out.o"],
     ),
     "nopfix --list": (
-        "import rewriter.elf; rewriter.elf.read = broken\nfrom rewriter.__main__ import main",
+        "import nopfix.rewriter.object.elf; nopfix.rewriter.object.elf.read = broken\n"
+        "from nopfix.rewriter.__main__ import main",
         ["--list", SAMPLE],
     ),
     "nopfix --verify": (
-        "import verifier; verifier.verify = broken\nfrom rewriter.__main__ import main",
+        "from nopfix import verifier; verifier.verify = broken\n"
+        "from nopfix.rewriter.__main__ import main",
         ["--verify", SAMPLE, "out.o"],
     ),
     "nopfix-verify": (
-        "import verifier.check; verifier.check._verify = broken\nfrom verifier.command import main",
+        "import nopfix.verifier.check; nopfix.verifier.check._verify = broken\n"
+        "from nopfix.verifier.command import main",
         [SAMPLE, SAMPLE],
     ),
     "nopfix-toolchain": (
-        "import rewriter.toolchain; rewriter.toolchain.make = broken\n"
-        "from rewriter.toolchain import main",
+        "import nopfix.rewriter.build.toolchain; nopfix.rewriter.build.toolchain.make = broken\n"
+        "from nopfix.rewriter.build.toolchain import main",
         ["folder"],
     ),
     "nopfix-serve": (
-        "import rewriter.server; rewriter.server._run = broken\nfrom rewriter.server import main",
+        "import nopfix.rewriter.build.server; nopfix.rewriter.build.server._run = broken\n"
+        "from nopfix.rewriter.build.server import main",
         ["true"],
     ),
     "nopfix-cc": (
-        "import rewriter.compiler_arguments as c; c.plan = broken\n"
-        "from rewriter.wrapper import main",
+        "import nopfix.rewriter.build.compiler_arguments as c; c.plan = broken\n"
+        "from nopfix.rewriter.build.wrapper import main",
         ["cc", "-c", "f.c"],
     ),
     "nopfix-gcc": (
-        "import rewriter.compiler_arguments as c; c.plan = broken\n"
-        "from rewriter.wrapper import gcc as main",
+        "import nopfix.rewriter.build.compiler_arguments as c; c.plan = broken\n"
+        "from nopfix.rewriter.build.wrapper import gcc as main",
         ["-c", "f.c"],
     ),
     "nopfix-clang": (
-        "import rewriter.compiler_arguments as c; c.plan = broken\n"
-        "from rewriter.wrapper import clang as main",
+        "import nopfix.rewriter.build.compiler_arguments as c; c.plan = broken\n"
+        "from nopfix.rewriter.build.wrapper import clang as main",
         ["-c", "f.c"],
     ),
     "nopfix-corpus": (
-        "import corpus.report; corpus.report.as_text = broken\nfrom corpus.command import main",
+        "import nopfix.corpus.report; nopfix.corpus.report.as_text = broken\n"
+        "from nopfix.corpus.command import main",
         ["report"],
     ),
 }

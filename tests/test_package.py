@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import sources, toolchain
+from nopfix.corpus import sources, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,9 @@ SAMPLE = ROOT / "samples" / "recursion.o"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from a copy: a build leaves things behind where it is made."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in PACKAGES:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in (*PACKAGES, "nopfix"):
+        ignored = shutil.ignore_patterns("__pycache__", *(PACKAGES if name == "nopfix" else ()))
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
@@ -45,14 +46,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
     here = {
-        path.relative_to(ROOT).as_posix()
+        "nopfix/" + path.relative_to(ROOT).as_posix()
         for name in PACKAGES
         for path in (ROOT / name).rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {name for name in names if ".dist-info/" not in name} == here
-    assert "corpus/baseline.toml" in here
+    front = {"nopfix/__init__.py", "nopfix/py.typed"}
+    assert {name for name in names if ".dist-info/" not in name} == here | front
+    assert "nopfix/corpus/baseline.toml" in here
 
 
 def test_the_wheel_names_its_licence_and_holds_it(wheel: Path) -> None:
@@ -141,7 +143,7 @@ def test_what_the_packages_import_is_what_the_extras_name() -> None:
                 imported |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module.partition(".")[0])
-    imported -= {*sys.stdlib_module_names, *PACKAGES}
+    imported -= {*sys.stdlib_module_names, "nopfix"}
     named = {
         word.partition(">")[0].partition("[")[0]
         for extra in ("verify", "corpus", "cluster")
@@ -166,7 +168,7 @@ def test_nopfix_corpus_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
         ["report"],
     ):
         done = subprocess.run(
-            [sys.executable, "-m", "corpus.command", *arguments],
+            [sys.executable, "-m", "nopfix.corpus.command", *arguments],
             cwd=tmp_path / "empty",
             env=os.environ | {"PYTHONPATH": str(tmp_path / "site")},
             capture_output=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import rewriter
+import nopfix
 
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -47,7 +47,7 @@ def test_make_help_lists_every_target_for_people() -> None:
 
 def test_the_version_is_the_newest_of_the_change_log() -> None:
     versions = re.findall(r"^## \[([^]]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert versions[:2] == ["Unreleased", rewriter.__version__]
-    command = [sys.executable, "-m", "rewriter", "--version"]
+    assert versions[:2] == ["Unreleased", nopfix.__version__]
+    command = [sys.executable, "-m", "nopfix.rewriter", "--version"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert said.startswith(f"nopfix {rewriter.__version__} (Python 3.")
+    assert said.startswith(f"nopfix {nopfix.__version__} (Python 3.")

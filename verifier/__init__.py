@@ -5,7 +5,7 @@ holds everything that points into code (branches, switch tables, relocations, sy
 tables, exception tables, all debug information) against that pairing. What it can't account for is
 a difference. docs/verifier.md says what that proves, and what it takes for granted.
 
-    report = verifier.verify(old, new)
+    report = nopfix.verifier.verify(old, new)
     if not report.verified:
         for difference in report.differences:
             print(difference)
@@ -19,9 +19,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from verifier.check import verify
-    from verifier.elf import Unreadable
-    from verifier.report import Difference, Insertion, Report
+    from nopfix.verifier.check import verify
+    from nopfix.verifier.elf import Unreadable
+    from nopfix.verifier.report import Difference, Insertion, Report
 
 __all__ = ["Difference", "Insertion", "Report", "Unreadable", "verify"]
 
@@ -33,5 +33,5 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
-        homes = {"verify": "verifier.check", "Unreadable": "verifier.elf"}
-        return getattr(import_module(homes.get(name, "verifier.report")), name)
+        homes = {"verify": "nopfix.verifier.check", "Unreadable": "nopfix.verifier.elf"}
+        return getattr(import_module(homes.get(name, "nopfix.verifier.report")), name)

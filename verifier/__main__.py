@@ -1,7 +1,7 @@
-"""`python -m verifier` is `nopfix-verify`."""
+"""`python -m nopfix.verifier` is `nopfix-verify`."""
 
 import sys
 
-from verifier.command import main
+from nopfix.verifier.command import main
 
 sys.exit(main())

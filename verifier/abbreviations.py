@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from elftools.dwarf.enums import ENUM_DW_AT, ENUM_DW_TAG, DW_FORM_raw2name
 
-from verifier import forms
-from verifier.fields import Malformed, Reader
+from nopfix.verifier import forms
+from nopfix.verifier.fields import Malformed, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from verifier.forms import Format, Value
+    from nopfix.verifier.forms import Format, Value
 
 _TAGS: dict[int, str] = {n: name for name, n in ENUM_DW_TAG.items() if isinstance(n, int)}
 _ATTRIBUTES: dict[int, str] = {n: name for name, n in ENUM_DW_AT.items() if isinstance(n, int)}

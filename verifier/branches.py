@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from verifier import power
+from nopfix.verifier import power
 
 if TYPE_CHECKING:
-    from verifier.code import Code
-    from verifier.pairing import Pairing
-    from verifier.report import Findings
+    from nopfix.verifier.code import Code
+    from nopfix.verifier.pairing import Pairing
+    from nopfix.verifier.report import Findings
 
 
 class Checked:

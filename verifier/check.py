@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from verifier import (
+from nopfix.verifier import (
     branches,
     code,
     container,
@@ -25,7 +25,7 @@ from verifier import (
     units,
     walk,
 )
-from verifier.elf import (
+from nopfix.verifier.elf import (
     SHT_GROUP,
     SHT_NOBITS,
     SHT_RELA,
@@ -36,8 +36,8 @@ from verifier.elf import (
     Unreadable,
     read,
 )
-from verifier.fields import Fields, Malformed
-from verifier.report import Findings, Report
+from nopfix.verifier.fields import Fields, Malformed
+from nopfix.verifier.report import Findings, Report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

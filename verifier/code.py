@@ -25,17 +25,13 @@ import bisect
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier import power, regions
-from verifier.elf import STT_SECTION
-from verifier.relocation_types import (
-    DATA_WIDTH,
-    FIELD,
-    R_PPC64_REL24,
-)
+from nopfix.verifier import power, regions
+from nopfix.verifier.elf import STT_SECTION
+from nopfix.verifier.relocation_types import DATA_WIDTH, FIELD, R_PPC64_REL24
 
 if TYPE_CHECKING:
-    from verifier.elf import Object, Relocation, Section, Symbol
-    from verifier.names import Names
+    from nopfix.verifier.elf import Object, Relocation, Section, Symbol
+    from nopfix.verifier.names import Names
 
 
 class Code(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from verifier.report import Report
+    from nopfix.verifier.report import Report
 
 VERIFIED, NOT_VERIFIED, USAGE, IO_ERROR, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
@@ -79,8 +79,8 @@ def _complain(line: str, status: int) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from verifier.check import verify
-    from verifier.elf import Unreadable
+    from nopfix.verifier.check import verify
+    from nopfix.verifier.elf import Unreadable
 
     old, new = _contents(options.old), _contents(options.new)
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-from verifier.elf import (
+from nopfix.verifier.elf import (
     ELFCOMPRESS_ZLIB,
     RESERVED,
     SHF_COMPRESSED,
@@ -25,8 +25,8 @@ from verifier.elf import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from verifier.pairing import AnyPairing
-    from verifier.report import Findings
+    from nopfix.verifier.pairing import AnyPairing
+    from nopfix.verifier.report import Findings
 
 _HEADER_FIELDS = (
     ("name", "sh_name"),

@@ -16,17 +16,17 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING
 
-from verifier import power
-from verifier.elf import STT_FUNC, STT_OBJECT
-from verifier.relocation_types import R_PPC64_ADDR64
+from nopfix.verifier import power
+from nopfix.verifier.elf import STT_FUNC, STT_OBJECT
+from nopfix.verifier.relocation_types import R_PPC64_ADDR64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from verifier.code import Code
-    from verifier.elf import Object, Section, Symbol
-    from verifier.pairing import Pairing
-    from verifier.report import Findings
+    from nopfix.verifier.code import Code
+    from nopfix.verifier.elf import Object, Section, Symbol
+    from nopfix.verifier.pairing import Pairing
+    from nopfix.verifier.report import Findings
 
 _TARGET_IS_RT = frozenset({7, 8, 12, 13, 14, 15, *range(32, 36), *range(40, 44), 58})
 """Primary opcodes whose result is in the first register field: mulli to addis, the loads."""

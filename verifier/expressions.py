@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from verifier.fields import Malformed, Reader
+from nopfix.verifier.fields import Malformed, Reader
 
 ADDRESS, INDEX, UNIT_DIE, SECTION_DIE = "address", "index", "unit DIE", "section DIE"
 

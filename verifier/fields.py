@@ -11,12 +11,12 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier.pairing import END, RET, START
-from verifier.relocation_types import DATA_WIDTH, R_PPC64_REL32, R_PPC64_REL64
-from verifier.relocations import Checker, Pair
+from nopfix.verifier.pairing import END, RET, START
+from nopfix.verifier.relocation_types import DATA_WIDTH, R_PPC64_REL32, R_PPC64_REL64
+from nopfix.verifier.relocations import Checker, Pair
 
 if TYPE_CHECKING:
-    from verifier.elf import Object, Relocation, Section
+    from nopfix.verifier.elf import Object, Relocation, Section
 
 
 class Malformed(Exception):

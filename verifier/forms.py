@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from verifier.fields import Malformed, Reader
+from nopfix.verifier.fields import Malformed, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable

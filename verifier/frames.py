@@ -19,12 +19,12 @@ from elftools.dwarf.callframe import CIE, ZERO, CallFrameInfo
 from elftools.dwarf.constants import DW_CFA
 from elftools.dwarf.structs import DWARFStructs
 
-from verifier.elf import SHT_PROGBITS
-from verifier.fields import Fields, Malformed, Target
-from verifier.pairing import END, START
+from nopfix.verifier.elf import SHT_PROGBITS
+from nopfix.verifier.fields import Fields, Malformed, Target
+from nopfix.verifier.pairing import END, START
 
 if TYPE_CHECKING:
-    from verifier.elf import Object, Section
+    from nopfix.verifier.elf import Object, Section
 
 _ADVANCES = (DW_CFA.advance_loc, DW_CFA.advance_loc1, DW_CFA.advance_loc2, DW_CFA.advance_loc4)
 

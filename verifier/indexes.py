@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from verifier.fields import Fields, Malformed, Reader
-from verifier.pairing import RET, START
+from nopfix.verifier.fields import Fields, Malformed, Reader
+from nopfix.verifier.pairing import RET, START
 
 if TYPE_CHECKING:
-    from verifier.elf import Relocation
-    from verifier.units import Uses
+    from nopfix.verifier.elf import Relocation
+    from nopfix.verifier.units import Uses
 
 
 def check_aranges(fields: Fields) -> None:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import bisect
 from typing import NamedTuple
 
-from verifier.fields import Fields, Malformed, Reader, Target
-from verifier.pairing import END, START
+from nopfix.verifier.fields import Fields, Malformed, Reader, Target
+from nopfix.verifier.pairing import END, START
 
 DW_LNS_copy, DW_LNS_advance_pc, DW_LNS_advance_line = 1, 2, 3
 DW_LNS_const_add_pc, DW_LNS_fixed_advance_pc = 8, 9

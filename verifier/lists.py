@@ -13,10 +13,10 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier.fields import Fields, Malformed, Reader, Target
-from verifier.forms import Format
-from verifier.pairing import END, START
-from verifier.units import (
+from nopfix.verifier.fields import Fields, Malformed, Reader, Target
+from nopfix.verifier.forms import Format
+from nopfix.verifier.pairing import END, START
+from nopfix.verifier.units import (
     ListUse,
     Unit,
     Uses,
@@ -26,7 +26,7 @@ from verifier.units import (
 )
 
 if TYPE_CHECKING:
-    from verifier.elf import Section
+    from nopfix.verifier.elf import Section
 
 # DW_LLE_* (DWARF 5, table 7.10) and DW_RLE_* (table 7.30): operands a address, x index, u uleb128.
 _LOCATION_KINDS = {

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier import frames
-from verifier.fields import Fields, Malformed, Reader, Target
-from verifier.pairing import END, START
+from nopfix.verifier import frames
+from nopfix.verifier.fields import Fields, Malformed, Reader, Target
+from nopfix.verifier.pairing import END, START
 
 if TYPE_CHECKING:
-    from verifier.elf import Object
-    from verifier.frames import Handler
+    from nopfix.verifier.elf import Object
+    from nopfix.verifier.frames import Handler
 
 DW_EH_PE_OMIT, DW_EH_PE_ULEB128 = 0xFF, 0x01
 _SIZES = {0x00: 8, 0x02: 2, 0x03: 4, 0x04: 8, 0x0A: 2, 0x0B: 4, 0x0C: 8}

@@ -24,15 +24,15 @@ import bisect
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier import power
-from verifier.elf import RESERVED, STT_FUNC, STT_OBJECT
-from verifier.pairing import END, RET, START
-from verifier.relocation_types import R_PPC64_REL32, R_PPC64_REL64
+from nopfix.verifier import power
+from nopfix.verifier.elf import RESERVED, STT_FUNC, STT_OBJECT
+from nopfix.verifier.pairing import END, RET, START
+from nopfix.verifier.relocation_types import R_PPC64_REL32, R_PPC64_REL64
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from verifier.elf import Object, Relocation, Section
+    from nopfix.verifier.elf import Object, Relocation, Section
 
 RELATIVE = (R_PPC64_REL32, R_PPC64_REL64)
 REL16 = frozenset({*range(240, 247), *range(249, 253)})

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier import meaning
-from verifier.elf import STT_FUNC
-from verifier.pairing import RET, START
-from verifier.relocation_types import R_PPC64_ADDR64, R_PPC64_UADDR64, is_marker
+from nopfix.verifier import meaning
+from nopfix.verifier.elf import STT_FUNC
+from nopfix.verifier.pairing import RET, START
+from nopfix.verifier.relocation_types import R_PPC64_ADDR64, R_PPC64_UADDR64, is_marker
 
 if TYPE_CHECKING:
-    from verifier.elf import Object, Relocation, Section
+    from nopfix.verifier.elf import Object, Relocation, Section
 
 PATCHABLE = "__patchable_function_entries"
 """GCC and clang, -fpatchable-function-entry=N,M: the first of N nops, M of them before the label.

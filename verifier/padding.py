@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier import power
+from nopfix.verifier import power
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from verifier.code import Code
+    from nopfix.verifier.code import Code
 
 
 class Gap(NamedTuple):

@@ -27,12 +27,12 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier import power
-from verifier.elf import STT_FUNC, STT_OBJECT
-from verifier.relocation_types import DATA_WIDTH, is_marker
+from nopfix.verifier import power
+from nopfix.verifier.elf import STT_FUNC, STT_OBJECT
+from nopfix.verifier.relocation_types import DATA_WIDTH, is_marker
 
 if TYPE_CHECKING:
-    from verifier.elf import Object, Section, Symbol
+    from nopfix.verifier.elf import Object, Section, Symbol
 
 _HASH_WORDS = 2
 """Words in front of a function that may be its type's: a signature and a hash."""

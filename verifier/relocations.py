@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from verifier import meaning
-from verifier.pairing import Pairing
-from verifier.relocation_types import FIELD, R_PPC64_REL24
+from nopfix.verifier import meaning
+from nopfix.verifier.pairing import Pairing
+from nopfix.verifier.relocation_types import FIELD, R_PPC64_REL24
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from verifier.elf import Object, Relocation, Section
-    from verifier.pairing import AnyPairing
-    from verifier.report import Findings
+    from nopfix.verifier.elf import Object, Relocation, Section
+    from nopfix.verifier.pairing import AnyPairing
+    from nopfix.verifier.report import Findings
 
 
 class Pair(NamedTuple):

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from verifier.elf import SHF_EXECINSTR, SHT_RELA
-from verifier.relocation_types import FIELD
+from nopfix.verifier.elf import SHF_EXECINSTR, SHT_RELA
+from nopfix.verifier.relocation_types import FIELD
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from verifier.elf import Object, Section
-    from verifier.report import Findings
+    from nopfix.verifier.elf import Object, Section
+    from nopfix.verifier.report import Findings
 
 SHF_INFO_LINK, SHF_LINK_ORDER = 0x40, 0x80
 

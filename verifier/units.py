@@ -22,14 +22,14 @@ from elftools.common.exceptions import DWARFError, ELFError
 from elftools.construct import ConstructError
 from elftools.dwarf.structs import DWARFStructs
 
-from verifier import abbreviations, expressions, forms
-from verifier.abbreviations import AFTER_LOW_PC, Abbreviation
-from verifier.fields import Fields, Malformed, Reader, Target
-from verifier.forms import Format, Value
-from verifier.pairing import END, RET, START
+from nopfix.verifier import abbreviations, expressions, forms
+from nopfix.verifier.abbreviations import AFTER_LOW_PC, Abbreviation
+from nopfix.verifier.fields import Fields, Malformed, Reader, Target
+from nopfix.verifier.forms import Format, Value
+from nopfix.verifier.pairing import END, RET, START
 
 if TYPE_CHECKING:
-    from verifier.elf import Object, Relocation
+    from nopfix.verifier.elf import Object, Relocation
 
 _LOCATIONS = frozenset(
     {

@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from verifier import padding, power
-from verifier.code import words_of
-from verifier.pairing import Pairing, Seam
-from verifier.report import Findings, Insertion
+from nopfix.verifier import padding, power
+from nopfix.verifier.code import words_of
+from nopfix.verifier.pairing import Pairing, Seam
+from nopfix.verifier.report import Findings, Insertion
 
 if TYPE_CHECKING:
-    from verifier.code import Code
-    from verifier.elf import Object, Section
+    from nopfix.verifier.code import Code
+    from nopfix.verifier.elf import Object, Section
 
 
 class Unpaired(Exception):

@@ -34,7 +34,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import sources, toolchain
+from nopfix.corpus import sources, toolchain
 from tests.bench import scale
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ int function(int value) { return helper(value) + helper(value + 1); }
 LIBRARIES = ("zlib/trees.c", "libiberty/d-demangle.c", "libiberty/cp-demangle.c")
 KERNEL_SOURCE = "kernel/sched/core.o"
 SAMPLE = Path(__file__).parents[2] / "samples" / "recursion.o"
-NOPFIX = (sys.executable, "-m", "rewriter", "-q")
+NOPFIX = (sys.executable, "-m", "nopfix.rewriter", "-q")
 
 
 class Source(NamedTuple):
@@ -238,7 +238,7 @@ def peak_memory(obj: Path, out: Path) -> int:
 
 
 _TELL_PEAK = """
-from rewriter.__main__ import main
+from nopfix.rewriter.__main__ import main
 main()
 for line in open("/proc/self/status"):
     if line.startswith("VmHWM:"):

@@ -9,7 +9,7 @@ import statistics
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
-from corpus import toolchain
+from nopfix.corpus import toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import alignment, toolchain
-from corpus.alignment import Directive, Label, Padding
-from corpus.plan import Source
+from nopfix.corpus import alignment, toolchain
+from nopfix.corpus.alignment import Directive, Label, Padding
+from nopfix.corpus.plan import Source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from corpus import assembly
+from nopfix.corpus import assembly
 
 FUNCTION = """\t.section\t".text"
 \t.align 2

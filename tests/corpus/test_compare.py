@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import compare, toolchain
+from nopfix.corpus import compare, toolchain
 
 if TYPE_CHECKING:
     from pathlib import Path

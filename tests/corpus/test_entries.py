@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from corpus import compare, entries, toolchain
+from nopfix.corpus import compare, entries, toolchain
 
 SOURCE = """
 struct pair { int a; struct pair *next; double d; };

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from corpus import lines
+from nopfix.corpus import lines
 
 HEADER = bytes((4, 1, 0xFB, 14, 13, 0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1)) + b"\0f.c\0\0\0\0\0"
 SET_ADDRESS = b"\0\x09\x02" + bytes(8)

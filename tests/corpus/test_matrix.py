@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from corpus import matrix
+from nopfix.corpus import matrix
 
 
 def test_every_case_of_the_debug_matrix_has_debug_information() -> None:

@@ -7,9 +7,9 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from corpus import baseline, changes, command, report, store
-from corpus.case import Result
-from corpus.verdicts import WRONG
+from nopfix.corpus import baseline, changes, command, report, store
+from nopfix.corpus.case import Result
+from nopfix.corpus.verdicts import WRONG
 
 if TYPE_CHECKING:
     import pytest

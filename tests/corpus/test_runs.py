@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import rewriter
-from corpus import case, command, plan, pool, reduce, store, toolchain
-from corpus import sources as corpus_sources
-from corpus.case import Case
+from nopfix import rewriter
+from nopfix.corpus import case, command, plan, pool, reduce, store, toolchain
+from nopfix.corpus import sources as corpus_sources
+from nopfix.corpus.case import Case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from corpus.case import Result
+    from nopfix.corpus.case import Result
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -75,7 +75,7 @@ def test_on_a_terminal_a_bar_shows_rate_and_verdicts(sources: Path, tmp_path: Pa
     ours, theirs = pty.openpty()
     words = ["run", "--corpus", str(sources), "--db", str(tmp_path / "r.db"), "-j2"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "corpus.command", *words],
+        [sys.executable, "-m", "nopfix.corpus.command", *words],
         cwd=TOP, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
     )  # fmt: skip
     os.close(theirs)
@@ -104,9 +104,9 @@ def test_a_changed_source_is_run_again(sources: Path, tmp_path: Path) -> None:
 
 def test_what_stands_around_the_rewriter_is_no_part_of_it() -> None:
     script = (
-        "import sys, rewriter\n"
+        "import sys, nopfix\n"
         "from pathlib import Path\n"
-        "result = rewriter.rewrite(Path(sys.argv[1]).read_bytes())\n"
+        "result = nopfix.rewrite(Path(sys.argv[1]).read_bytes())\n"
         "print(len(result.report.insertions), *sys.modules)"
     )
     sample = Path(__file__).parents[2] / "samples" / "dispatch.o"
@@ -115,11 +115,12 @@ def test_what_stands_around_the_rewriter_is_no_part_of_it() -> None:
     )
     inserted, *loaded = done.stdout.split()
     assert int(inserted)
-    assert "rewriter.pipeline" in loaded
-    files = {f"{name[9:]}.py" for name in loaded if name.startswith("rewriter.")}
+    assert "nopfix.rewriter.pipeline" in loaded
+    files = {f"{name.rpartition('.')[2]}.py" for name in loaded if ".rewriter." in name}
     assert not files & case.AROUND
     # Nor does one of them go by another name now.
-    assert all((Path(rewriter.__file__).parent / name).exists() for name in case.AROUND)
+    here = {path.name for path in Path(rewriter.__file__).parent.rglob("*.py")}
+    assert here >= case.AROUND
 
 
 def test_a_changed_header_makes_its_folder_run_again(sources: Path) -> None:
@@ -141,7 +142,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_loses_no_result(
     arguments = ["run", "--corpus", str(sources), "--db", str(database), "-j2"]
     arguments += ["--flags=-O2", "--flags=-O1"]
     with subprocess.Popen(
-        [sys.executable, "-m", "corpus.command", *arguments],
+        [sys.executable, "-m", "nopfix.corpus.command", *arguments],
         stdout=subprocess.DEVNULL, process_group=0,
     ) as process:  # fmt: skip
         while not rows(database):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import slots
+from nopfix.corpus import slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable

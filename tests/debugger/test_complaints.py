@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import rewriter
+import nopfix
 
 PROGRAMS = Path(__file__).parent / "programs"
 TARGET = "powerpc64le-linux-gnu"
@@ -75,7 +75,7 @@ def test_no_reader_complains_of_the_output_only(case: tuple[str, str, str], tmp_
             pytest.skip(f"needs {tool}")
     plain, moved = tmp_path / "plain.o", tmp_path / "moved.o"
     run(f"{compiler} {flags} -fPIC -c", PROGRAMS / name, "-o", plain)
-    moved.write_bytes(rewriter.rewrite(plain.read_bytes()).data)
+    moved.write_bytes(nopfix.rewrite(plain.read_bytes()).data)
     assert moved.read_bytes() != plain.read_bytes()
     pairs = [(plain, moved), (tmp_path / "plain.so", tmp_path / "moved.so")]
     for before, after in zip(*pairs, strict=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import rewriter
+import nopfix
 
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
@@ -46,7 +46,7 @@ def rewritten(plain: Path) -> Path:
     """
     split = plain.with_suffix(".dwo")
     dwo = {str(split): split.read_bytes()} if split.exists() else {}
-    result = rewriter.rewrite(plain.read_bytes(), rewriter.Options(dwo=dwo))
+    result = nopfix.rewrite(plain.read_bytes(), nopfix.Options(dwo=dwo))
     assert result.data != plain.read_bytes()
     assert set(result.dwo) == set(dwo)
     for name, data in result.dwo.items():

@@ -19,13 +19,13 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from hypothesis import HealthCheck, Phase, settings
 
-from dwarf.offset_map import Edit, OffsetMap
-from dwarf.section import Relocations, Section, Target
+from nopfix.dwarf.offset_map import Edit, OffsetMap
+from nopfix.dwarf.section import Relocations, Section, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dwarf.section import Rewritten
+    from nopfix.dwarf.section import Rewritten
 
 AS = "powerpc64le-linux-gnu-as"
 ASSEMBLED = settings(

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from assembled import Step, check, pair
 
-from dwarf import debug, encodings, forms
-from dwarf.errors import Unsupported
+from nopfix.dwarf import debug, encodings, forms
+from nopfix.dwarf.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from assembled import Pair
 
-    from dwarf.section import Rewritten, Section
+    from nopfix.dwarf.section import Rewritten, Section
 
 COMPILE_UNIT, SUBPROGRAM, BASE_TYPE, LEXICAL_BLOCK, CALL_SITE = 0x11, 0x2E, 0x24, 0x0B, 0x48
 GNU_CALL_SITE, TYPE_UNIT, VARIABLE, SKELETON_UNIT = 0x4109, 0x41, 0x34, 0x4A

@@ -5,7 +5,7 @@ from __future__ import annotations
 from assembled import Step
 from entries import BASE_TYPE, HIGH_PC, LOW_PC, SUBPROGRAM, Entry, Value
 
-from dwarf.encodings import DW_FORM_addr, DW_FORM_udata
+from nopfix.dwarf.encodings import DW_FORM_addr, DW_FORM_udata
 
 CODE = [Step(size=104), *(Step(call=i % 2 == 0) for i in range(12))]
 LOW = Value(LOW_PC, DW_FORM_addr, "S0")

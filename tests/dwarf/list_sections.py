@@ -5,8 +5,8 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from dwarf.section import Target
-from dwarf.unit import AddressTable, ListUses, Unit
+from nopfix.dwarf.section import Target
+from nopfix.dwarf.unit import AddressTable, ListUses, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

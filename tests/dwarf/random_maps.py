@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from dwarf.offset_map import OffsetMap, padding, slot
+from nopfix.dwarf.offset_map import OffsetMap, padding, slot
 
 code_maps = st.sets(st.integers(0, 300), max_size=12).flatmap(
     lambda words: st.lists(

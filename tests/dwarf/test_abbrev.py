@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dwarf import abbrev
-from dwarf.abbrev import Abbreviation, Attribute
-from dwarf.errors import Unsupported
-from dwarf.section import Relocations, Section
+from nopfix.dwarf import abbrev
+from nopfix.dwarf.abbrev import Abbreviation, Attribute
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.section import Relocations, Section
 
 
 def parse(data: bytes, offset: int = 0) -> dict[int, Abbreviation]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from dwarf import addr
-from dwarf.errors import Unsupported
-from dwarf.forms import Sizes
-from dwarf.offset_map import OffsetMap, slot
-from dwarf.section import CopiedRelocation, Relocations, Section
+from nopfix.dwarf import addr
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.forms import Sizes
+from nopfix.dwarf.offset_map import OffsetMap, slot
+from nopfix.dwarf.section import CopiedRelocation, Relocations, Section
 
 HEADER = bytes.fromhex("14000000 0500 08 00")
 RELOCATIONS = Relocations([8, 16], [0, 0], [0x40, 0x48], [1], [0])

@@ -6,8 +6,8 @@ import pytest
 from assembled import Step, check, needs_assembler, pair
 from list_sections import CODE, unit, uses
 
-from dwarf import loclists, rnglists
-from dwarf.errors import Unsupported
+from nopfix.dwarf import loclists, rnglists
+from nopfix.dwarf.errors import Unsupported
 
 
 def pairs(*entries: tuple[str, str], located: bool = True) -> str:

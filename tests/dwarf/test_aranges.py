@@ -7,10 +7,10 @@ from assembled import needs_assembler, pair
 from entries import COMPILE_UNIT, Entry, Unit, check_all, units
 from growing import CODE, LOW, grown, types
 
-from dwarf import aranges
-from dwarf.errors import Unsupported
-from dwarf.offset_map import OffsetMap, slot
-from dwarf.section import Relocations, Section
+from nopfix.dwarf import aranges
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.offset_map import OffsetMap, slot
+from nopfix.dwarf.section import Relocations, Section
 
 
 def ranges(number: int, offset: str) -> str:

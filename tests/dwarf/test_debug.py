@@ -12,14 +12,11 @@ from assembled import Step, needs_assembler, pair
 from elftools.elf.elffile import ELFFile
 from entries import COMPILE_UNIT, HIGH_PC, LOW_PC, Entry, Unit, Value, check_all, sections, units
 
-from dwarf import debug
-from dwarf.encodings import (
-    DW_FORM_addr,
-    DW_FORM_data8,
-)
-from dwarf.errors import Unsupported
-from dwarf.offset_map import OffsetMap, slot
-from dwarf.section import Relocations, Section
+from nopfix.dwarf import debug
+from nopfix.dwarf.encodings import DW_FORM_addr, DW_FORM_data8
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.offset_map import OffsetMap, slot
+from nopfix.dwarf.section import Relocations, Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

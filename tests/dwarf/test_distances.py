@@ -30,8 +30,8 @@ from entries import (
     units,
 )
 
-from dwarf import debug
-from dwarf.encodings import (
+from nopfix.dwarf import debug
+from nopfix.dwarf.encodings import (
     DW_FORM_addr,
     DW_FORM_data1,
     DW_FORM_data2,
@@ -43,7 +43,7 @@ from dwarf.encodings import (
     DW_FORM_sdata,
     DW_FORM_udata,
 )
-from dwarf.errors import Unsupported
+from nopfix.dwarf.errors import Unsupported
 
 # -- constants and sides --------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from elftools.dwarf import constants, dwarf_expr, enums
 
-from dwarf import encodings
+from nopfix.dwarf import encodings
 
 
 def ours(family: str) -> dict[str, int]:

@@ -6,8 +6,8 @@ import pytest
 from assembled import needs_assembler, pair
 from entries import CODE, COMPILE_UNIT, NAME, VARIABLE, Entry, Unit, Value, sections, units
 
-from dwarf import encodings, entries
-from dwarf.encodings import (
+from nopfix.dwarf import encodings, entries
+from nopfix.dwarf.encodings import (
     DW_AT_str_offsets_base,
     DW_FORM_block1,
     DW_FORM_data8,
@@ -22,8 +22,8 @@ from dwarf.encodings import (
     DW_FORM_strx1,
     DW_FORM_udata,
 )
-from dwarf.errors import Unsupported
-from dwarf.unit import File, file_of
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.unit import File, file_of
 
 STRINGS = """
 .section .debug_str,"MS",@progbits,1
@@ -149,7 +149,7 @@ def test_a_header_that_is_not_known_is_refused(data: str, found: str) -> None:
 
 
 def sections_of(data: bytes) -> File:
-    from dwarf.section import Relocations, Section
+    from nopfix.dwarf.section import Relocations, Section
 
     names = ".debug_info", ".debug_abbrev"
     return file_of(

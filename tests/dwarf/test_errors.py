@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dwarf.errors import Unsupported
+from nopfix.dwarf.errors import Unsupported
 
 
 def test_the_place_and_the_remedy_are_fields() -> None:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dwarf import expression, leb128
-from dwarf.errors import Unsupported
-from dwarf.offset_map import OffsetMap, resize
-from dwarf.section import Relocations
-from dwarf.unit import Unit
+from nopfix.dwarf import expression, leb128
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.offset_map import OffsetMap, resize
+from nopfix.dwarf.section import Relocations
+from nopfix.dwarf.unit import Unit
 
 UNIT = Unit(1, 16, 5, 4, 8, None, None)
 GROWN = OffsetMap([resize(16 + 100, 60)])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dwarf import encodings, forms
-from dwarf.forms import Sizes
+from nopfix.dwarf import encodings, forms
+from nopfix.dwarf.forms import Sizes
 
 DWARF_5 = Sizes(5, 4, 8)
 

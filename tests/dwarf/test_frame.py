@@ -15,10 +15,10 @@ from elftools.dwarf.structs import DWARFStructs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dwarf import frame, leb128
-from dwarf.errors import Unsupported
-from dwarf.offset_map import IDENTITY, OffsetMap, padding, slot
-from dwarf.section import Relocations, Section, Target
+from nopfix.dwarf import frame, leb128
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.offset_map import IDENTITY, OffsetMap, padding, slot
+from nopfix.dwarf.section import Relocations, Section, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-import dwarf
+from nopfix import dwarf
 
 FILES = sorted(Path(dwarf.__file__).parent.glob("*.py"))
 STANDARD = {"__future__", "array", "bisect", "collections", "itertools", "struct", "typing"}
@@ -21,22 +21,26 @@ def imported(file: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
-            names = {alias.name for alias in node.names} if module == "dwarf" else set()
-            found |= {f"dwarf.{name}" for name in names} or {module}
+            names = {alias.name for alias in node.names} if module == "nopfix.dwarf" else set()
+            found |= {f"nopfix.dwarf.{name}" for name in names} or {module}
     return found
 
 
 def test_nothing_but_the_standard_library_and_dwarf_is_imported() -> None:
     for file in FILES:
-        packages = {name.split(".")[0] for name in imported(file)}
+        packages = {name.removeprefix("nopfix.").split(".")[0] for name in imported(file)}
         allowed = STANDARD | FOR_RECORDS if file.name == "record.py" else STANDARD
         assert packages <= allowed | {"dwarf"}, file.name
 
 
 def test_no_two_modules_need_each_other() -> None:
-    graph = {f"dwarf.{file.stem}": imported(file) for file in FILES}
+    graph = {f"nopfix.dwarf.{file.stem}": imported(file) for file in FILES}
     order = list(TopologicalSorter(graph).static_order())
-    assert order.index("dwarf.section") < order.index("dwarf.survey") < order.index("dwarf.debug")
+    assert (
+        order.index("nopfix.dwarf.section")
+        < order.index("nopfix.dwarf.survey")
+        < order.index("nopfix.dwarf.debug")
+    )
 
 
 def test_every_module_has_a_test_file_of_its_name() -> None:

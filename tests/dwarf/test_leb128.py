@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dwarf import leb128
+from nopfix.dwarf import leb128
 
 LIMITS = settings(max_examples=50, deadline=None, database=None, derandomize=True)
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from plain_lines import COUNTS, Form, Step, advance_of
 from random_maps import code_maps
 
-from dwarf import leb128, line
-from dwarf.errors import Unsupported
-from dwarf.offset_map import IDENTITY, OffsetMap, padding, slot
-from dwarf.section import Relocations, Section
+from nopfix.dwarf import leb128, line
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.offset_map import IDENTITY, OffsetMap, padding, slot
+from nopfix.dwarf.section import Relocations, Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

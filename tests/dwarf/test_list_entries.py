@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from list_sections import CODE, OTHER, unit, uses
 
-from dwarf import loclists, rnglists
+from nopfix.dwarf import loclists, rnglists
 
 # -- random code and random lists -----------------------------------------------------------------
 

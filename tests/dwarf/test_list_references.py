@@ -21,8 +21,8 @@ from entries import (
     units,
 )
 
-from dwarf import debug
-from dwarf.encodings import (
+from nopfix.dwarf import debug
+from nopfix.dwarf.encodings import (
     DW_FORM_addr,
     DW_FORM_data4,
     DW_FORM_data8,
@@ -32,7 +32,7 @@ from dwarf.encodings import (
     DW_FORM_sec_offset,
     DW_FORM_string,
 )
-from dwarf.errors import Unsupported
+from nopfix.dwarf.errors import Unsupported
 
 CODE = [Step(size=112), *(Step(call=i % 2 == 0) for i in range(10))]
 LOCVIEWS = 0x2137

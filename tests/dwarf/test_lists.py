@@ -22,17 +22,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_maps import code_maps
 
-from dwarf import loclists, rnglists
-from dwarf.errors import Unsupported
-from dwarf.leb128 import encode_unsigned
-from dwarf.offset_map import IDENTITY, OffsetMap
-from dwarf.section import Relocations, Section, Target
-from dwarf.unit import AddressTable, ListUses, Unit
+from nopfix.dwarf import loclists, rnglists
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.leb128 import encode_unsigned
+from nopfix.dwarf.offset_map import IDENTITY, OffsetMap
+from nopfix.dwarf.section import Relocations, Section, Target
+from nopfix.dwarf.unit import AddressTable, ListUses, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dwarf.section import Rewritten
+    from nopfix.dwarf.section import Rewritten
 
 LIMITS = settings(max_examples=120, deadline=None, database=None, derandomize=True)
 MOVED, STILL = 1, 2

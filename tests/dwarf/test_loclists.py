@@ -9,13 +9,13 @@ from assembled import needs_assembler, pair
 from entries import COMPILE_UNIT, LOCATION, VARIABLE, Entry, Unit, Value, check_all, units
 from growing import CODE, LOW, grown, types
 
-from dwarf import loclists
-from dwarf.encodings import DW_FORM_sec_offset
-from dwarf.errors import Unsupported
-from dwarf.offset_map import OffsetMap, slot
-from dwarf.section import Relocations, Section, Target
-from dwarf.unit import AddressTable, ListUses
-from dwarf.unit import Unit as Owner
+from nopfix.dwarf import loclists
+from nopfix.dwarf.encodings import DW_FORM_sec_offset
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.offset_map import OffsetMap, slot
+from nopfix.dwarf.section import Relocations, Section, Target
+from nopfix.dwarf.unit import AddressTable, ListUses
+from nopfix.dwarf.unit import Unit as Owner
 
 
 @needs_assembler

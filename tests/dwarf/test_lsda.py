@@ -11,11 +11,11 @@ from assembled import ASSEMBLED, Pair, Step, assemble, check, edits, needs_assem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dwarf import leb128, lsda
-from dwarf.errors import Unsupported
-from dwarf.frame import CallSites
-from dwarf.offset_map import IDENTITY, OffsetMap, padding, slot
-from dwarf.section import Relocations, Section, Target
+from nopfix.dwarf import leb128, lsda
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.frame import CallSites
+from nopfix.dwarf.offset_map import IDENTITY, OffsetMap, padding, slot
+from nopfix.dwarf.section import Relocations, Section, Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from dwarf import macro
-from dwarf.errors import Unsupported
-from dwarf.section import Relocations, Section
+from nopfix.dwarf import macro
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.section import Relocations, Section
 
 if TYPE_CHECKING:
     from pathlib import Path

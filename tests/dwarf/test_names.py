@@ -7,11 +7,11 @@ from assembled import needs_assembler, pair
 from entries import COMPILE_UNIT, TYPE_UNIT, Entry, Unit, check_all, units
 from growing import CODE, LOW, grown, types
 
-from dwarf import names
-from dwarf.errors import Unsupported
-from dwarf.offset_map import OffsetMap, resize
-from dwarf.section import Relocations, Section
-from dwarf.unit import MovedEntries, file_of
+from nopfix.dwarf import names
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.offset_map import OffsetMap, resize
+from nopfix.dwarf.section import Relocations, Section
+from nopfix.dwarf.unit import MovedEntries, file_of
 
 
 def index(offset: str) -> str:

@@ -17,11 +17,8 @@ from entries import (
     refused,
 )
 
-from dwarf import encodings
-from dwarf.encodings import (
-    DW_FORM_data4,
-    DW_FORM_ref4,
-)
+from nopfix.dwarf import encodings
+from nopfix.dwarf.encodings import DW_FORM_data4, DW_FORM_ref4
 
 
 @needs_assembler

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dwarf import numbers
-from dwarf.errors import Unsupported
-from dwarf.section import Change
+from nopfix.dwarf import numbers
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.section import Change
 
 
 @pytest.mark.parametrize("place", [-1, 3, 99])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dwarf.offset_map import IDENTITY, Edit, OffsetMap, padding, resize, slot
+from nopfix.dwarf.offset_map import IDENTITY, Edit, OffsetMap, padding, resize, slot
 
 LIMITS = settings(max_examples=50, deadline=None, database=None, derandomize=True)
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from dwarf.record import Literal, Record
+from nopfix.dwarf.record import Literal, Record
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,7 +81,7 @@ def test_a_literal_type_has_its_arguments() -> None:
 
 def test_the_packages_load_nothing_of_typing_s() -> None:
     code = (
-        "from dwarf import debug, frame, lsda\n"
+        "from nopfix.dwarf import debug, frame, lsda\n"
         "heavy = {'typing', 're', 'enum', 'functools', 'contextlib', 'types'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -27,8 +27,8 @@ from entries import (
     units,
 )
 
-from dwarf import debug
-from dwarf.encodings import (
+from nopfix.dwarf import debug
+from nopfix.dwarf.encodings import (
     DW_FORM_addr,
     DW_FORM_exprloc,
     DW_FORM_ref1,
@@ -40,7 +40,7 @@ from dwarf.encodings import (
     DW_FORM_string,
     DW_FORM_udata,
 )
-from dwarf.errors import Unsupported
+from nopfix.dwarf.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,12 +20,12 @@ from entries import (
 )
 from growing import CODE, LOW
 
-from dwarf import encodings, rnglists
-from dwarf.encodings import DW_FORM_sec_offset
-from dwarf.errors import Unsupported
-from dwarf.section import Relocations, Section, Target
-from dwarf.unit import ListUses
-from dwarf.unit import Unit as Owner
+from nopfix.dwarf import encodings, rnglists
+from nopfix.dwarf.encodings import DW_FORM_sec_offset
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.section import Relocations, Section, Target
+from nopfix.dwarf.unit import ListUses
+from nopfix.dwarf.unit import Unit as Owner
 
 
 @needs_assembler

@@ -20,12 +20,18 @@ from entries import (
     units,
 )
 
-from dwarf import debug
-from dwarf.encodings import DW_FORM_addr, DW_FORM_exprloc, DW_OP_addr, DW_OP_fbreg, DW_TAG_label
-from dwarf.section import Target
+from nopfix.dwarf import debug
+from nopfix.dwarf.encodings import (
+    DW_FORM_addr,
+    DW_FORM_exprloc,
+    DW_OP_addr,
+    DW_OP_fbreg,
+    DW_TAG_label,
+)
+from nopfix.dwarf.section import Target
 
 if TYPE_CHECKING:
-    from dwarf.scopes import Scope
+    from nopfix.dwarf.scopes import Scope
 
 
 def label(name: str) -> Entry:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dwarf.offset_map import IDENTITY
-from dwarf.section import Change, Relocations, Target, splice
+from nopfix.dwarf.offset_map import IDENTITY
+from nopfix.dwarf.section import Change, Relocations, Target, splice
 
 LIMITS = settings(max_examples=200, deadline=None, database=None, derandomize=True)
 

@@ -28,8 +28,8 @@ from entries import (
     units,
 )
 
-from dwarf import debug
-from dwarf.encodings import (
+from nopfix.dwarf import debug
+from nopfix.dwarf.encodings import (
     DW_FORM_addr,
     DW_FORM_addrx,
     DW_FORM_addrx1,
@@ -42,7 +42,7 @@ from dwarf.encodings import (
     DW_FORM_sec_offset,
     DW_FORM_string,
 )
-from dwarf.errors import Unsupported
+from nopfix.dwarf.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

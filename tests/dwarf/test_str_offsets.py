@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dwarf import str_offsets
-from dwarf.errors import Unsupported
-from dwarf.offset_map import OffsetMap, slot
-from dwarf.section import Relocations, Section
+from nopfix.dwarf import str_offsets
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.offset_map import OffsetMap, slot
+from nopfix.dwarf.section import Relocations, Section
 
 
 def section(target: int) -> Section:

@@ -30,8 +30,8 @@ from entries import (
     units,
 )
 
-from dwarf import abbrev, debug, entries, forms, notes, survey
-from dwarf.encodings import (
+from nopfix.dwarf import abbrev, debug, entries, forms, notes, survey
+from nopfix.dwarf.encodings import (
     DW_FORM_addr,
     DW_FORM_data1,
     DW_FORM_data2,
@@ -41,13 +41,13 @@ from dwarf.encodings import (
     DW_FORM_indirect,
     DW_FORM_udata,
 )
-from dwarf.errors import Unsupported
-from dwarf.unit import file_of
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.unit import file_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from dwarf.section import Section
+    from nopfix.dwarf.section import Section
 
 
 def every_form() -> Iterator[Value]:

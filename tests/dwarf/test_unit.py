@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dwarf.errors import Unsupported
-from dwarf.offset_map import OffsetMap, resize
-from dwarf.section import Relocations, Section, Target
-from dwarf.unit import AddressTable, MovedEntries, file_of
+from nopfix.dwarf.errors import Unsupported
+from nopfix.dwarf.offset_map import OffsetMap, resize
+from nopfix.dwarf.section import Relocations, Section, Target
+from nopfix.dwarf.unit import AddressTable, MovedEntries, file_of
 
 
 def section(number: int, name: str, *relocations: tuple[int, int, int]) -> Section:

@@ -253,12 +253,11 @@ def _work_at_random(paths: Paths, seconds: float, seed: int) -> None:
 def _work_with_atheris(paths: Paths, seconds: float, seed: int) -> None:
     import atheris
 
-    with atheris.instrument_imports(include=["rewriter", "dwarf"]):
-        import dwarf
-        import rewriter
+    with atheris.instrument_imports(include=["nopfix.rewriter", "nopfix.dwarf"]):
+        from nopfix import dwarf, rewriter
 
         for package in (dwarf, rewriter):
-            for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
                 if not module.name.endswith("__main__"):
                     __import__(module.name)
     from tests.fuzz.mutate import mutate

@@ -20,7 +20,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from rewriter import command
+from nopfix.rewriter import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -162,7 +162,7 @@ def times_and_sizes(folder: Path) -> str:
 def toolchain(work: Path) -> str:
     """Make the folder of wrapped tools; returns what goes into CROSS_COMPILE."""
     folder = work / "tools"
-    run(sys.executable, "-m", "rewriter.toolchain", folder, "--for", PREFIX, cwd=ROOT)
+    run(sys.executable, "-m", "nopfix.rewriter.build.toolchain", folder, "--for", PREFIX, cwd=ROOT)
     return f"{folder}/nopfix-"
 
 
@@ -180,14 +180,14 @@ def commands(folder: Path) -> dict[Path, list[str]]:
 
 def skipped(path: Path) -> bool:
     """Whether the wrapper leaves this object alone."""
-    from rewriter import objects_in_place
+    from nopfix.rewriter.build import objects_in_place
 
     return objects_in_place.skips(str(path), None)
 
 
 def objects(work: Path, count: int) -> None:
     """No call without slot; what nopfix-verify says of ``count`` objects (0: all)."""
-    from corpus import slots
+    from nopfix.corpus import slots
 
     plain, fixed = work / "plain", work / "nopfix"
     paths = [path for path in commands(plain) if not skipped(path)]
@@ -228,14 +228,14 @@ def verified(before: Path, after: Path) -> bool:
     behind as bytes that no section holds.  So the rewritten ``before`` is verified, and ``after``
     has to equal it in every section, relocation and symbol.
     """
-    from corpus import compare
-    from rewriter import rewrite
+    from nopfix import rewrite
+    from nopfix.corpus import compare
 
     with tempfile.TemporaryDirectory() as scratch:
         expected = Path(scratch) / before.name
         expected.write_bytes(rewrite(before.read_bytes()).data)
         done = subprocess.run(
-            [sys.executable, "-m", "verifier", before, expected],
+            [sys.executable, "-m", "nopfix.verifier", before, expected],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -265,7 +265,11 @@ def overhead(work: Path, rounds: int, jobs: int) -> None:
     """
     sources = prepare(work)
     tools = toolchain(work)
-    serve = (sys.executable, "-c", "import sys, rewriter.server as s; sys.exit(s.main())")
+    serve = (
+        sys.executable,
+        "-c",
+        "from nopfix.rewriter.build.server import main; raise SystemExit(main())",
+    )
     sides = (
         Side("untouched", "plain", PREFIX, ()),
         Side("with the wrapper", "nopfix", tools, ()),
@@ -456,7 +460,7 @@ def make_foreign(path: Path, function: str, new_name: str) -> None:
 
     Its code stays where it is, without a name; calls go wherever the loader finds ``new_name``.
     """
-    from corpus.execution import make_foreign as cut
+    from nopfix.corpus.execution import make_foreign as cut
 
     renamed = path.with_suffix(".renamed")
     run(

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import verifier
-from corpus import compare, oracle
-from rewriter import elf, toolchain
+from nopfix import verifier
+from nopfix.corpus import compare, oracle
+from nopfix.rewriter.build import toolchain
+from nopfix.rewriter.object import elf
 
 if TYPE_CHECKING:
     from types import ModuleType

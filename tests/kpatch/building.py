@@ -60,7 +60,7 @@ def setting(root: Root, kernel: Kernel, way: str, log: Path) -> Setting:
         return Setting("kpatch-build", f"{folder}/bare-", path, {})
     folder = root.work / f"nopfix-{kernel.compiler}"
     if not folder.exists():
-        make = ("python3", "-m", "rewriter.toolchain", folder, "--for", PREFIX)
+        make = ("python3", "-m", "nopfix.rewriter.build.toolchain", folder, "--for", PREFIX)
         root.run(*make, log=log, path=path)
     prefix = f"{folder}/nopfix-"
     if way == UPSTREAM:

@@ -114,7 +114,7 @@ class Native:
 
     def bytes(self, objects: Sequence[Path]) -> str:
         """nopfix over objects, here and there."""
-        import rewriter
+        import nopfix
 
         compared = 0
         for path in objects:
@@ -122,14 +122,14 @@ class Native:
             shutil.copyfile(path, source)
             out.unlink(missing_ok=True)
             self.run(self.home / "venv/bin/nopfix", source, out)
-            if out.read_bytes() != rewriter.rewrite(path.read_bytes()).data:
+            if out.read_bytes() != nopfix.rewrite(path.read_bytes()).data:
                 raise Failure(f"{path}: other bytes than here")
             compared += 1
         return f"{compared} objects, the same bytes"
 
     def wrapper(self) -> str:
         """The root's own gcc behind nopfix-gcc."""
-        from corpus import slots
+        from nopfix.corpus import slots
 
         tools = self.home / "tools"
         self.run(self.home / "venv/bin/nopfix-toolchain", tools)

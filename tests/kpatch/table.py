@@ -31,8 +31,9 @@ def needs(root: Root, kernel: Kernel, patch: Patch) -> Need | None:
 
     None when the patch wasn't built with nopfix.
     """
-    import rewriter
-    from rewriter import elf, sibling_calls
+    import nopfix
+    from nopfix.rewriter.kpatch import sibling_calls
+    from nopfix.rewriter.object import elf
 
     built = kernels.folders(root, kernel).patches / patch.name / "nopfix"
     if not (built / "status").exists():
@@ -41,7 +42,7 @@ def needs(root: Root, kernel: Kernel, patch: Patch) -> Need | None:
     slots = siblings = 0
     for name in sorted(objects):
         data = compiled(root, kernel, name).read_bytes()
-        slots += len(rewriter.rewrite(data).report.insertions)
+        slots += len(nopfix.rewrite(data).report.insertions)
         siblings += len(sibling_calls.find(elf.read(data)))
     return Need(slots, siblings) if objects else None
 

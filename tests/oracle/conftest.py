@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import sources, toolchain
+from nopfix.corpus import sources, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

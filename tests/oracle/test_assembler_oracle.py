@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import rewriter
-import verifier
-from corpus import compare, execution, oracle, slots, toolchain
+import nopfix
+from nopfix import verifier
+from nopfix.corpus import compare, execution, oracle, slots, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ def test_the_whole_file_is_equal_where_sections_without_bytes_are_aligned(
     """gas aligns .bss in the file as if it were there, and what follows begins behind that."""
     plain = assemble(_EMPTY_SECTIONS.format(padding=padding, slot=""))
     want = assemble(_EMPTY_SECTIONS.format(padding=padding, slot="    nop"))
-    assert rewriter.rewrite(plain).data == want
+    assert nopfix.rewrite(plain).data == want
     assert verifier.verify(plain, want, need_slots=True).verified
 
 
@@ -165,7 +165,7 @@ def test_what_ends_new_padding_is_not_in_an_object_without_padding(
     )
     assert plain[0] == plain[1]
     assert want[0] != want[1]
-    assert rewriter.rewrite(plain[0]).data == want[0]
+    assert nopfix.rewrite(plain[0]).data == want[0]
 
 
 _LONG_PADDING = """
@@ -203,5 +203,5 @@ def test_padding_that_began_with_a_branch_shrinks_to_any_size(
     filler = -(words + calls) % 8
     plain = assemble(_LONG_PADDING.format(filler=filler, calls=calls, slot=""))
     want = assemble(_LONG_PADDING.format(filler=filler, calls=calls, slot="    nop"))
-    assert compare.differences(rewriter.rewrite(plain).data, want) == []
+    assert compare.differences(nopfix.rewrite(plain).data, want) == []
     assert verifier.verify(plain, want, need_slots=True).verified

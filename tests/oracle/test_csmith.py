@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from corpus import case, plan, verdicts
+from nopfix.corpus import case, plan, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

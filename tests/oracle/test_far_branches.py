@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import rewriter
-from corpus import compare, execution, oracle, slots
+import nopfix
+from nopfix.corpus import compare, execution, oracle, slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -180,7 +180,7 @@ def test_every_form_grows_as_written_by_hand(
     plain = assemble(_ASSEMBLY.format(branch=short, slot="", fill=fill))
     wanted = grown.format(far=".Lfar") if far else short
     want = assemble(_ASSEMBLY.format(branch=wanted, slot="    nop", fill=fill))
-    got = rewriter.rewrite(plain)
+    got = nopfix.rewrite(plain)
     assert compare.differences(got.data, want) == []
     assert len(got.report.expanded) == far
 
@@ -245,10 +245,10 @@ def test_a_conditional_call_out_of_reach_is_refused_and_one_that_reaches_is_not(
     assemble: Callable[..., bytes],
 ) -> None:
     inside = _ASSEMBLY.format(branch="beql .Lfar", slot="", fill=_FILL - 1)
-    rewriter.rewrite(assemble(inside))
+    nopfix.rewrite(assemble(inside))
     outside = _ASSEMBLY.format(branch="beql .Lfar", slot="", fill=_FILL)
-    with pytest.raises(rewriter.Refusal, match="conditional call"):
-        rewriter.rewrite(assemble(outside))
+    with pytest.raises(nopfix.Refusal, match="conditional call"):
+        nopfix.rewrite(assemble(outside))
 
 
 _RELOCATED = """
@@ -306,7 +306,7 @@ def test_a_relocated_branch_is_left_to_the_linker(
     need_compiler("gcc-12")
     plain = assemble(_RELOCATED.format(slot="", fill=fill))
     want = assemble(_RELOCATED.format(slot="    nop", fill=fill))
-    got = rewriter.rewrite(plain)
+    got = nopfix.rewrite(plain)
     assert compare.differences(got.data, want) == []
     assert got.report.expanded == []
     (tmp_path / "plain.o").write_bytes(plain)

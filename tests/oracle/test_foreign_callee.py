@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from corpus import execution, oracle, toolchain
+from nopfix.corpus import execution, oracle, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

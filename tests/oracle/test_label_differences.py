@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import assembly, compare, toolchain
-from rewriter import Refusal, elf, rewrite
-from rewriter.instruction import BLR
+from nopfix import Refusal, rewrite
+from nopfix.corpus import assembly, compare, toolchain
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.power.instruction import BLR
 
 if TYPE_CHECKING:
     from collections.abc import Callable

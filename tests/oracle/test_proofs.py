@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import oracle
+from nopfix.corpus import oracle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import case, reduce, verdicts
+from nopfix.corpus import case, reduce, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corpus import baseline, execution, matrix, oracle, slots
+from nopfix.corpus import baseline, execution, matrix, oracle, slots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import command, rewrite
-from rewriter.errors import Refusal
+from nopfix import rewrite
+from nopfix.rewriter import command
+from nopfix.rewriter.errors import Refusal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import archive, command, rewrite
-from rewriter.errors import Refusal
+from nopfix import rewrite
+from nopfix.rewriter import command
+from nopfix.rewriter.errors import Refusal
+from nopfix.rewriter.object import archive
 
 if TYPE_CHECKING:
     from collections.abc import Callable

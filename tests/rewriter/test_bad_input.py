@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rewriter import Refusal, elf, rewrite
+from nopfix import Refusal, rewrite
+from nopfix.rewriter.object import elf
 from tests.fuzz import judge, mutate
 from tests.fuzz.__main__ import seeds
 

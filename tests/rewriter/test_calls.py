@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import calls, elf, instruction
-from rewriter.program import Program
+from nopfix.rewriter.layout import calls
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.power import instruction
 
 if TYPE_CHECKING:
     from collections.abc import Callable

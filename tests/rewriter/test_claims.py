@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import Refusal, claims, elf, rewrite
-from rewriter.options import Options
-from rewriter.program import Program
+from nopfix import Refusal, rewrite
+from nopfix.rewriter.object import claims, elf
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable

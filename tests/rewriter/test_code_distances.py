@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import Refusal, elf, rewrite
-from rewriter.options import Options
-from rewriter.program import Program
+from nopfix import Refusal, rewrite
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import command
+from nopfix.rewriter import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +137,7 @@ def test_a_reader_of_the_listing_that_has_seen_enough_is_no_failure(sample: Path
     os.close(read)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "rewriter", "--list", str(sample)],
+            [sys.executable, "-m", "nopfix.rewriter", "--list", str(sample)],
             stdout=write, stderr=subprocess.PIPE, check=False,
         )  # fmt: skip
     finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import compiler_arguments
+from nopfix.rewriter.build import compiler_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path

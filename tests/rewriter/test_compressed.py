@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import compressed, dwarf_sections, elf, rewrite
-from rewriter.errors import Refusal
-from rewriter.options import Options
-from verifier import verify
+from nopfix import rewrite
+from nopfix.rewriter.errors import Refusal
+from nopfix.rewriter.object import compressed, debug_sections, elf
+from nopfix.rewriter.options import Options
+from nopfix.verifier import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,8 +125,8 @@ def test_a_section_is_compressed_with_zstd_only_where_that_makes_it_smaller(
         )
         data = bytes(rewrite(plain).data)
         obj = elf.read(data)
-        assert [(s.name, s.data) for s in dwarf_sections.debug_sections(obj)] == [
-            (s.name, s.data) for s in dwarf_sections.debug_sections(elf.read(want))
+        assert [(s.name, s.data) for s in debug_sections.debug(obj)] == [
+            (s.name, s.data) for s in debug_sections.debug(elf.read(want))
         ]
         for section in obj.sections:
             if section.flags & elf.SHF_COMPRESSED:
@@ -166,7 +167,7 @@ def test_gnus_form_stays_whatever_it_saves(assemble: Callable[..., bytes]) -> No
             assert bytes(got) == want
         else:
             got_lines, want_lines = (
-                next(s for s in dwarf_sections.debug_sections(elf.read(data)) if "line" in s.name)
+                next(s for s in debug_sections.debug(elf.read(data)) if "line" in s.name)
                 for data in (got, want)
             )
             assert bytes(got_lines.data) == bytes(want_lines.data)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from rewriter import control_flow, elf
-from rewriter.control_flow import Fragment, Graph, Roots
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.proof import control_flow
+from nopfix.rewriter.proof.control_flow import Fragment, Graph, Roots
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

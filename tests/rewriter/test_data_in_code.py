@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import Refusal, data_in_code, elf
-from rewriter.program import Program
+from nopfix import Refusal
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.proof import data_in_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable

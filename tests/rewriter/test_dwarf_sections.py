@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from corpus import compare
-from rewriter import Options, Refusal, rewrite, split_dwarf
-from rewriter.command import main
+from nopfix import Options, Refusal, rewrite
+from nopfix.corpus import compare
+from nopfix.rewriter.command import main
+from nopfix.rewriter.references import split_dwarf
 
 GCC = "powerpc64le-linux-gnu-gcc"
 needs_compiler = pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} isn't installed")

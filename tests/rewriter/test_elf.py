@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from rewriter import elf, rewrite
-from rewriter.errors import Refusal
+from nopfix import rewrite
+from nopfix.rewriter.errors import Refusal
+from nopfix.rewriter.object import elf
 
 if TYPE_CHECKING:
     from collections.abc import Callable

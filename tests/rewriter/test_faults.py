@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import rewriter
-from rewriter import command, output
+import nopfix
+from nopfix.rewriter import command
+from nopfix.rewriter.build import output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-START = "import sys; from rewriter.command import main; sys.exit(main())"
+START = "import sys; from nopfix.rewriter.command import main; sys.exit(main())"
 BEFORE = b"what was there before"
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -40,7 +41,7 @@ def sample(samples: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def result(samples: Path) -> bytes:
-    return bytes(rewriter.rewrite((samples / "recursion.o").read_bytes()).data)
+    return bytes(nopfix.rewrite((samples / "recursion.o").read_bytes()).data)
 
 
 def start(*arguments: str | Path, limit: int | None = None) -> subprocess.Popen[bytes]:
@@ -242,7 +243,7 @@ def test_two_writers_of_one_output_leave_one_of_the_two_results(
     samples: Path, tmp_path: Path
 ) -> None:
     inputs = [samples / "recursion.o", samples / "dispatch.o"]
-    results = {bytes(rewriter.rewrite(path.read_bytes()).data) for path in inputs}
+    results = {bytes(nopfix.rewrite(path.read_bytes()).data) for path in inputs}
     assert len(results) == 2
     out = tmp_path / "out.o"
     for _ in range(4):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import rewriter
+import nopfix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,14 +52,14 @@ def test_a_hash_behind_its_signature_is_data_and_aligned_with_its_function(
     hash_: int, assemble: Callable[..., bytes]
 ) -> None:
     prefix = f".long 0xc105cafe, {hash_:#x}"
-    result = rewriter.rewrite(assemble(source(prefix)))
+    result = nopfix.rewrite(assemble(source(prefix)))
     assert result.data == assemble(source(prefix, "nop"))
 
 
 def test_a_hash_that_looks_like_no_branch_stays_in_front_of_its_function(
     assemble: Callable[..., bytes],
 ) -> None:
-    result = rewriter.rewrite(assemble(source(f".long {OTHER:#x}")))
+    result = nopfix.rewrite(assemble(source(f".long {OTHER:#x}")))
     assert result.data.count(OTHER.to_bytes(4, "little")) == 2
     assert len(result.report.insertions) == 2
 
@@ -68,13 +68,13 @@ def test_a_hash_that_looks_like_no_branch_stays_in_front_of_its_function(
 def test_a_word_in_front_of_a_function_that_may_be_a_hash_or_a_branch_is_refused(
     hash_: int, assemble: Callable[..., bytes]
 ) -> None:
-    with pytest.raises(rewriter.Refusal, match="in front of caller"):
-        rewriter.rewrite(assemble(source(f".long {hash_:#x}")))
+    with pytest.raises(nopfix.Refusal, match="in front of caller"):
+        nopfix.rewrite(assemble(source(f".long {hash_:#x}")))
 
 
 def test_the_branch_over_long_padding_is_none(assemble: Callable[..., bytes]) -> None:
     plain, want = (source("", slot).replace(".p2align 4", ".p2align 6") for slot in ("", "nop"))
-    assert rewriter.rewrite(assemble(plain)).data == assemble(want)
+    assert nopfix.rewrite(assemble(plain)).data == assemble(want)
 
 
 def test_code_in_front_of_a_function_that_has_a_symbol_is_code(
@@ -84,5 +84,5 @@ def test_code_in_front_of_a_function_that_has_a_symbol_is_code(
         text = source("", slot)
         return assemble(text.replace("    .globl last", "stub:\n    b caller\n    .globl last"))
 
-    result = rewriter.rewrite(with_stub(""))
+    result = nopfix.rewrite(with_stub(""))
     assert result.data == with_stub("nop")

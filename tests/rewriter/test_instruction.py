@@ -3,7 +3,7 @@ from __future__ import annotations
 import capstone
 import pytest
 
-from rewriter import instruction
+from nopfix.rewriter.power import instruction
 
 DISASSEMBLER = capstone.Cs(
     capstone.CS_ARCH_PPC, capstone.CS_MODE_64 | capstone.CS_MODE_LITTLE_ENDIAN

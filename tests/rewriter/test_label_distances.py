@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import Options, Refusal, rewrite, split_dwarf
+from nopfix import Options, Refusal, rewrite
+from nopfix.rewriter.references import split_dwarf
 
 if TYPE_CHECKING:
     from pathlib import Path

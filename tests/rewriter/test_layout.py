@@ -4,10 +4,10 @@ from array import array
 
 import pytest
 
-from rewriter import layout
-from rewriter.errors import Refusal
-from rewriter.instruction import Branch
-from rewriter.layout import Alignment
+from nopfix.rewriter.errors import Refusal
+from nopfix.rewriter.layout import layout
+from nopfix.rewriter.layout.layout import Alignment
+from nopfix.rewriter.power.instruction import Branch
 
 NOP = 0x60000000
 GROUP = 0x60420000
@@ -24,27 +24,6 @@ def lay_out(
         words[place // 4] = word
     targets = [Branch(place, target) for place, (_, target) in (branches or {}).items()]
     return layout.lay_out(words, slots, alignments or [], targets, GROUP, ".text")
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        (0, []),
-        (4, [GROUP]),
-        (12, [NOP, NOP, GROUP]),
-        (16, [NOP, NOP, NOP, GROUP]),
-        (20, [0x48000014, NOP, NOP, NOP, GROUP]),
-    ],
-)
-def test_padding_is_filled_as_the_assembler_fills_it(size: int, words: list[int]) -> None:
-    expected = b"".join(word.to_bytes(4, "little") for word in words)
-    assert layout.fill(size, GROUP) == expected
-    assert layout.fill_style(words) == (GROUP if words else None)
-
-
-@pytest.mark.parametrize("words", [[0x38600000], [GROUP, NOP], [NOP] * 6, [0]])
-def test_anything_else_is_not_padding(words: list[int]) -> None:
-    assert layout.fill_style(words) is None
 
 
 def test_padding_shrinks_by_what_was_inserted_before_it() -> None:

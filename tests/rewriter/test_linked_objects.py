@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from corpus import assembly, compare, toolchain
-from rewriter import rewrite
-from verifier import verify
+from nopfix import rewrite
+from nopfix.corpus import assembly, compare, toolchain
+from nopfix.verifier import verify
 
 SOURCE = """
 static __attribute__((noinline)) int f(int x) { return x * 3; }

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rewriter import command, toolchain
-from verifier import command as verify_command
+from nopfix.rewriter import command
+from nopfix.rewriter.build import toolchain
+from nopfix.verifier import command as verify_command
 
 
 @pytest.mark.parametrize("module", [command, verify_command, toolchain])

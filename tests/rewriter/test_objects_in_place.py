@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from rewriter import objects_in_place, pipeline
-from rewriter.errors import INTERNAL_ERROR
-from rewriter.objects_in_place import DONE, REFUSED
+from nopfix.rewriter import pipeline
+from nopfix.rewriter.build import objects_in_place
+from nopfix.rewriter.build.objects_in_place import DONE, REFUSED
+from nopfix.rewriter.errors import INTERNAL_ERROR
 
 AS = shutil.which("powerpc64le-linux-gnu-as")
 SAMPLE = Path(__file__).parents[2] / "samples" / "recursion.o"

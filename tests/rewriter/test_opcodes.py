@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from rewriter import opcodes, semantics
-from rewriter.semantics import CTR, LR
+from nopfix.rewriter.power import opcodes, semantics
+from nopfix.rewriter.power.semantics import CTR, LR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

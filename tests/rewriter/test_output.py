@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import output
+from nopfix.rewriter.build import output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

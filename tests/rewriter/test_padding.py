@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from rewriter import padding
-from rewriter.layout import Alignment
-from rewriter.program import Functions
+from nopfix.rewriter.layout import padding
+from nopfix.rewriter.layout.layout import Alignment
+from nopfix.rewriter.object.program import Functions
 
 NOP = 0x60000000
 GROUP = 0x60420000

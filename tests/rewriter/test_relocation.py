@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from rewriter import elf, relocation, rewrite
-from rewriter.options import Options
-from rewriter.relocation import TYPES
+from nopfix import rewrite
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.options import Options
+from nopfix.rewriter.power import relocation
+from nopfix.rewriter.power.relocation import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

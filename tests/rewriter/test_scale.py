@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import rewriter
+import nopfix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,7 +137,7 @@ def seconds(data: bytes) -> float:
     taken = []
     for _ in range(3):
         start = time.process_time()
-        assert rewriter.rewrite(data).report.insertions
+        assert nopfix.rewrite(data).report.insertions
         taken.append(time.process_time() - start)
     return min(taken)
 

@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rewriter import elf, semantics
-from rewriter.semantics import CTR, LR, Comparison, Operation, Store, operation, store, written
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.power import semantics
+from nopfix.rewriter.power.semantics import (
+    CTR,
+    LR,
+    Comparison,
+    Operation,
+    Store,
+    operation,
+    store,
+    written,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

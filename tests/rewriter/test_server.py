@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import request, rewrite
+from nopfix import rewrite
+from nopfix.rewriter.build import request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "recursion.o"
 SOCKETS = tempfile.gettempdir()  # that of a test is too long for a socket
-SERVE = "import sys; from rewriter.server import main; sys.exit(main())"
+SERVE = "import sys; from nopfix.rewriter.build.server import main; sys.exit(main())"
 
 # Runs the wrapper with `cp $OBJECT` for a compiler; says whether the rewriter was loaded for it.
 WRAPPER = """\
 import os, sys
 sys.path[:0] = [{root!r}]
-from rewriter import wrapper
+from nopfix.rewriter.build import wrapper
 status = wrapper.run([{compiler!r}], sys.argv[1:])
-print("loaded" if "rewriter.pipeline" in sys.modules else "served", flush=True)
+print("loaded" if "nopfix.rewriter.pipeline" in sys.modules else "served", flush=True)
 os._exit(status)
 """
 
@@ -168,7 +169,7 @@ def test_where_nobody_serves_the_wrapper_does_it_itself(folder: Path, answer: by
 # Sends the server two requests that it must not follow, and prints what it says to them.
 ASK = """\
 import os, sys
-from rewriter import request
+from nopfix.rewriter.build import request
 from socket import socket, AF_UNIX
 for field, value in ((0, "/another/nopfix"), (3, "0 0 0")):
     fields = os.fsdecode(request._request("f.o", False)).split("\\0")
@@ -248,7 +249,9 @@ subprocess.run(sys.argv[1:])
 
 
 def test_a_request_that_never_ends_holds_up_nobody_for_long(folder: Path) -> None:
-    impatient = "import sys; from rewriter import server; server._PATIENCE = 0.2; sys.exit({})"
+    impatient = (
+        "import sys; from nopfix.rewriter.build import server\nserver._PATIENCE = 0.2; sys.exit({})"
+    )
     done = subprocess.run(
         [sys.executable, "-c", impatient.format("server.main()"),
          sys.executable, "-c", HOLD, *compile_command("f")],
@@ -260,7 +263,7 @@ def test_a_request_that_never_ends_holds_up_nobody_for_long(folder: Path) -> Non
 # Serves, but takes a minute for the object slow.o.
 SLOW = """\
 import sys, time
-from rewriter import objects_in_place, server
+from nopfix.rewriter.build import objects_in_place, server
 rewrite = objects_in_place.rewrite
 def slowly(path, *rest):
     if path == "slow.o":

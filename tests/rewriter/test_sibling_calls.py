@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rewriter import elf, sibling_calls, source_lines
+from nopfix.rewriter.kpatch import sibling_calls, source_lines
+from nopfix.rewriter.object import elf
 
 GCC = shutil.which("powerpc64le-linux-gnu-gcc")
 OBJDUMP = shutil.which("powerpc64le-linux-gnu-objdump")
@@ -169,8 +170,9 @@ def test_nobody_looks_for_sibling_calls_when_nobody_asks(
 ) -> None:
     compile_source(tmp_path, "-fno-optimize-sibling-calls")
     code = (
-        "import sys\nfrom rewriter.__main__ import main\n"
-        "status = main()\nsys.exit(status or 10 * ('rewriter.sibling_calls' in sys.modules))"
+        "import sys\nfrom nopfix.rewriter.__main__ import main\nstatus = main()\n"
+        "loaded = 'nopfix.rewriter.kpatch.sibling_calls' in sys.modules\n"
+        "sys.exit(status or 10 * loaded)"
     )
     command = [sys.executable, "-c", code, *options, "s.o", "out.o"]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}

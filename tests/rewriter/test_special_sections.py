@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dwarf.offset_map import OffsetMap, slot
-from rewriter import Refusal, elf, rewrite, special_sections
-from rewriter.options import Options
-from rewriter.program import Program
+from nopfix import Refusal, rewrite
+from nopfix.dwarf.offset_map import OffsetMap, slot
+from nopfix.rewriter.object import elf, kernel_sections
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.options import Options
+from nopfix.rewriter.references import special_sections
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,12 +152,12 @@ def test_each_table_of_places_moves_as_the_assembler_moves_it(tmp_path: Path, ta
 def test_every_section_that_the_kernel_headers_make_has_a_test() -> None:
     tested = {text.split()[1].split(",")[0].rstrip(";") for text in WORD_TABLES}
     tested |= {"__ftr_fixup", "__mmu_ftr_fixup", "__fw_ftr_fixup", "__btb_flush_fixup"}
-    seen = {special_sections.describe(name) for name in tested if name != ".fixup"}
+    seen = {kernel_sections.describe(name) for name in tested if name != ".fixup"}
     assert None not in seen
     without_code = {"__tracepoints_ptrs", "__ftr_alt_*", ".toc", ".orc_unwind_ip", "xray_instr_map"}
     without_code |= {"__rseq_cs_ptr_array"}
     untested = {
-        d.name for d in special_sections.TABLE if d.meaning in ("place", "entry") and d not in seen
+        d.name for d in kernel_sections.TABLE if d.meaning in ("place", "entry") and d not in seen
     }
     assert untested - without_code == {"__ksymtab*"}
 

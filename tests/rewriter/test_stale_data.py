@@ -16,7 +16,7 @@ import pytest
 from elftools.dwarf.callframe import FDE
 from elftools.elf.elffile import ELFFile
 
-from rewriter import rewrite
+from nopfix import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,9 +20,11 @@ def run(code: str) -> str:
 
 def test_the_rewriter_loads_no_heavy_module() -> None:
     loaded = run(
-        "from rewriter import start; start.prepare()\n"
-        "from rewriter import objects_in_place, dwarf_sections, data_in_code, special_sections\n"
-        "from rewriter import resolve\n"
+        "from nopfix.rewriter.build import start; start.prepare()\n"
+        "from nopfix.rewriter.build import objects_in_place\n"
+        "from nopfix.rewriter.references import dwarf_sections, special_sections\n"
+        "from nopfix.rewriter.proof import data_in_code\n"
+        "from nopfix.rewriter.proof import resolve\n"
         "heavy = {'typing', 're', 'enum', 'functools', 'contextlib', 'types', 'collections'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -31,7 +33,7 @@ def test_the_rewriter_loads_no_heavy_module() -> None:
 
 def test_arrays_and_collections_are_what_they_are_elsewhere() -> None:
     code = (
-        "from rewriter import start; start.prepare()\n"
+        "from nopfix.rewriter.build import start; start.prepare()\n"
         "import array, collections, collections.abc\n"
         "print(collections.Counter('aa')['a'], collections.abc.Mapping.__name__,"
         " isinstance(array.array('i'), collections.abc.MutableSequence))"
@@ -41,7 +43,7 @@ def test_arrays_and_collections_are_what_they_are_elsewhere() -> None:
 
 def test_what_is_loaded_stays() -> None:
     code = (
-        "import collections; from rewriter import start; start.prepare()\n"
+        "import collections; from nopfix.rewriter.build import start; start.prepare()\n"
         "import collections as again; print(again is collections)"
     )
     assert run(code) == "True"

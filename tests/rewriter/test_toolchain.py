@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import toolchain
+from nopfix.rewriter.build import toolchain
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import rewriter
-from rewriter import command, elf, pipeline, plan, units
-from rewriter.options import Options
-from rewriter.program import Program
+import nopfix
+from nopfix.rewriter import command, pipeline
+from nopfix.rewriter.layout import plan, units
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,14 +56,14 @@ def contents(data: bytes, name: str) -> bytes:
 
 
 def refused(data: bytes) -> str:
-    with pytest.raises(rewriter.Refusal) as caught:
-        rewriter.rewrite(data)
+    with pytest.raises(nopfix.Refusal) as caught:
+        nopfix.rewrite(data)
     return str(caught.value)
 
 
 def test_a_section_of_its_own_without_insertion_needs_no_proof(assemble: Assemble) -> None:
     data = assemble(text())
-    result = rewriter.rewrite(data)
+    result = nopfix.rewrite(data)
     assert len(result.report.insertions) == 1
     assert contents(result.data, ".text.jumps") == contents(data, ".text.jumps")
 
@@ -72,9 +74,9 @@ def test_an_insertion_in_its_own_section_needs_the_proof(assemble: Assemble) -> 
 
 def test_an_insertion_that_the_caller_asks_for_needs_the_proof(assemble: Assemble) -> None:
     data = assemble(text())
-    assert rewriter.rewrite(data, insertions=[(".text.callee", 4)]).report.insertions
-    with pytest.raises(rewriter.Refusal, match="can't be followed"):
-        rewriter.rewrite(data, insertions=[(".text.jumps", 4)])
+    assert nopfix.rewrite(data, insertions=[(".text.callee", 4)]).report.insertions
+    with pytest.raises(nopfix.Refusal, match="can't be followed"):
+        nopfix.rewrite(data, insertions=[(".text.jumps", 4)])
 
 
 TOGETHER = {
@@ -141,7 +143,7 @@ APART = {
 
 @pytest.mark.parametrize("source", APART.values(), ids=APART.keys())
 def test_code_is_not_tied_together_by(assemble: Assemble, source: str) -> None:
-    assert rewriter.rewrite(assemble(source)).report.insertions
+    assert nopfix.rewrite(assemble(source)).report.insertions
 
 
 def test_a_nop_behind_a_call_of_its_own_is_not_believed_to_be_a_slot_without_proof(
@@ -159,12 +161,12 @@ def test_a_nop_behind_a_call_that_the_linker_binds_is_its_slot(
 ) -> None:
     weak = ' .section .text.weak,"ax",@progbits\n .weak weak\n .type weak,@function\nweak: blr\n'
     data = assemble(text(f" bl {callee}\n nop\n blr\n", rest=weak))
-    assert len(rewriter.rewrite(data).report.insertions) == 1
+    assert len(nopfix.rewrite(data).report.insertions) == 1
 
 
 def test_a_toc_load_behind_a_call_is_its_slot(assemble: Assemble) -> None:
     data = assemble(text(" bl callee\n ld 2,24(1)\n blr\n"))
-    assert len(rewriter.rewrite(data).report.insertions) == 1
+    assert len(nopfix.rewrite(data).report.insertions) == 1
 
 
 def test_a_nop_that_a_branch_leads_to_is_no_slot(assemble: Assemble) -> None:
@@ -183,7 +185,7 @@ def test_data_that_is_not_understood_stays_as_it_is_where_nothing_is_inserted(
     assemble: Assemble,
 ) -> None:
     data = assemble(text(" .long 1\n .long 0x48f00000\n"))
-    assert len(rewriter.rewrite(data).report.insertions) == 1
+    assert len(nopfix.rewrite(data).report.insertions) == 1
     beside = (
         ' .section .text.calls,"ax"\n .type more,@function\n'
         "more: .long 1, 0x48f00000\n .size more,.-more\n"
@@ -236,7 +238,7 @@ def test_an_interpreter_stays_as_compiled_in_a_section_of_its_own(tmp_path: Path
         [compiler, *flags, "-x", "c", "-c", "-o", output, "-"], input=source.encode(), check=True
     )
     data = output.read_bytes()
-    result = rewriter.rewrite(data)
+    result = nopfix.rewrite(data)
     assert {insertion.function for insertion in result.report.insertions} == {"other"}
     assert contents(result.data, ".text.run") == contents(data, ".text.run")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rewriter import Refusal, elf, rewrite
+from nopfix import Refusal, rewrite
+from nopfix.rewriter.object import elf
 
 if TYPE_CHECKING:
     from collections.abc import Callable

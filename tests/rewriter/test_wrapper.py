@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rewriter import Refusal, elf, objects_in_place, rewrite, toolchain
+from nopfix import Refusal, rewrite
+from nopfix.rewriter.build import objects_in_place, toolchain
+from nopfix.rewriter.object import elf, magic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,9 +207,9 @@ def test_output_to_a_device_stays_there(tools: Path, folder: Path) -> None:
 def test_the_null_device_compiles_without_the_rewriter(tools: Path, folder: Path) -> None:
     script = (
         f"import os, sys; sys.path[:0] = [{str(ROOT)!r}]\n"
-        "from rewriter import wrapper\n"
+        "from nopfix.rewriter.build import wrapper\n"
         f"status = wrapper.run([{GCC!r}], sys.argv[1:])\n"
-        "print(status, 'rewriter.pipeline' in sys.modules)\n"
+        "print(status, 'nopfix.rewriter.pipeline' in sys.modules)\n"
     )
 
     def compiled(*arguments: str) -> str:
@@ -240,7 +242,7 @@ def test_compile_and_link_at_once_has_slots(tools: Path, folder: Path, flags: li
 def test_compile_and_link_at_once_through_ccache_has_slots(folder: Path) -> None:
     assert GCC is not None
     (folder / "f.c").write_text(LINKED)
-    code = "from rewriter import wrapper; wrapper.main()"
+    code = "from nopfix.rewriter.build import wrapper; wrapper.main()"
     subprocess.run(
         [sys.executable, "-c", code, "ccache", GCC, "-O2", "-fno-inline", "f.c", "-o", "prog"],
         cwd=folder,
@@ -304,7 +306,7 @@ def test_objects_that_arent_ours_pass_through(
 ) -> None:
     if compiler is None:
         pytest.skip("the compiler is not installed")
-    code = "from rewriter import wrapper; wrapper.main()"
+    code = "from nopfix.rewriter.build import wrapper; wrapper.main()"
     command = [compiler, "-O2", "-c", *flags, "f.c", "-o"]
     subprocess.run([*command, "plain.o"], cwd=folder, check=True)
     subprocess.run(
@@ -319,9 +321,9 @@ def test_objects_that_arent_ours_pass_through(
 def test_thirty_two_bit_objects_are_not_ours() -> None:
     elf32 = b"\x7fELF\x01\x01\x01" + bytes(9) + b"\x01\0\x14\0" + bytes(60)
     elfv1 = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x01\0\x15\0" + bytes(28) + b"\x01" + bytes(30)
-    assert not objects_in_place.is_ours(elf32)
-    assert not objects_in_place.is_ours(elfv1)
-    assert not objects_in_place.is_ours(b"!<arch>\n" + bytes(60))
+    assert not magic.is_ours(elf32)
+    assert not magic.is_ours(elfv1)
+    assert not magic.is_ours(b"!<arch>\n" + bytes(60))
 
 
 def test_the_compilers_complaints_and_status_pass_through(tools: Path, folder: Path) -> None:
@@ -410,8 +412,14 @@ def test_a_fat_object_has_slots_where_its_intermediate_code_was_taken_out(
 
 
 def test_a_missing_compiler_is_one_line_and_127(folder: Path) -> None:
-    command = [sys.executable, "-m", "rewriter.wrapper_command", "no-such-compiler", "-c", "f.c"]
-    command[1:3] = ["-c", "from rewriter import wrapper; wrapper.main()"]
+    command = [
+        sys.executable,
+        "-c",
+        "from nopfix.rewriter.build import wrapper; wrapper.main()",
+        "no-such-compiler",
+        "-c",
+        "f.c",
+    ]
     done = subprocess.run(
         command,
         cwd=folder,
@@ -428,7 +436,8 @@ def fake_compiler(folder: Path, text: str) -> list[str]:
     compiler = folder / "cc-gcc"
     compiler.write_text("#!/bin/sh\n" + text)
     compiler.chmod(0o755)
-    code = f"from rewriter import wrapper; wrapper.finish(wrapper.run([{str(compiler)!r}], {{}}))"
+    run = f"wrapper.finish(wrapper.run([{str(compiler)!r}], {{}}))"
+    code = f"from nopfix.rewriter.build import wrapper; {run}"
     return [sys.executable, "-c", code.format("['-c', 'f.c']")]
 
 
@@ -485,20 +494,20 @@ def test_a_failed_compiler_says_itself_what_is_wrong(folder: Path) -> None:
 
 # Makes a mistake of the rewriter's: nothing that pipeline.rewrite does may raise a KeyError.
 BROKEN = (
-    "from rewriter import pipeline\n"
+    "from nopfix.rewriter import pipeline\n"
     "def broken(*_): raise KeyError('two\\nlines')\n"
     "pipeline.rewrite = broken\n"
 )
 
 
-@pytest.mark.parametrize("broken", [BROKEN, "sys.modules['rewriter.pipeline'] = None\n"])
+@pytest.mark.parametrize("broken", [BROKEN, "sys.modules['nopfix.rewriter.pipeline'] = None\n"])
 @pytest.mark.parametrize("debug", [False, True])
 def test_an_internal_error_is_status_70_and_leaves_no_object(
     folder: Path, broken: str, debug: bool
 ) -> None:
     if GCC is None:
         pytest.skip(f"{PREFIX}gcc is not installed")
-    code = f"import sys\n{broken}from rewriter import wrapper\nwrapper.main()\n"
+    code = f"import sys\n{broken}from nopfix.rewriter.build import wrapper\nwrapper.main()\n"
     environment = os.environ | {"PYTHONPATH": str(ROOT)} | ({"NOPFIX_DEBUG": "1"} if debug else {})
     done = subprocess.run(
         [sys.executable, "-c", code, GCC, "-O2", "-c", "f.c"],
@@ -517,7 +526,7 @@ def test_an_internal_error_is_status_70_and_leaves_no_object(
 
 def test_an_internal_error_of_the_wrapper_itself_is_status_70(folder: Path) -> None:
     code = (
-        "from rewriter import compiler_arguments, wrapper\n"
+        "from nopfix.rewriter.build import compiler_arguments, wrapper\n"
         "compiler_arguments.plan = lambda *_: 1 / 0\n"
         "wrapper.main()\n"
     )
@@ -642,9 +651,10 @@ def test_a_broken_pipe_ends_the_compiler_quietly(tools: Path, folder: Path) -> N
 def test_the_way_to_the_compiler_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "import rewriter.wrapper, rewriter.compiler_arguments;"
+        "import nopfix.rewriter.build.wrapper, nopfix.rewriter.build.compiler_arguments;"
         "print(sorted(set(sys.modules) & {'argparse', 're', 'enum', 'subprocess', "
-        "'dataclasses', 'typing', 'pathlib', 'tempfile', 'rewriter.pipeline', 'rewriter.elf'}))"
+        "'dataclasses', 'typing', 'pathlib', 'tempfile', 'nopfix.rewriter.pipeline', "
+        "'nopfix.rewriter.object.elf'}))"
     )
     done = subprocess.run(
         [sys.executable, "-IS", "-c", code, str(ROOT)], capture_output=True, text=True, check=True
@@ -656,7 +666,7 @@ def clang(folder: Path, *arguments: str, **options: Any) -> subprocess.Completed
     """nopfix-clang, with $NOPFIX_CC for the version."""
     if CLANG is None:
         pytest.skip("clang is not installed")
-    code = "from rewriter import wrapper; wrapper.clang()"
+    code = "from nopfix.rewriter.build import wrapper; wrapper.clang()"
     return subprocess.run(
         [sys.executable, "-c", code, "--target=powerpc64le-linux-gnu", "-O2", *arguments],
         cwd=folder,
@@ -734,7 +744,7 @@ def test_where_no_object_comes_of_it_everything_is_the_compilers(
     command = [GCC] if compiler == "gcc" else [CLANG, "--target=powerpc64le-linux-gnu"]
     if command[0] is None:
         pytest.skip(f"{compiler} is not installed")
-    code = "from rewriter import wrapper; wrapper.main()"
+    code = "from nopfix.rewriter.build import wrapper; wrapper.main()"
     came = []
     for name, start in (("plain", []), ("wrapped", [sys.executable, "-c", code])):
         folder = tmp_path / name
@@ -773,7 +783,7 @@ def elsewhere(folder: Path, *arguments: str, **environment: str) -> None:
     (folder / "f.o").write_text("left from an earlier build\n")
     (folder / "sub").mkdir()
     (folder / "sub" / "f.c").write_text(SOURCE)
-    code = "from rewriter import wrapper; wrapper.main()"
+    code = "from nopfix.rewriter.build import wrapper; wrapper.main()"
     command = [sys.executable, "-c", code, CLANG, "--target=powerpc64le-linux-gnu", "-O2"]
     done = subprocess.run(
         [*command, *(argument.format(folder=folder) for argument in arguments)],
@@ -868,7 +878,7 @@ def test_the_second_build_with_ccache_is_all_hits_and_has_slots(
     if order == "ccache outside":
         command = ["ccache", str(tools / "nopfix-gcc")]
     else:
-        code = "from rewriter import wrapper; wrapper.main()"
+        code = "from nopfix.rewriter.build import wrapper; wrapper.main()"
         command = [sys.executable, "-c", code, "ccache", GCC]
     for build, (hits, misses) in enumerate([(0, 1), (1, 1)]):
         (folder / "f.o").unlink(missing_ok=True)
@@ -920,7 +930,7 @@ def test_a_distcc_build_has_slots(folder: Path, shared: Path, cache: bool) -> No
             stderr=stream,
         )
     try:
-        code = "from rewriter import wrapper; wrapper.main()"
+        code = "from nopfix.rewriter.build import wrapper; wrapper.main()"
         through = "ccache" if cache else "distcc"
         command = [sys.executable, "-c", code, through, PREFIX + "gcc", "-O2", "-c", "f.c"]
         for _ in range(50):

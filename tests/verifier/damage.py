@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from elftools.elf.elffile import ELFFile
 
-from verifier import elf, power
+from nopfix.verifier import elf, power
 
 Mutants = Iterator[tuple[str, bytes]]
 NOP = (0x60000000).to_bytes(4, "little")

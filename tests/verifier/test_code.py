@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from verifier import verify
+from nopfix.verifier import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import rewriter
-from verifier import verify
+import nopfix
+from nopfix.verifier import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def compiled(folder: Path, *options: str) -> bytes:
 def test_a_rewritten_object_of_gcc_is_verified(options: tuple[str, ...], tmp_path: Path) -> None:
     old = compiled(tmp_path, *options)
     split = {path.name: path.read_bytes() for path in tmp_path.glob("*.dwo")}
-    new = bytes(rewriter.rewrite(old, rewriter.Options(dwo=split)).data)
+    new = bytes(nopfix.rewrite(old, nopfix.Options(dwo=split)).data)
     report = verify(old, new)
     assert report.differences == ()
     assert report.insertions
@@ -62,7 +62,7 @@ def test_a_rewritten_object_of_gcc_is_verified(options: tuple[str, ...], tmp_pat
 
 def test_the_length_of_a_nested_expression_is_part_of_it(tmp_path: Path) -> None:
     old = compiled(tmp_path, "-gdwarf-5")
-    new = bytes(rewriter.rewrite(old).data)
+    new = bytes(nopfix.rewrite(old).data)
     # DW_OP_entry_value of (DW_OP_reg3), DW_OP_stack_value
     at = new.index(b"\xa3\x01\x53\x9f")
     assert not verify(old, new[: at + 1] + b"\0" + new[at + 2 :]).verified

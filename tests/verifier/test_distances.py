@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from verifier import verify
+from nopfix.verifier import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

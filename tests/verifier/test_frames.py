@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from verifier import verify
+from nopfix.verifier import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,7 @@ def test_unwind_tables_are_known_under_another_name(
 
 
 def _contents(data: bytes, name: str) -> bytes:
-    from verifier import elf
+    from nopfix.verifier import elf
 
     return next(section.data for section in elf.read(data).sections if section.name == name)
 

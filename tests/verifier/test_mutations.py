@@ -11,7 +11,7 @@ from pathlib import Path
 import damage
 import pytest
 
-from verifier import Unreadable, verify
+from nopfix.verifier import Unreadable, verify
 
 DATA = Path(__file__).parent / "data"
 PAIRS = sorted(path.name.removesuffix(".in.o") for path in DATA.glob("*.in.o"))

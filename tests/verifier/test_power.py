@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from verifier import power
+from nopfix.verifier import power
 
 
 def disassembled(word: int) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from verifier import elf, understood, verify
+from nopfix.verifier import elf, understood, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

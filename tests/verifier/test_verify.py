@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import damage
 import pytest
 
-import rewriter.command
-import verifier
-from verifier import Report, Unreadable, elf, verify
-from verifier.command import main
+import nopfix.rewriter.command
+from nopfix import verifier
+from nopfix.verifier import Report, Unreadable, elf, verify
+from nopfix.verifier.command import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ f:  .cfi_startproc
     .size f, .-f
 """
     old = assemble(source)
-    new = rewriter.rewrite(old).data
+    new = nopfix.rewrite(old).data
     slot = source.replace("bl g\n", "bl g\n    nop\n")
     assert new == assemble(slot)
     assert verify(old, new, need_slots=True).verified
@@ -196,7 +196,7 @@ def test_what_its_libraries_raise_is_not_verified_and_its_own_mistake_an_interna
 ) -> None:
     names = {"__name__": module, "error": error}
     exec("def raising(*arguments):\n raise error('two\\nlines')", names)
-    monkeypatch.setattr("verifier.check._verify", names["raising"])
+    monkeypatch.setattr("nopfix.verifier.check._verify", names["raising"])
     assert main([str(DATA / "plain.in.o"), str(DATA / "plain.out.o")]) == status
     text = capsys.readouterr().err
     assert text.startswith("nopfix-verify: ")
@@ -213,7 +213,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("module", ["verifier.command", "rewriter.command"])
+@pytest.mark.parametrize("module", ["nopfix.verifier.command", "nopfix.rewriter.command"])
 @pytest.mark.parametrize("damaged", [False, True])
 def test_without_a_disassembler_only_the_words_of_a_message_are_others(
     module: str, damaged: bool, tmp_path: Path
@@ -223,7 +223,7 @@ def test_without_a_disassembler_only_the_words_of_a_message_are_others(
     if damaged:
         _, data = next(damage.instructions(data))
     out.write_bytes(data)
-    options = [] if module == "verifier.command" else ["--verify", "--sibling-calls=ignore"]
+    options = [] if module == "nopfix.verifier.command" else ["--verify", "--sibling-calls=ignore"]
     done = subprocess.run(
         [
             *(sys.executable, "-c", WITHOUT_CAPSTONE.format(module=module), *options),
@@ -233,7 +233,7 @@ def test_without_a_disassembler_only_the_words_of_a_message_are_others(
         text=True,
         check=False,
     )
-    expected = damaged and module == "verifier.command"
+    expected = damaged and module == "nopfix.verifier.command"
     assert done.returncode == expected, done.stderr
     assert ("IN has `.long 0x" in done.stdout) == expected
 
@@ -248,11 +248,11 @@ def test_nopfix_with_verify_leaves_the_output_as_it_was_when_it_is_not_verified(
             raise Unreadable("odd")
         return verify(before, after[:-1] + b"x")
 
-    monkeypatch.setattr("verifier.verify", judge)
+    monkeypatch.setattr("nopfix.verifier.verify", judge)
     out = tmp_path / "out.o"
     out.write_bytes(b"before")
     arguments = ["--verify", "--sibling-calls=ignore", str(DATA / "plain.in.o"), str(out)]
-    assert rewriter.command.main(arguments) == 1
+    assert nopfix.rewriter.command.main(arguments) == 1
     text = capsys.readouterr().err
     assert "nopfix-verify" in text
     assert text.count("\n") == 1
@@ -263,14 +263,19 @@ def test_nopfix_with_verify_leaves_the_output_as_it_was_when_it_is_not_verified(
 def imported(folder: Path) -> set[str]:
     """The top-level packages that the modules in ``folder`` import, wherever they do it."""
     found = set()
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
-                found.update(alias.name.split(".")[0] for alias in node.names)
+                found.update(_top(alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 assert node.level == 0, f"{path.name}: a relative import"
-                found.add(str(node.module).split(".")[0])
+                found.add(_top(str(node.module)))
     return found - set(sys.stdlib_module_names)
+
+
+def _top(module: str) -> str:
+    """The package that a module belongs to; nopfix's own packages count as such."""
+    return module.removeprefix("nopfix.").split(".")[0]
 
 
 def test_the_verifier_shares_no_code_with_the_rewriter() -> None:
@@ -278,10 +283,14 @@ def test_the_verifier_shares_no_code_with_the_rewriter() -> None:
     assert imported(top / "verifier") == {"verifier", "elftools", "construct", "capstone"}
     assert "verifier" not in imported(top / "dwarf")
     # Only the command line knows of it, for --verify.
-    asking = [p.name for p in (top / "rewriter").glob("*.py") if "from verifier" in p.read_text()]
+    asking = [
+        p.name for p in (top / "rewriter").rglob("*.py") if "nopfix.verifier" in p.read_text()
+    ]
     assert asking == ["command.py"]
-    loaded = "import sys, verifier; print(*{m.split('.')[0] for m in sys.modules})"
+    loaded = "import sys, nopfix.verifier; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=top
     )
-    assert not {"rewriter", "dwarf", "corpus"} & set(done.stdout.split())
+    tops = {_top(module) for module in done.stdout.split()}
+    assert "verifier" in tops
+    assert not {"rewriter", "dwarf", "corpus"} & tops

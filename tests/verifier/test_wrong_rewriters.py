@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import rewriter
-from dwarf.offset_map import OffsetMap
-from rewriter import claims, code, elf, instruction, layout, moves, pipeline, plan
-from rewriter.program import Program
-from verifier import Unreadable, verify
+import nopfix
+from nopfix.dwarf.offset_map import OffsetMap
+from nopfix.rewriter import pipeline
+from nopfix.rewriter.layout import code, layout, plan
+from nopfix.rewriter.object import claims, elf
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.power import instruction
+from nopfix.rewriter.references import moves
+from nopfix.verifier import Unreadable, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +83,7 @@ def test_a_rewriter_with_one_mistake_is_caught(
     mistake: str, assemble: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inputs = INPUTS | {"far": assemble(FAR)}
-    right = {name: rewriter.rewrite(old).data for name, old in inputs.items()}
+    right = {name: nopfix.rewrite(old).data for name, old in inputs.items()}
     assert not any(flagged(inputs[name], bytes(new)) for name, new in right.items())
     module, function, wrong = MISTAKES[mistake]
     if wrong is None:
@@ -89,8 +93,8 @@ def test_a_rewriter_with_one_mistake_is_caught(
     differing, missed = 0, []
     for name, old in inputs.items():
         try:
-            new = bytes(rewriter.rewrite(old).data)
-        except rewriter.Refusal:
+            new = bytes(nopfix.rewrite(old).data)
+        except nopfix.Refusal:
             continue
         if new != right[name]:
             differing += 1
@@ -114,8 +118,8 @@ def test_a_nop_too_many_is_caught_wherever_it_is(name: str) -> None:
     missed = []
     for extra in chosen:
         try:
-            new = bytes(rewriter.rewrite(old, insertions=[*slots, extra]).data)
-        except rewriter.Refusal:
+            new = bytes(nopfix.rewrite(old, insertions=[*slots, extra]).data)
+        except nopfix.Refusal:
             continue
         if not flagged(old, new):
             missed.append(extra)

@@ -1,0 +1,260 @@
+"""A folder of tools in which the compiler inserts slots: ``CROSS_COMPILE=DIR/nopfix-``.
+
+The problem: kbuild and kpatch-build name their tools by a prefix ($CROSS_COMPILE), and kpatch-cc
+handles only commands that are called ``gcc``, ``clang`` or something that ends in ``-gcc`` or
+``-clang``.  So every tool of a real toolchain gets an entry under a new prefix: compilers are small
+scripts that run the wrapper, all others are links.
+
+LLVM's linker links for every target and so has no prefix, but kpatch-build, when it builds for
+another machine, looks for it under one (``${CROSS_COMPILE}ld.lld``): it gets an entry as well.
+
+A script names its compiler by its absolute path and starts the interpreter without site packages
+(-I -S), which is half of the wrapper's start-up time.  It also holds nopfix's version and the
+compiler's, so that ccache, which looks at the compiler's file, sees a change of either.
+
+Source: Linux Documentation/kbuild/kbuild.rst (CROSS_COMPILE); kpatch-build/kpatch-cc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import nopfix
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.rewriter.build import output
+from nopfix.rewriter.errors import INTERNAL_ERROR, internal_error, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMPILERS = ("gcc", "g++", "cc", "c++", "clang", "clang++")
+
+# Programs that stand on $PATH under a compiler's name and look for the next one there.  Were one of
+# them taken for the compiler, it would find our script, which runs it, which finds our script ...
+MASQUERADES = frozenset(("ccache", "distcc", "icecc", "sccache"))
+
+# With an empty prefix every command of the machine would match, so there the tools are named.
+NATIVE_TOOLS = (
+    ("addr2line", "ar", "as", "c++filt", "cpp", "dwp", "elfedit", "gcc-ar", "gcc-nm")
+    + ("gcc-ranlib", "gcov", "gcov-dump", "gcov-tool", "gprof", "ld", "ld.bfd", "ld.gold", "ld.lld")
+    + ("nm", "objcopy", "objdump", "ranlib", "readelf", "size", "strings", "strip")
+)
+
+_LLD = "ld.lld"
+
+_EPILOG = """\
+An existing folder is brought up to date.
+
+examples:
+  nopfix-toolchain /opt/nopfix --for powerpc64le-linux-gnu-
+  make ARCH=powerpc CROSS_COMPILE=/opt/nopfix/nopfix-
+  nopfix-toolchain /opt/nopfix-native --prefix ''     then: PATH=/opt/nopfix-native:$PATH
+
+exit status: 0 done, 1 no such toolchain, 2 usage, 3 input/output error, 70 internal error
+"""
+
+_MARK = b"from nopfix.rewriter.build.wrapper import finish, run"
+_SCRIPT = """\
+{shebang}
+# {identity}
+import sys
+sys.path[:0] = {packages!r}
+try:
+    from nopfix.rewriter.build.wrapper import finish, run
+except ImportError as error:
+    sys.stderr.write(f"nopfix: {{error}}; run nopfix-toolchain again\\n")
+    sys.exit(70)
+finish(run({compiler!r}, sys.argv[1:]))
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options; the manual page is made from the same source."""
+    result = argparse.ArgumentParser(
+        prog="nopfix-toolchain",
+        description="Make a folder of commands NEW* out of the toolchain PREFIX* on $PATH:"
+        " compilers that insert TOC-restore slots, links for the rest.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = result.add_argument
+    add("folder", metavar="DIR", help="the folder; empty, or made by this command")
+    add(
+        "--for",
+        dest="old",
+        default="",
+        metavar="PREFIX",
+        help="prefix of the toolchain (default: none, the machine's own tools)",
+    )
+    add("--prefix", default="nopfix-", metavar="NEW", help="the new prefix (default: nopfix-)")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``nopfix-toolchain``; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        made = make(options.folder, options.old, options.prefix, os.get_exec_path())
+    except OSError as error:
+        print(f"nopfix-toolchain: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 3
+    except Exception as error:
+        print(f"nopfix-toolchain: {printable(internal_error(error))}", file=sys.stderr)
+        return INTERNAL_ERROR
+    compilers = [name for name in made if is_compiler(name.removeprefix(options.prefix))]
+    if not compilers:
+        print(
+            f"nopfix-toolchain: no compiler named {options.old}gcc or {options.old}clang"
+            " on PATH; install one, or give its prefix with --for",
+            file=sys.stderr,
+        )
+        return 1
+    print(f"{options.folder}: {len(compilers)} compilers, {len(made) - len(compilers)} other tools")
+    return 0
+
+
+def make(folder: str, old: str, new: str, path: Sequence[str]) -> list[str]:
+    """Fill ``folder`` with commands ``new*`` for the tools ``old*`` in the folders ``path``.
+
+    Returns the names of the commands, sorted.  Raises OSError, also for a folder of other things:
+    nobody's own compiler is replaced.
+    """
+    os.makedirs(folder, exist_ok=True)
+    if not _may_be_filled(folder):
+        raise FileExistsError(17, "neither empty nor made by nopfix-toolchain", folder)
+    made = []
+    for name, tool in tools(old, path, os.path.realpath(folder)).items():
+        command = os.path.join(folder, new + name)
+        if is_compiler(name):
+            if os.path.islink(command):
+                os.unlink(command)
+            output.replace(command, script(tool).encode("utf-8", "surrogateescape"), 0o755)
+        else:
+            _link(tool, command)
+        made.append(new + name)
+    return sorted(made)
+
+
+def tools(prefix: str, path: Sequence[str], but: str = "") -> dict[str, str]:
+    """The tools of a toolchain: absolute paths by name without ``prefix``, first on ``path`` first.
+
+    The folder ``but`` (a real path) and links to ccache and its like are passed over.  LLVM's
+    linker counts without ``prefix``, too.
+    """
+    found: dict[str, str] = {}
+    folders = [f for f in path if os.path.isdir(f) and os.path.realpath(f) != but]
+    for folder in folders:
+        for name in sorted(os.listdir(folder)):
+            short = name.removeprefix(prefix)
+            if not name.startswith(prefix) or not short or short in found:
+                continue
+            if not prefix and not (name in NATIVE_TOOLS or is_compiler(name)):
+                continue
+            tool = os.path.join(os.path.abspath(folder), name)
+            if os.path.basename(os.path.realpath(tool)) in MASQUERADES:
+                continue
+            if _is_program(tool):
+                found[short] = tool
+    if _LLD not in found and (linker := _llvms_linker(folders)) is not None:
+        found[_LLD] = linker
+    return found
+
+
+def _llvms_linker(folders: Sequence[str]) -> str | None:
+    """The first ld.lld in ``folders``; where it is installed under its version only, the newest."""
+    newest, linker = -1, None
+    for folder in folders:
+        for name in sorted(os.listdir(folder)):
+            base, _, version = name.partition("-")
+            tool = os.path.join(os.path.abspath(folder), name)
+            if base != _LLD or not _is_program(tool):
+                continue
+            if name == _LLD:
+                return tool
+            if version.isdecimal() and int(version) > newest:
+                newest, linker = int(version), tool
+    return linker
+
+
+def _is_program(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def is_compiler(name: str) -> bool:
+    """Whether ``name`` (without prefix) is a compiler's: gcc, clang++, g++-12, clang-19."""
+    base, dash, version = name.rpartition("-")
+    if dash and version and all(c.isdigit() or c == "." for c in version):
+        name = base
+    return name in COMPILERS
+
+
+def script(compiler: str) -> str:
+    """The command that stands in for ``compiler`` (an absolute path)."""
+    interpreter = sys.executable
+    shebang = f"#!{interpreter} -IS"
+    if " " in interpreter or len(shebang) > 127:
+        # The kernel takes a blank as the end of the interpreter's name, and cuts long lines.
+        shebang = f"#!/bin/sh\n'''exec' '{interpreter}' -IS \"$0\" \"$@\"\n' '''"
+    return _SCRIPT.format(
+        shebang=shebang,
+        identity=_identity(compiler),
+        packages=_packages(),
+        compiler=[compiler],
+    )
+
+
+def _folder() -> str:
+    """The folder of the package nopfix, whose packages may be links in it."""
+    return os.path.dirname(os.path.abspath(nopfix.__file__))
+
+
+def _packages() -> list[str]:
+    """Where nopfix lies, and what opens sections that are compressed with zstd, if installed."""
+    folders = [os.path.dirname(_folder())]
+    from importlib.util import find_spec
+
+    backports = find_spec("backports")
+    for place in (backports and backports.submodule_search_locations) or ():
+        if os.path.isdir(os.path.join(place, "zstd")):
+            folders.append(os.path.dirname(place))
+    return list(dict.fromkeys(folders))
+
+
+def _identity(compiler: str) -> str:
+    """What a cache has to know: which nopfix (by its sources) and which compiler (by its file)."""
+    from hashlib import sha256
+
+    digest = sha256()
+    for package in ("dwarf", "rewriter"):
+        for folder, folders, names in os.walk(os.path.join(_folder(), package)):
+            folders.sort()
+            for name in sorted(name for name in names if name.endswith(".py")):
+                with open(os.path.join(folder, name), "rb") as file:
+                    digest.update(name.encode() + b"\0" + file.read())
+    status = os.stat(compiler)
+    return f"nopfix {digest.hexdigest()[:16]}, compiler {status.st_size} {status.st_mtime_ns}"
+
+
+def _may_be_filled(folder: str) -> bool:
+    """Whether ``folder`` is empty or has a script of ours in it."""
+    entries = list(os.scandir(folder))
+    for entry in entries:
+        if entry.is_file(follow_symlinks=False):
+            with open(entry.path, "rb") as file:
+                if _MARK in file.read(4096):
+                    return True
+    return not entries
+
+
+def _link(tool: str, command: str) -> None:
+    if os.path.lexists(command):
+        if os.path.islink(command) and os.readlink(command) == tool:
+            return
+        os.unlink(command)
+    os.symlink(tool, command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

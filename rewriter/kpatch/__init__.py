@@ -1,0 +1,1 @@
+"""What kpatch asks of an object besides its slots."""

@@ -1,0 +1,198 @@
+"""Which calls need a slot.
+
+The problem: the linker and the kernel's module loader send a call that leaves its module through a
+stub that saves the TOC pointer, and they overwrite the instruction behind the ``bl`` with
+``ld r2,24(r1)`` to get it back.  That instruction has to be a no-op, and the compiler leaves it out
+where it knows that caller and callee share a TOC.
+
+The rule: every ``bl`` gets one unless one is there, or unless nobody may put one there:
+
+- callees that are not functions in the ABI's sense: the kernel's profiling entry, register savers,
+  and ``__morestack``, which counts from its return address (it comes back to the word three words
+  behind the ``bl``);
+- calls that say they need no TOC;
+- ``bl`` to a label of the calling function itself that reads LR first: that is no call, it only
+  reads the program counter, and may read data behind it.  ``bl .+4`` is the shortest of these.
+
+A no-op behind a call is its slot unless it is somebody else's: it lies behind the end of the
+calling function (padding), a branch or an exception leads to it (it would load r2 without a call in
+front), a symbol or a table names it (a static key's, a probe's), or it keeps the prefixed
+instruction behind it off a boundary.  Where data of unknown meaning holds its address (see
+`object.claims`), nobody can tell.
+
+Source: 64-bit ELFv2 ABI, 2.2.4 (TOC restore), 3.5.1 (R_PPC64_REL24, R_PPC64_REL24_NOTOC), 2.3.3
+(register save and restore functions); GCC's libgcc/config/rs6000/morestack.S; Linux
+arch/powerpc/kernel/module_64.c for the profiling entries.
+"""
+
+from __future__ import annotations
+
+from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.object.claims import NO_CLAIMS
+from nopfix.rewriter.power import instruction
+from nopfix.rewriter.power.relocation import REL24, REL24_NOTOC, REL24_P9NOTOC
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from nopfix.rewriter.object.claims import Claims
+    from nopfix.rewriter.object.program import Functions, Program
+
+EXEMPT_NAMES = frozenset(
+    ("_mcount", "ftrace_caller", "ftrace_regs_caller", "__morestack", "__morestack_non_split")
+)
+EXEMPT_PREFIXES = (
+    "_savegpr0_",
+    "_savegpr1_",
+    "_restgpr0_",
+    "_restgpr1_",
+    "_savefpr_",
+    "_restfpr_",
+    "_savevr_",
+    "_restvr_",
+)
+
+Action = Literal["insert", "has slot", "exempt", "no TOC", "not selected", "reads PC", "unclear"]
+"""``unclear``: data holds the address of the word behind the call, and nothing says what for."""
+
+
+class CallSite(Record):
+    """One ``bl``: section number and offset in bytes, who calls, who is called, what to do."""
+
+    section: int
+    place: int
+    function: str | None
+    callee: str
+    action: Action
+
+
+class Selection(Record):
+    """The user's choice of callees: ``only`` these (None: all), never ``exempt``."""
+
+    only: Collection[str] | None = None
+    exempt: Collection[str] = ()
+
+    def action(self, callee: str) -> Action:
+        """What to do with a call to ``callee`` that has no slot."""
+        if callee in EXEMPT_NAMES or callee.startswith(EXEMPT_PREFIXES) or callee in self.exempt:
+            return "exempt"
+        if self.only is not None and callee not in self.only:
+            return "not selected"
+        return "insert"
+
+
+def find(
+    program: Program,
+    section: int,
+    places: Iterable[int],
+    selection: Selection,
+    claims: Claims = NO_CLAIMS,
+) -> Iterator[CallSite]:
+    """Every ``bl`` of a section, in order, with what is to be done about it.
+
+    ``places`` are those of its ``bl`` (see `instruction.sweep`).  ``claims`` say who names
+    places in the section, branches and landing pads included.
+    """
+    relocations = program.obj.relocations.get(section)
+    types = _call_relocations(relocations)
+    words, own = program.words(section), program.functions_in(section)
+    for place in places:
+        index = types.get(place)
+        reads_pc = no_toc = False
+        if index is None:
+            target = place + (instruction.branch_displacement(words[place >> 2]) or 0)
+            callee = own.at(target) or f"{program.name(section)}+{target:#x}"
+            own_callee = True
+            reads_pc = target not in claims.entries and (
+                target == place + 4 or _reads_lr(words, own, place, target)
+            )
+        else:
+            assert relocations is not None
+            callee = _callee(program, relocations, index)
+            no_toc = relocations.types[index] != REL24
+            own_callee = program.obj.symbols.sections[relocations.symbols[index]] > 0
+        action: Action
+        if reads_pc:
+            action = "reads PC"
+        elif no_toc:
+            action = "no TOC"
+        elif _has_slot(words, place, own.end(place), claims) and not (
+            own_callee and keeps_prefixed_aligned(words, place + 4)
+        ):
+            action = "has slot"
+        else:
+            action = selection.action(callee)
+        if _is_unclear(action, words, place + 4, claims):
+            action = "unclear"
+        yield CallSite(section, place, own.at(place), callee, action)
+
+
+def _reads_lr(words: Sequence[int], own: Functions, place: int, target: int) -> bool:
+    """Whether ``bl`` at ``place`` leads to a label of its own function that reads LR first."""
+    if not 0 <= target < 4 * len(words) or words[target >> 2] & 0xFC1FFFFF != instruction.MFLR:
+        return False
+    start = own.start(place)
+    return start is None or start == own.start(target)
+
+
+def _is_unclear(action: Action, words: Sequence[int], behind: int, claims: Claims) -> bool:
+    """Whether it matters, and can't be told, what the word ``behind`` a call is to who names it.
+
+    A table of return addresses names slots; where there is none it isn't what its name says.
+    """
+    if behind in claims.returns:
+        return action == "insert"
+    if behind not in claims.unclear:
+        return False
+    slot = action == "has slot" and words[behind >> 2] != instruction.LOAD_TOC
+    return action == "insert" or slot
+
+
+def _call_relocations(relocations: elf.Relocations | None) -> dict[int, int]:
+    """Index of the relocation of each call, by place."""
+    if relocations is None:
+        return {}
+    return {
+        relocations.places[index]: index
+        for index, kind in enumerate(relocations.types)
+        if kind in (REL24, REL24_NOTOC, REL24_P9NOTOC)
+    }
+
+
+def _callee(program: Program, relocations: elf.Relocations, index: int) -> str:
+    symbols = program.obj.symbols
+    symbol = relocations.symbols[index]
+    addend = relocations.addends[index]
+    if symbols.type(symbol) == elf.STT_SECTION:
+        section = symbols.sections[symbol]
+        return program.functions_in(section).at(addend) or f"{program.name(section)}+{addend:#x}"
+    name = symbols.name(symbol)
+    return f"{name}+{addend:#x}" if addend else name
+
+
+def _has_slot(words: Sequence[int], place: int, function_end: int | None, claims: Claims) -> bool:
+    behind = place + 4
+    if function_end is not None and behind >= function_end:
+        return False
+    index = behind >> 2
+    if index >= len(words) or words[index] not in instruction.SLOTS:
+        return False
+    if words[index] == instruction.LOAD_TOC or behind in claims.returns:
+        return True
+    return behind not in claims.named
+
+
+def keeps_prefixed_aligned(words: Sequence[int], offset: int) -> bool:
+    """Whether the nop at ``offset`` keeps a prefixed instruction off a 64-byte boundary.
+
+    Behind a call of the object's own function it is the assembler's, not a slot: labels that lie
+    behind the call lie in front of it.  (Taking it for a slot would leave the same bytes.)
+    """
+    index = offset >> 2
+    return (
+        offset % 64 == 60
+        and words[index] == instruction.NOP
+        and index + 1 < len(words)
+        and instruction.is_prefix(words[index + 1])
+    )

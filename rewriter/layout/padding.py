@@ -1,0 +1,337 @@
+"""Padding in code: what is aligned, to what, and which words are only there for that.
+
+The problem: the object doesn't say where the source had an alignment directive.  Shifting
+everything by four would lose the alignment of every function behind the first nop; taking a real
+nop for padding would change code.
+
+The rule: words are padding when they lie between the end of one function (or of its traceback
+table) and the start of the next (or of the TOC word or type hash before it), when they are exactly
+what the assembler would fill such a gap with, and when nothing refers into them.  The alignment of
+functions is the smallest that explains all gaps of the section, since compilers align all functions
+of a section alike; without a gap to judge by it is 16 where the section's own alignment and every
+function's offset agree with that.  Whatever is inferred, code stays correct; what a wrong guess
+costs is a no-op.
+
+Inside functions, words in front of what a branch, a table entry or a relocation leads to are
+padding under the same conditions.
+
+Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign.
+"""
+
+from __future__ import annotations
+
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.rewriter.layout.layout import PREFIXED_BOUNDARY, Alignment
+from nopfix.rewriter.power.fill import fill_style
+from nopfix.rewriter.power.instruction import BCTR, GROUP_NOPS, NOP, branch
+from nopfix.rewriter.proof.analysis import TOC_WORD, TYPE_HASH
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence, Set
+
+    from nopfix.rewriter.layout.plan import Code
+    from nopfix.rewriter.object.claims import Claims
+    from nopfix.rewriter.object.program import Functions, Program
+    from nopfix.rewriter.proof.analysis import Analysis, Region
+
+_FUNCTION_ALIGNMENT = 16
+# Instructions that compilers use for power9 and later, by primary opcode, as (mask, value).  Power
+# ISA 3.1, Book I, 3.3 and 7.6.
+_SINCE_POWER9 = {
+    61: ((0xFC000007, 0xF4000001), (0xFC000007, 0xF4000005)),  # lxv, stxv
+    31: (
+        (0xFC0007FE, 0x7C000218),  # lxvx
+        (0xFC0007FE, 0x7C000318),  # stxvx
+        (0xFC0007FC, 0x7C0006F4),  # extswsli
+        (0xFC0007FF, 0x7C000616),  # modsw
+        (0xFC0007FF, 0x7C000216),  # moduw
+    ),
+    4: ((0xFC00003F, 0x10000033),),  # maddld
+    1: ((0xFC000000, 0x04000000),),  # prefixed
+}
+_PREFIXES = frozenset((TOC_WORD, TYPE_HASH))
+"""What is aligned in place of the function behind it."""
+_LABEL_ALIGNMENT = 32
+_LAST_WORDS = frozenset((NOP, *GROUP_NOPS.values()))
+_MANY = 6
+
+
+def find(
+    program: Program,
+    section: Code,
+    analysis: Analysis,
+    claims: Claims,
+    planned: Collection[int],
+) -> list[Alignment]:
+    """Everything in one section that is aligned, with its padding, in no particular order.
+
+    ``claims`` are who names places in ``section``, ``planned`` the offsets in bytes at which slots
+    go in.
+    """
+    number, found = section
+    words, alignment = program.words(number), program.obj.sections[number].alignment
+    regions = analysis.regions.get(number, ())
+    tables = table_alignments(words, regions)
+    kept = claims.named | claims.held
+    gaps = function_gaps(words, program.functions_in(number), regions, kept)
+    aligned = function_alignments(gaps, alignment, bool(tables)) + tables
+    slots = {place + 4 for place in found.calls}.difference(planned)
+    labels = {target for _, target in found.branches}
+    labels.update(analysis.targets.get(number, ()), claims.named)
+    aligned += _claimed_alignments(words, claims, slots, labels)
+    labels.difference_update(a.start for a in aligned)
+    last_word = group_nop(words, aligned)
+    loops = {target for place, target in found.branches if target < place}
+    aligned += label_alignments(words, labels, kept, slots, loops, alignment, last_word)
+    taken = {a.start for a in aligned}
+    prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
+    return aligned + [a for a in prefixed if a.start not in taken]
+
+
+def _claimed_alignments(
+    words: Sequence[int], claims: Claims, slots: Collection[int], labels: Collection[int]
+) -> list[Alignment]:
+    """The places whose patcher needs them aligned, each with the nop in front that may do it."""
+    found = []
+    for start, alignment in claims.aligned.items():
+        pad = start - 4
+        elastic = (
+            pad >= 0
+            and alignment == 8
+            and words[pad >> 2] == NOP
+            and not any(pad in taken for taken in (slots, labels, claims.named, claims.held))
+        )
+        if start % alignment == 0 and 0 <= start < 4 * len(words):
+            found.append(Alignment(pad if elastic else start, start, alignment))
+    return found
+
+
+def function_gaps(
+    words: Sequence[int],
+    functions: Functions,
+    regions: Sequence[Region],
+    kept: Set[int] = frozenset(),
+) -> list[Alignment]:
+    """The gap in front of each function but the first, with alignment 1: still to be judged.
+
+    A gap that isn't exactly the assembler's padding is given as empty.  What somebody names in it
+    (``kept``: no-ops in front of a function that are patched) begins the function.
+    """
+    prefixes = {region.end: region.start for region in regions if region.kind in _PREFIXES}
+    ends = sorted(
+        [region.end for region in regions]
+        + [end for start, end in zip(functions.starts, functions.ends, strict=True) if end > start]
+    )
+    gaps = []
+    at = 0
+    furthest = 0
+    for start in functions.starts:
+        item = prefixes.get(start, start)
+        while at < len(ends) and ends[at] <= item:
+            furthest = ends[at]
+            at += 1
+        if not item:
+            continue
+        end = furthest + 3 & ~3
+        if kept:
+            item = next((at for at in range(end, item, 4) if at in kept), item)
+        inside = at < len(ends) and functions.end(item - 1) not in (None, item)
+        if inside or (end < item and fill_style(words[end >> 2 : item >> 2]) is None):
+            end = item
+        gaps.append(Alignment(end, item, 1))
+    return gaps
+
+
+def function_alignments(
+    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
+) -> list[Alignment]:
+    """``gaps`` with the alignment of each; those that aren't aligned at all are left out.
+
+    ``section_alignment`` is sh_addralign; ``has_aligned_data`` says that a table in the section
+    accounts for an alignment of 8.
+    """
+    common = _common_alignment(gaps, section_alignment, has_aligned_data)
+    aligned = []
+    for gap in gaps:
+        if gap.start % common == 0 and gap.start - gap.padding < common:
+            alignment = common
+        else:
+            alignment = _smallest([gap], section_alignment) if gap.padding < gap.start else 4
+        if alignment > 4:
+            aligned.append(gap._replace(alignment=alignment))
+    return aligned
+
+
+def _common_alignment(
+    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
+) -> int:
+    padded = [gap for gap in gaps if gap.padding < gap.start]
+    if padded:
+        common = _smallest(padded, section_alignment)
+    elif section_alignment >= _FUNCTION_ALIGNMENT:
+        common = _FUNCTION_ALIGNMENT
+    else:
+        common = 4 if has_aligned_data else max(section_alignment, 4)
+    if any(gap.start % common for gap in gaps) and not padded:
+        return 4
+    # Many functions on a coarser grid are no coincidence (-falign-functions=32).
+    while (
+        len(gaps) >= _MANY
+        and common * 2 <= section_alignment
+        and not any(gap.start % (common * 2) for gap in gaps)
+    ):
+        common *= 2
+    return common
+
+
+def _smallest(gaps: Sequence[Alignment], limit: int) -> int:
+    """The smallest alignment up to ``limit`` that accounts for the size of every gap, or 4.
+
+    What compilers use for functions is tried before 8, which a single word of padding suits too.
+    """
+    for alignment in (_FUNCTION_ALIGNMENT, 8, *(_FUNCTION_ALIGNMENT << i for i in range(1, 12))):
+        if alignment <= limit and all(
+            gap.start % alignment == 0 and gap.start - gap.padding < alignment for gap in gaps
+        ):
+            return alignment
+    return 4
+
+
+def table_alignments(words: Sequence[int], regions: Sequence[Region]) -> list[Alignment]:
+    """Tables in code that are aligned to more than a word, with the pad word behind ``bctr``."""
+    aligned = []
+    for region in regions:
+        if region.kind != "switch table" or region.alignment <= 4:
+            continue
+        index = region.start >> 2
+        padded = index >= 2 and words[index - 2] == BCTR and fill_style(words[index - 1 : index])
+        start = region.start
+        aligned.append(Alignment(start - 4 if padded else start, start, region.alignment))
+    return aligned
+
+
+def prefixed_alignments(
+    words: Sequence[int], prefixed: Sequence[int], slots: Collection[int]
+) -> list[Alignment]:
+    """Prefixed instructions, each with the nop that keeps it off a 64-byte boundary.
+
+    ``slots`` are the offsets of nops that are slots of calls, or somebody else's, and must stay.
+    """
+    aligned = []
+    for place in prefixed:
+        pad = place - 4
+        elastic = (
+            pad >= 0
+            and pad % PREFIXED_BOUNDARY == PREFIXED_BOUNDARY - 4
+            and words[pad >> 2] == NOP
+            and pad not in slots
+        )
+        aligned.append(Alignment(pad if elastic else place, place, 0))
+    return aligned
+
+
+def group_nop(words: Sequence[int], gaps: Sequence[Alignment]) -> int | None:
+    """The word that ends padding in this section, as seen in its gaps; None without one."""
+    for gap in gaps:
+        style = fill_style(words[gap.padding >> 2 : gap.start >> 2])
+        if style is not None:
+            return style
+    return None
+
+
+def newest_group_nop(words: Sequence[int], regions: Sequence[Region]) -> int | None:
+    """The word that ends padding, told from the processor that the code needs; None if it isn't.
+
+    From power9 on the assembler pads with plain nops.  ``regions`` are the data in the section.
+    """
+    start = 0
+    for end, following in [*((r.start, r.end) for r in regions), (4 * len(words), 0)]:
+        run = words[start >> 2 : end >> 2]
+        # The opcode goes first: it rules out most words, and there is one look at each.
+        if any(
+            word & mask == value
+            for word in run
+            if word >> 26 in _SINCE_POWER9
+            for mask, value in _SINCE_POWER9[word >> 26]
+        ):
+            return NOP
+        start = following + 3 & ~3
+    return None
+
+
+def tells_power9(strings: bytes | memoryview) -> bool:
+    """Whether a compiler's options, kept in .debug_str, name such a processor."""
+    text = bytes(strings)
+    return b"-mcpu=power9" in text or b"-mcpu=power1" in text
+
+
+DEFAULT_GROUP_NOP = GROUP_NOPS["power7"]
+"""What the assembler ends padding with for its default processor (binutils 2.40)."""
+
+
+def label_alignments(
+    words: Sequence[int],
+    labels: Collection[int],
+    kept: Collection[int],
+    slots: Collection[int],
+    loops: Collection[int],
+    section_alignment: int,
+    last_word: int | None,
+) -> list[Alignment]:
+    """Labels inside functions that were padded into place, with their padding.
+
+    ``labels`` are the offsets that something leads to, ``kept`` those of words that somebody has a
+    claim to; ``slots`` those of nops that belong to calls; ``loops`` those that a
+    branch behind them leads to.  All are section offsets.  The alignment to restore is what the
+    label had, up to that of the section and to that of loops; a nop that somebody claims is
+    code, and so is a run of nops longer than padding could be, and in a section whose functions are
+    padded with another ``last_word``.
+    """
+    limit = min(section_alignment, _LABEL_ALIGNMENT)
+    aligned: list[Alignment] = []
+    if limit < _FUNCTION_ALIGNMENT:
+        return aligned
+    for label in sorted(label for label in labels if not label % _FUNCTION_ALIGNMENT):
+        if not 4 <= label <= 4 * len(words):
+            continue
+        alignment = min(label & -label, limit)
+        if last_word is not None and words[(label >> 2) - 1] != last_word:
+            continue
+        start = _padding_start(words, label, slots, alignment)
+        if start < label and not any(
+            offset in kept or offset in labels for offset in range(start, label, 4)
+        ):
+            aligned.append(Alignment(start, label, alignment))
+    return _jumps_alike(aligned, loops)
+
+
+def _jumps_alike(aligned: Sequence[Alignment], loops: Collection[int]) -> list[Alignment]:
+    """``aligned`` with those that begin no loop judged together.
+
+    Compilers align all of them alike, unlike loops: what one of them shows not to be aligned to is
+    chance for the others too, unless a padding is too long for anything less.
+    """
+    jumps = [a for a in aligned if a.start not in loops]
+    common = min((a.alignment for a in jumps), default=0)
+    return [
+        a._replace(alignment=common) if a.start not in loops and a.start - a.padding < common else a
+        for a in aligned
+    ]
+
+
+def _padding_start(words: Sequence[int], label: int, slots: Collection[int], alignment: int) -> int:
+    """Where the padding in front of ``label`` begins; ``label`` itself where there is none."""
+    end = label >> 2
+    first = end - 1
+    if words[first] not in _LAST_WORDS:
+        return label
+    most = min(alignment // 4 - 1, end)
+    while end - first < most and words[first - 1] == NOP and first << 2 not in slots:
+        first -= 1
+    if first << 2 in slots:
+        first += 1
+    elif first and words[first - 1] == NOP and (first - 1) << 2 not in slots:
+        return label  # too many: somebody wrote these
+    elif end - first < most and words[first - 1] == branch(4 * (end - first + 1)):
+        first -= 1
+    return first << 2 if first < end and fill_style(words[first:end]) is not None else label

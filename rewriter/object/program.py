@@ -1,0 +1,304 @@
+"""What is known of an object before anything moves: one model that everybody asks.
+
+The problem: which nop is a slot, what is padding, where a branch leads, which table holds what: all
+these ask who refers to a place, and what for.  Answered from the relocations and symbols wherever
+the question came up, the answers differed, and each difference was an object made wrong.
+
+The rule: an object's relocations and symbols are looked through here, and nowhere else, to find out
+who points where.  A `Program` is made once for an object and never changes; each of its indices is
+made when it is first asked for, since two of five objects of a kernel need none of them.
+
+- `functions`: where functions begin and end, by section;
+- `words`, `filling`: the instruction words of a section, and which relocation fills which of them;
+- `symbols_in`, `holder`: the symbols of a section in order, and the one that a place belongs to;
+- `references_from`, `references_to_code_from`: what the relocations of a section lead to;
+- `landing_pads`: where exceptions lead.
+
+What a reference means is told by its type (`power.relocation`) and by the section that it is in
+(`object.kernel_sections`); who may claim a place in code for himself, by `object.claims`.
+
+Source: gABI 4 (symbol table, relocation); 64-bit ELFv2 ABI, 3.4.1 (local entry points), 3.5.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import compress
+
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.rewriter.errors import Refusal
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.power.relocation import MARKERS, TYPES
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Container, Mapping, Sequence
+
+    from nopfix.dwarf.lsda import CallSite
+
+Place = tuple[int, int]
+"""A section's number and an offset in bytes into it."""
+
+
+class Functions(Record):
+    """The functions of one section in ascending order: start and end offsets in bytes, names."""
+
+    starts: Sequence[int]
+    ends: Sequence[int]
+    names: Sequence[str]
+
+    def at(self, offset: int) -> str | None:
+        """The name of the function that ``offset`` lies in, None outside of all."""
+        index = bisect_right(self.starts, offset) - 1
+        if index >= 0 and offset < self.ends[index]:
+            return self.names[index]
+        return None
+
+    def start(self, offset: int) -> int | None:
+        """The start of the function that ``offset`` lies in."""
+        index = bisect_right(self.starts, offset) - 1
+        return self.starts[index] if index >= 0 and offset < self.ends[index] else None
+
+    def end(self, offset: int) -> int | None:
+        """The end of the function that ``offset`` lies in."""
+        index = bisect_right(self.starts, offset) - 1
+        if index >= 0 and offset < self.ends[index]:
+            return self.ends[index]
+        return None
+
+
+NO_FUNCTIONS = Functions((), (), ())
+
+
+class Reference(Record):
+    """A relocation of the field at ``place`` of ``section`` that leads to a spot of the object.
+
+    ``type`` is the relocation's, ``symbol`` the index of its symbol; symbol + addend are ``offset``
+    in section ``target``.  What is carried in the addend besides (``place - base``) still is.
+    """
+
+    section: int
+    place: int
+    type: int
+    symbol: int
+    target: int
+    offset: int
+
+
+class Program:
+    """One object, and who refers to what in it; see the module's essay."""
+
+    __slots__ = (
+        "_filling",
+        "_functions",
+        "_landing_pads",
+        "_of_code",
+        "_references",
+        "_references_to_code",
+        "_symbols",
+        "_words",
+        "code",
+        "obj",
+    )
+
+    def __init__(self, obj: elf.Object) -> None:
+        """Nothing is looked at but the section headers.
+
+        ``obj`` is the object as read; `code` the numbers of the sections that hold instructions.
+        """
+        self.obj = obj
+        self.code = tuple(
+            section.number
+            for section in obj.sections
+            if section.flags & elf.SHF_EXECINSTR
+            and section.type == elf.SHT_PROGBITS
+            and section.size
+        )
+        self._functions: dict[int, Functions] | None = None
+        self._words: dict[int, array[int]] = {}
+        self._filling: dict[int, dict[int, int]] = {}
+        self._symbols: dict[int, tuple[list[int], list[int]]] | None = None
+        self._of_code: frozenset[int] | None = None
+        self._references: dict[int, list[Reference]] = {}
+        self._references_to_code: dict[int, list[Reference]] = {}
+        self._landing_pads: list[CallSite] | None = None
+
+    def is_code(self, section: int) -> bool:
+        """Whether the section with this number is executable."""
+        return bool(self.obj.sections[section].flags & elf.SHF_EXECINSTR)
+
+    def name(self, section: int) -> str:
+        """The name of the section with this number."""
+        return self.obj.sections[section].name
+
+    # -- functions and instructions ------------------------------------------------------------
+
+    @property
+    def functions(self) -> Mapping[int, Functions]:
+        """All STT_FUNC symbols, by section number; of several at one offset the longest is kept.
+
+        Raises `Refusal` for a function that doesn't end inside its section.
+        """
+        if self._functions is None:
+            self._functions = _functions(self.obj)
+        return self._functions
+
+    def functions_in(self, section: int) -> Functions:
+        """The functions of one section; raises as `functions` does."""
+        return self.functions.get(section, NO_FUNCTIONS)
+
+    def words(self, section: int) -> array[int]:
+        """The instruction words of a section; bytes behind the last whole word are left out."""
+        words = self._words.get(section)
+        if words is None:
+            data = self.obj.contents(section)
+            words = self._words[section] = elf.column(data[: len(data) & ~3], "I")
+        return words
+
+    def filling(self, section: int) -> Mapping[int, int]:
+        """The index of the relocation that fills each place of ``section``; markers fill none."""
+        filling = self._filling.get(section)
+        if filling is None:
+            relocations = self.obj.relocations.get(section)
+            if relocations is None:
+                filling = {}
+            elif MARKERS.isdisjoint(relocations.types):
+                places = relocations.places
+                filling = dict(zip(places, range(len(places)), strict=True))
+            else:
+                filling = {
+                    relocations.places[index]: index
+                    for index, kind in enumerate(relocations.types)
+                    if kind not in MARKERS
+                }
+            self._filling[section] = filling
+        return filling
+
+    # -- symbols -------------------------------------------------------------------------------
+
+    def symbols_in(self, section: int) -> tuple[Sequence[int], Sequence[int]]:
+        """Values, ascending, and indices of the symbols of ``section`` but the section's own."""
+        if self._symbols is None:
+            self._symbols = _symbols_by_section(self.obj)
+        return self._symbols.get(section, ((), ()))
+
+    def holder(self, section: int, offset: int) -> int | None:
+        """The index of the symbol that ``offset`` in ``section`` belongs to, None if to nobody's.
+
+        That is the last one that begins there or before, unless it has a size and ends before.
+        """
+        values, indices = self.symbols_in(section)
+        at = bisect_right(values, offset) - 1
+        if at < 0:
+            return None
+        size = self.obj.symbols.sizes[indices[at]]
+        return indices[at] if not size or offset < values[at] + size else None
+
+    # -- references ----------------------------------------------------------------------------
+
+    def references_from(self, section: int) -> Sequence[Reference]:
+        """What the relocations of ``section`` lead to in this object, in file order."""
+        found = self._references.get(section)
+        if found is None:
+            found = self._references[section] = self._collect(section, None)
+        return found
+
+    def references_to_code_from(self, section: int) -> Sequence[Reference]:
+        """Those of `references_from` that lead to code, found without a look at the others."""
+        found = self._references_to_code.get(section)
+        if found is None:
+            if self._of_code is None:
+                self._of_code = frozenset(
+                    index
+                    for index, own in enumerate(self.obj.symbols.sections)
+                    if own > 0 and self.is_code(own)
+                )
+            found = self._references_to_code[section] = self._collect(section, self._of_code)
+        return found
+
+    def _collect(self, section: int, wanted: Container[int] | None) -> list[Reference]:
+        """The references of ``section``, of those whose symbol is ``wanted``.
+
+        A type that isn't known is taken to lead somewhere: who needs to know refuses it.
+        """
+        relocations = self.obj.relocations.get(section)
+        if relocations is None:
+            return []
+        symbols = self.obj.symbols
+        own = relocations.symbols
+        indices: Sequence[int] = range(len(own))
+        if wanted is not None:
+            indices = list(compress(indices, map(wanted.__contains__, own)))
+        found = []
+        for index in indices:
+            target = symbols.sections[own[index]]
+            row = TYPES.get(relocations.types[index])
+            if target <= 0 or (row is not None and row.addend in ("nothing", "distance")):
+                continue
+            found.append(
+                Reference(
+                    section,
+                    relocations.places[index],
+                    relocations.types[index],
+                    own[index],
+                    target,
+                    symbols.values[own[index]] + relocations.addends[index],
+                )
+            )
+        return found
+
+    def landing_pads(self) -> Sequence[CallSite]:
+        """Every call site of the object's exception tables that has a landing pad.
+
+        Raises `Refusal` for tables that aren't understood.
+        """
+        if self._landing_pads is None:
+            self._landing_pads = []
+            if any(section.name.startswith(".gcc_except_table") for section in self.obj.sections):
+                from nopfix.rewriter.object import debug_sections
+
+                self._landing_pads = debug_sections.landing_pads(self.obj)
+        return self._landing_pads
+
+
+def _functions(obj: elf.Object) -> dict[int, Functions]:
+    symbols = obj.symbols
+    found: dict[int, list[tuple[int, int, int]]] = {}
+    for index, info in enumerate(symbols.infos):
+        if info & 15 == elf.STT_FUNC and symbols.sections[index] > 0:
+            value = symbols.values[index]
+            entry = (value, -(value + symbols.sizes[index]), index)
+            found.setdefault(symbols.sections[index], []).append(entry)
+    result = {}
+    for section, entries in found.items():
+        entries.sort()
+        for start, end, index in entries:
+            if -end > obj.sections[section].size:
+                raise Refusal(
+                    "the function ends outside its section",
+                    section=obj.sections[section].name,
+                    offset=start,
+                    function=symbols.name(index),
+                    remedy="the object is damaged; build it again",
+                )
+        unique = [e for i, e in enumerate(entries) if not i or entries[i - 1][0] != e[0]]
+        result[section] = Functions(
+            [start for start, _, _ in unique],
+            [-end for _, end, _ in unique],
+            [symbols.name(index) for _, _, index in unique],
+        )
+    return result
+
+
+def _symbols_by_section(obj: elf.Object) -> dict[int, tuple[list[int], list[int]]]:
+    symbols = obj.symbols
+    found: dict[int, list[tuple[int, int]]] = {}
+    for index, section in enumerate(symbols.sections):
+        if section > 0 and symbols.infos[index] & 15 != elf.STT_SECTION:
+            found.setdefault(section, []).append((symbols.values[index], index))
+    for pairs in found.values():
+        pairs.sort()
+    return {
+        section: ([value for value, _ in pairs], [index for _, index in pairs])
+        for section, pairs in found.items()
+    }

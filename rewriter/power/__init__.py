@@ -1,0 +1,1 @@
+"""What the processor is: instruction words and relocation types, as tables."""

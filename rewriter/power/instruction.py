@@ -1,0 +1,244 @@
+"""Instruction words: the few that nopfix has to understand to move code.
+
+The problem: a branch inside a section holds the distance to its target, so it changes when
+something is inserted between the two.  The rule: decode the displacement, ask the offset map for
+both ends, encode it again; everything else in the word (link bit, condition, hints) stays.
+
+Prefixed instructions (Power ISA 3.1) are two words; the second one can look like a branch.
+
+Source: Power ISA 3.1, Book I, 1.6 (instruction formats) and 2.4 (branches); the no-ops that the
+assembler writes: Power ISA, appendix on simplified mnemonics.  Bit masks are those of the word as a
+32-bit number (the ISA numbers bits from the other end).
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from itertools import compress
+
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+NOP = 0x60000000
+LOAD_TOC = 0xE8410018
+"""``ld r2,24(r1)``: what the linker or the module loader makes of a slot."""
+
+SLOTS = frozenset((NOP, LOAD_TOC, 0x4DEF7B82, 0x4FFFFB82))
+"""What may already stand behind a call: nop, the TOC load, ``cror 15,15,15``, ``cror 31,31,31``."""
+
+GROUP_NOPS = {"power6": 0x60210000, "power7": 0x60420000}
+"""``ori r1,r1,0`` and ``ori r2,r2,0``, which end a dispatch group."""
+
+NO_OPERATIONS = frozenset((NOP, *GROUP_NOPS.values()))
+PADDING = NO_OPERATIONS | {0}
+"""Words that the assembler fills code with."""
+
+BCTR = 0x4E800420
+BLR = 0x4E800020
+MFLR = 0x7C0802A6
+MTLR = 0x7C0803A6
+"""``mflr r0`` and ``mtlr r0``; the register is in the bits of RT."""
+
+BRANCH = 18
+BRANCH_CONDITIONAL = 16
+PREFIX = 1
+
+CONDITIONAL_REACH = 0x8000
+"""Bytes that a conditional branch reaches backwards; forwards it is a word less."""
+
+_LINK = 1
+_ABSOLUTE = 2
+_PREFIX_PC_RELATIVE = 0x00100000
+
+
+class Branch(Record):
+    """A branch whose displacement is in the word: place and target are section offsets in bytes."""
+
+    place: int
+    target: int
+
+
+def branch_displacement(word: int) -> int | None:
+    """Bytes from a ``b``, ``bl``, ``bc`` or ``bcl`` to its target.
+
+    None for everything else, absolute branches included.
+    """
+    opcode = word >> 26
+    if word & _ABSOLUTE:
+        return None
+    if opcode == BRANCH:
+        displacement = word & 0x03FFFFFC
+        return displacement - ((displacement & 0x02000000) << 1)
+    if opcode == BRANCH_CONDITIONAL:
+        displacement = word & 0xFFFC
+        return displacement - ((displacement & 0x8000) << 1)
+    return None
+
+
+def reaches(word: int, displacement: int) -> bool:
+    """Whether the branch in ``word`` can hold ``displacement`` (bytes)."""
+    limit = 0x02000000 if word >> 26 == BRANCH else CONDITIONAL_REACH
+    return -limit <= displacement < limit
+
+
+def with_displacement(word: int, displacement: int) -> int:
+    """The branch in ``word`` with its displacement replaced; it has to reach."""
+    mask = 0x03FFFFFC if word >> 26 == BRANCH else 0xFFFC
+    return (word & ~mask) | (displacement & mask)
+
+
+def branch(displacement: int) -> int:
+    """``b`` over ``displacement`` bytes."""
+    return with_displacement(BRANCH << 26, displacement)
+
+
+def is_call(word: int) -> bool:
+    """Whether ``word`` is ``bl`` (relative, with link)."""
+    return word & 0xFC000003 == (BRANCH << 26 | _LINK)
+
+
+def inverted(word: int) -> int | None:
+    """The conditional branch that is taken exactly when the one in ``word`` is not.
+
+    Power ISA 2.4, BO field: the bit that says which way the condition counts, and for forms that
+    decrement CTR the bit that says whether zero counts, are flipped; None where a single bit can't
+    do it (CTR and condition both tested) or the branch is unconditional.  Static prediction
+    (the "at" bits) is turned round with it, so that the same path stays the predicted one.
+    """
+    options = word >> 21 & 31
+    if options & 0b10100 == 0b00100:  # 0b001at, 0b011at: the condition alone
+        flipped = options ^ 0b01000
+        if options & 0b10:  # a=1: t says taken or not taken
+            flipped ^= 0b1
+    elif options & 0b10100 == 0b10000:  # 0b1a00t, 0b1a01t: CTR alone
+        flipped = options ^ 0b00010
+        if options & 0b01000:
+            flipped ^= 0b1
+    else:
+        return None
+    return word & ~(31 << 21) | flipped << 21
+
+
+def is_prefix(word: int) -> bool:
+    """Whether ``word`` is the first half of a prefixed instruction."""
+    return word >> 26 == PREFIX
+
+
+def prefixed_displacement(prefix: int, suffix: int) -> int | None:
+    """Bytes from a PC-relative prefixed instruction to what it addresses, None for all others.
+
+    Power ISA 3.1, 1.6.3: formats 8LS:D (type 0) and MLS:D (type 2) with R=1.
+    """
+    if prefix >> 24 & 3 in (0, 2) and prefix & _PREFIX_PC_RELATIVE:
+        displacement = (prefix & 0x3FFFF) << 16 | suffix & 0xFFFF
+        return displacement - ((displacement & 1 << 33) << 1)
+    return None
+
+
+def with_prefixed_displacement(prefix: int, suffix: int, displacement: int) -> tuple[int, int]:
+    """Both words of a prefixed instruction with the 34-bit displacement replaced."""
+    high = displacement >> 16 & 0x3FFFF
+    return prefix & ~0x3FFFF | high, suffix & ~0xFFFF | displacement & 0xFFFF
+
+
+def call_places(words: Sequence[int]) -> Iterator[int]:
+    """The section offsets of all words that look like ``bl``, data included, one at a time."""
+    indices = _indices_of(_opcode_kinds(words), _I_FORM)
+    return (index << 2 for index in indices if is_call(words[index]))
+
+
+class Instructions(Record):
+    """What a sweep over a section's instructions found.
+
+    ``branches`` have their displacement in the word (no relocation); ``calls`` are the places of
+    all ``bl``; ``prefixed`` those of prefixed instructions; ``relative`` those prefixed
+    instructions whose displacement is in the words.  All are section offsets in ascending order.
+    """
+
+    branches: list[Branch]
+    calls: list[int]
+    prefixed: list[int]
+    relative: list[Branch]
+
+
+def sweep(
+    words: Sequence[int], data: Sequence[tuple[int, int]], relocated: Collection[int]
+) -> Instructions:
+    """Look at every instruction of a section once.
+
+    ``words`` are the section's words; ``data`` are the (start, end) of its bytes that are not
+    instructions, in section offsets; ``relocated`` the places of relocations in it.
+    """
+    kinds = _opcode_kinds(words)
+    for start, end in data:
+        first, behind = start >> 2, min(end + 3 >> 2, len(kinds))
+        kinds[first:behind] = bytes((_DATA,)) * (behind - first)
+    prefixed, relative = _prefixed(words, kinds, relocated)
+    calls = []
+    branches = []
+    # The loops are dense because every branch of the code goes through them (23,000 in 730 KB of
+    # code: 9 ms, against 30 ms with a function call for each).
+    for index in _indices_of(kinds, _I_FORM):
+        word = words[index]
+        place = index << 2
+        if word & 3 == _LINK:
+            calls.append(place)
+        if not word & _ABSOLUTE and place not in relocated:
+            displacement = ((word & 0x03FFFFFC) ^ 0x02000000) - 0x02000000
+            branches.append(Branch(place, place + displacement))
+    for index in _indices_of(kinds, _B_FORM):
+        word = words[index]
+        place = index << 2
+        if not word & _ABSOLUTE and place not in relocated:
+            displacement = ((word & 0xFFFC) ^ 0x8000) - 0x8000
+            branches.append(Branch(place, place + displacement))
+    branches.sort()
+    return Instructions(branches, calls, prefixed, relative)
+
+
+_I_FORM, _B_FORM, _PREFIXED, _DATA = 1, 2, 3, 4
+"""Kinds of words: ``b`` and its kin, ``bc`` and its kin, a prefix; none of these is 0."""
+
+_KIND_OF_TOP_BYTE = bytes(
+    {BRANCH: _I_FORM, BRANCH_CONDITIONAL: _B_FORM, PREFIX: _PREFIXED}.get(byte >> 2, 0)
+    for byte in range(256)
+)
+_ONLY = {kind: bytes(kind == other for other in range(256)) for kind in (_I_FORM, _B_FORM)}
+
+
+def _opcode_kinds(words: Sequence[int]) -> bytearray:
+    """The kind of each word, told from its primary opcode: one byte a word."""
+    raw = array("I", words).tobytes()
+    top = raw[3::4] if sys.byteorder == "little" else raw[::4]
+    return bytearray(top.translate(_KIND_OF_TOP_BYTE))
+
+
+def _indices_of(kinds: bytearray, kind: int) -> Iterator[int]:
+    """The indices of the words of one kind, in ascending order."""
+    return compress(range(len(kinds)), kinds.translate(_ONLY[kind]))
+
+
+def _prefixed(
+    words: Sequence[int], kinds: bytearray, relocated: Collection[int]
+) -> tuple[list[int], list[Branch]]:
+    """The places of prefixed instructions, and those with a displacement in their words.
+
+    The suffixes' kinds are cleared: they may look like anything.
+    """
+    places = []
+    relative = []
+    index = kinds.find(_PREFIXED)
+    while index >= 0:
+        place = index << 2
+        places.append(place)
+        suffix = index + 1
+        if suffix < len(kinds) and kinds[suffix] != _DATA:
+            kinds[suffix] = 0
+            displacement = prefixed_displacement(words[index], words[suffix])
+            if displacement is not None and place not in relocated:
+                relative.append(Branch(place, place + displacement))
+        index = kinds.find(_PREFIXED, suffix)
+    return places, relative

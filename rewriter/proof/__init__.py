@@ -1,0 +1,1 @@
+"""Where branches lead, and what in code is data: shown, not guessed."""

@@ -1,0 +1,536 @@
+"""Tables that jumps go through: where one ends, and what its entries are.
+
+The problem: `indirect` says where a table begins and what its entries are added to; nothing in the
+object says how many there are.  One too few and a case jumps into the wrong code, one too many and
+an instruction is taken for a number.
+
+The rule: the number is found twice, from the table's words (the extent) and from the comparison or
+mask that keeps the index inside (the bound), and the two have to agree.
+
+- In code the extent is certain: the words go on until one is no distance to an instruction of the
+  function, or until a label that something jumps to or refers to.  A bound that is larger only says
+  that the compiler knew more than the comparison.  One that is smaller leaves entries that are
+  never read: GCC may prove late that a case can't be reached, and keeps the entry.  They are
+  distances all the same, if they can't be instructions; otherwise the two contradict.
+- In data with relocations the extent may run on into the next table, so it ends where anything
+  refers to, or where the relocations do.  A bound that is smaller contradicts; one that is larger,
+  that of a byte for example, only says that the other cases can't happen.
+- In data without relocations (numbers that the assembler resolved) either there is a bound, or the
+  extent fills all of the space up to the next thing that anything refers to, or the symbol that the
+  table belongs to says how large it is.  A pointer into the middle of a symbol says nothing of what
+  lies in front of it.
+
+Source: GCC, final.c (shorten_branches, ADDR_DIFF_VEC) and rs6000.h (CASE_VECTOR_MODE); LLVM,
+MachineJumpTableInfo (EK_LabelDifference32).
+"""
+
+from __future__ import annotations
+
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.rewriter.power import semantics
+from nopfix.rewriter.power.instruction import PADDING
+from nopfix.rewriter.proof.control_flow import looks_like_code
+from nopfix.rewriter.proof.indirect import Address, Unresolved, Values
+from nopfix.rewriter.proof.reaching import Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from nopfix.rewriter.object.program import Place
+    from nopfix.rewriter.proof.control_flow import Block, Graph
+    from nopfix.rewriter.proof.indirect import Entry
+
+
+class Table(Record):
+    """A table of ``length`` entries of ``size`` bytes each.
+
+    ``base`` is what its entries are distances from, None where they are addresses.  ``targets``
+    are where they lead, in order; ``relocated`` the offsets of those entries that carry a
+    relocation.  ``reason`` says how the number of entries was found.
+    """
+
+    address: Address
+    size: int
+    length: int
+    base: Address | None
+    targets: tuple[Place, ...]
+    relocated: frozenset[int]
+    reason: str
+
+    @property
+    def end(self) -> int:
+        """The offset behind the last entry."""
+        return self.address.offset + self.size * self.length
+
+
+class Surroundings(Record):
+    """What has to be known of the section that a table lies in.
+
+    ``data`` are its bytes; ``relative`` gives for the place of a REL32 relocation what symbol +
+    addend are, ``absolute`` the same for ADDR64; ``limit`` is the first offset behind the table's
+    start that something refers to, or the section's size; ``extent`` the size in bytes of the data
+    symbol that the table begins, 0 if there is none; ``begins_inside`` says that it begins in the
+    middle of one; ``is_code`` and ``is_writable`` describe the section.
+    """
+
+    data: memoryview
+    relative: Mapping[int, Place | None]
+    absolute: Mapping[int, Place | None]
+    limit: int
+    extent: int
+    begins_inside: bool
+    is_code: bool
+    is_writable: bool
+
+
+def relative(
+    entry: Entry,
+    base: Address,
+    around: Surroundings,
+    graph: Graph,
+    is_target: Callable[[Place], bool],
+    slices: Values,
+) -> Table:
+    """The table of distances that ``entry`` is loaded from, each to be added to ``base``.
+
+    ``is_target`` tells whether an instruction of the function, or its end, is at a place.
+
+    Raises `Unresolved` when its size can't be proved.
+    """
+    address, size = entry.table, entry.size
+    if size not in (2, 4) or (size == 2 and address == base):
+        raise Unresolved(f"a table of {size}-byte distances")
+    bounds = index_bounds(slices, entry)
+    targets, relocated = _distances(entry, base, around, graph, is_target)
+    if around.is_code:
+        if base != address:
+            raise Unresolved("a table in code whose entries are distances from somewhere else")
+        reason = _in_code(_words(around.data, entry, len(targets)), bounds)
+    else:
+        if not relocated:
+            _check_plain_numbers(entry, base, around, slices)
+        count, reason = _in_data(entry, targets, relocated, bounds, around)
+        del targets[count:]
+    end = address.offset + size * len(targets)
+    return Table(
+        address,
+        size,
+        len(targets),
+        base,
+        tuple(targets),
+        frozenset(at for at in relocated if at < end),
+        f"{len(targets)} entries{reason}",
+    )
+
+
+_AS_ALLOWED = ", as its index allows"
+
+
+def _words(data: memoryview, entry: Entry, count: int) -> list[int]:
+    """The first ``count`` entries of a table as they are, unsigned."""
+    size, start = entry.size, entry.table.offset
+    places = range(start, start + size * count, size)
+    return [int.from_bytes(data[at : at + size], "little") for at in places]
+
+
+def _in_code(words: Sequence[int], bounds: Sequence[int]) -> str:
+    """What the bounds say of a table in code with the entries ``words``."""
+    extent = len(words)
+    if not extent:
+        raise Unresolved("its table's first word is no distance to an instruction")
+    if extent in bounds:
+        return _AS_ALLOWED
+    if bounds and any(map(looks_like_code, words[min(bounds) :])):
+        raise Unresolved(f"its table has {extent} entries but its index stays below {min(bounds)}")
+    return " up to a label" if not bounds else f" up to a label (its index allows {min(bounds)})"
+
+
+def _in_data(
+    entry: Entry,
+    targets: Sequence[Place],
+    relocated: Sequence[int],
+    bounds: Sequence[int],
+    around: Surroundings,
+) -> tuple[int, str]:
+    """How many of ``targets`` belong to a table in data, and why.
+
+    A bound holds on every path, so entries beyond the smallest are never read; the largest one
+    that the extent has room for covers the most of the table.
+    """
+    extent = len(targets)
+    fitting = [bound for bound in bounds if bound <= extent]
+    if fitting and relocated and extent not in bounds:
+        raise Unresolved(f"its table has {extent} entries but its index stays below {max(fitting)}")
+    if fitting:
+        return max(fitting), _AS_ALLOWED
+    if extent and extent == len(relocated):
+        allowed = f" (its index allows {min(bounds)})" if bounds else ""
+        return extent, f" up to what follows{allowed}"
+    if bounds:
+        raise Unresolved(f"its index allows {min(bounds)} entries but its table has {extent}")
+    if extent and around.extent == extent * entry.size:
+        return extent, ", all of its symbol"
+    if extent and entry.table.offset + extent * entry.size == around.limit:
+        return extent, ", all up to what follows"
+    raise Unresolved("nothing says where its table of plain numbers ends")
+
+
+def _check_plain_numbers(entry: Entry, base: Address, around: Surroundings, slices: Values) -> None:
+    """Numbers in data that no relocation marks: only what can't be anything else is taken."""
+    if base.section == entry.table.section:
+        raise Unresolved("a table of numbers in data, relative to data")
+    if around.is_writable:
+        raise Unresolved("a table of label differences that the program may change")
+    if around.begins_inside:
+        raise Unresolved("a table of label differences that is entered in its middle")
+    if slices.doubtful & {base, entry.table} and (around.extent or not _is_own(base, slices)):
+        raise Unresolved("label differences by an address that a function called may have changed")
+    if entry.register >= 0 and index_scale(slices, entry) != entry.size:
+        raise Unresolved("a table of label differences with other things in between")
+
+
+def _is_own(base: Address, slices: Values) -> bool:
+    """Whether ``base`` is where the code read its own address, which no program can name."""
+    words = slices.words.get(base.section, ())
+    index = (base.offset >> 2) - 1
+    return 0 <= index < len(words) and semantics.reads_address(words[index])
+
+
+def _distances(
+    entry: Entry,
+    base: Address,
+    around: Surroundings,
+    graph: Graph,
+    is_target: Callable[[Place], bool],
+) -> tuple[list[Place], list[int]]:
+    """The targets of the entries from the table's start on, and the offsets of relocated ones."""
+    section, start = entry.table
+    size = entry.size
+    targets: list[Place] = []
+    own: set[int] = set()
+    relocated: list[int] = []
+    at = start
+    while at + size <= around.limit:
+        if around.is_code and at != start and (at in own or (section, at) in graph.targets):
+            break
+        target = _target(entry, base, around, at)
+        if target is None or not is_target(target):
+            break
+        if target[0] == section and start <= target[1] < at + size:
+            break
+        if target[0] == section:
+            own.add(target[1])
+        if at in around.relative:
+            relocated.append(at)
+        targets.append(target)
+        at += size
+    if at in around.relative and at + size <= around.limit and (around.is_code or relocated):
+        raise Unresolved(
+            f"its table's entry {len(targets)} leads to no instruction of the function"
+        )
+    if around.is_code and _is_no_code(around.data, at):
+        raise Unresolved(f"its table has {len(targets)} entries, and what follows is no code")
+    return targets, relocated
+
+
+def _is_no_code(data: memoryview, at: int) -> bool:
+    word = int.from_bytes(data[at : at + 4], "little")
+    return at + 4 <= len(data) and word not in PADDING and not looks_like_code(word)
+
+
+def _target(entry: Entry, base: Address, around: Surroundings, at: int) -> Place | None:
+    """Where the entry at offset ``at`` leads, None if it can't be one."""
+    section = entry.table.section
+    if at in around.relative:
+        marked = around.relative[at]
+        if marked is None or base.section != section:
+            return None
+        return marked[0], marked[1] - (at - base.offset)
+    if at in around.absolute or (base.section == section and not around.is_code):
+        return None
+    number = int.from_bytes(around.data[at : at + entry.size], "little", signed=True)
+    if number < 0 and not entry.signed:
+        return None
+    return base.section, base.offset + number
+
+
+def absolute(entry: Entry, around: Surroundings) -> Table | None:
+    """The table of addresses that ``entry`` is loaded from, None where there isn't one.
+
+    In code that would be a contradiction, and `Unresolved` is raised.
+    """
+    section, start = entry.table
+    places = around.absolute
+    at = start
+    targets = []
+    while at in places and (at == start or around.is_code or at < around.limit):
+        target = places[at]
+        if target is not None:
+            targets.append(target)
+        at += 8
+    count = (at - start) // 8
+    if not count:
+        if around.is_code:
+            raise Unresolved("eight bytes of code that aren't relocated are jumped through")
+        return None
+    return Table(
+        Address(section, start),
+        8,
+        count,
+        None,
+        tuple(targets),
+        frozenset(range(start, at, 8)),
+        f"{count} relocated addresses",
+    )
+
+
+# -- how large an index may become -------------------------------------------------------------
+
+
+def index_scale(slices: Values, entry: Entry) -> int | None:
+    """By how much the index of ``entry`` is multiplied, in bytes; None if that can't be seen."""
+    operation = _single_operation(slices, entry.register, entry.place)
+    if operation is None or operation.kind != "scale" or operation.source < 0:
+        return None
+    return 1 << operation.immediate
+
+
+def index_bounds(slices: Values, entry: Entry) -> list[int]:
+    """How many entries the index of ``entry`` can reach: everything that limits it on all paths."""
+    if entry.register < 0:
+        return []
+    operation = _single_operation(slices, entry.register, entry.place)
+    if operation is None or operation.kind != "scale":
+        return []
+    bounds = []
+    if operation.limit >= 0:
+        bounds.append(operation.limit // entry.size + 1)
+    if operation.source >= 0 and 1 << operation.immediate == entry.size:
+        place = _single_place(slices, entry.register, entry.place)
+        if place is not None:
+            bits = (operation.limit >> operation.immediate).bit_length()
+            bits = bits if operation.limit >= 0 else _COMPARED_BITS
+            largest = _Bounds(slices).largest(operation.source, place, bits)
+            bounds += [value + 1 for value in largest]
+    return bounds
+
+
+def _single_place(slices: Values, register: int, place: Place) -> Place | None:
+    definition = slices.reaching.single(register, place)
+    return None if definition is None else definition.place
+
+
+def _single_operation(slices: Values, register: int, place: Place) -> semantics.Operation | None:
+    """The one unprefixed instruction that gives ``register`` its value, copies seen through."""
+    for _ in range(_LONGEST_CHAIN):
+        found = _single_place(slices, register, place)
+        if found is None:
+            return None
+        operation = semantics.operation(slices.words[found[0]][found[1] >> 2])
+        if operation.target != register:
+            return None
+        if operation.kind != "copy":
+            return operation
+        register, place = operation.source, found
+    return None
+
+
+_COMPARED_BITS = 32
+"""Comparisons of words are looked for: the upper half of an index is nothing, or its sign."""
+_LONGEST_CHAIN = 16
+_MOST_QUESTIONS = 24
+_LOAD_LIMITS = {1: 0xFF, 2: 0xFFFF}
+
+
+class _Bounds:
+    """Finds the comparison that keeps a register small, on all paths that lead to its use."""
+
+    def __init__(self, slices: Values) -> None:
+        self.slices = slices
+        self.graph = slices.graph
+        self._asked = 0
+        self._active: set[tuple[int, Block, Block]] = set()
+
+    def largest(self, register: int, place: Place, bits: int) -> list[int]:
+        """Numbers that the low ``bits`` bits of ``register`` don't exceed at ``place``."""
+        guarded = self._guard(register, place, bits)
+        found = [] if guarded is None else [guarded]
+        source = _single_place(self.slices, register, place)
+        return found if source is None else found + self._made_at_most(register, source, bits)
+
+    def _made_at_most(self, register: int, source: Place, bits: int) -> list[int]:
+        """Numbers that what the instruction at ``source`` leaves in ``register`` doesn't exceed."""
+        operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
+        if operation.target != register or not self._may_ask():
+            return []
+        found = []
+        if operation.kind == "load":
+            if operation.size in _LOAD_LIMITS and not operation.signed:
+                found.append(_LOAD_LIMITS[operation.size])
+            slot = self._stored(operation, source) if operation.source in (1, 31) else None
+            return found if slot is None else found + self.largest(*slot, bits)
+        if operation.kind == "scale" and operation.limit >= 0 and not operation.immediate:
+            found.append(operation.limit)
+            bits = min(bits, operation.limit.bit_length())
+        elif operation.kind == "extend" and not operation.signed and operation.size < 32:
+            found.append((1 << operation.size) - 1)
+            bits = min(bits, operation.size)
+        follows = operation.kind in ("copy", "extend", "scale") and operation.source >= 0
+        if follows and not operation.immediate:
+            found += self.largest(operation.source, source, bits)
+        return found
+
+    def _at_end(self, register: int, block: Block, bits: int) -> list[int]:
+        """Numbers that ``register`` doesn't exceed behind the last instruction of ``block``."""
+        last = self.slices.reaching.last_write(register, block, block.end)
+        place = (block.section, block.end - 4)
+        if last == place[1]:
+            return self._made_at_most(register, place, bits)
+        return self.largest(register, place, bits)
+
+    def _may_ask(self) -> bool:
+        self._asked += 1
+        return self._asked <= _MOST_QUESTIONS
+
+    def _stored(self, load: semantics.Operation, place: Place) -> tuple[int, Place] | None:
+        """The register whose store the load at ``place`` gives back, if there is just one."""
+        if load.other >= 0:
+            return None
+        stores = self.slices.reaching.stores(load.source, load.immediate, load.size, place)
+        if stores is None or len(stores) != 1:
+            return None
+        word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
+        return word >> 21 & 31, stores[0]
+
+    def _guard(self, register: int, place: Place, bits: int) -> int | None:
+        """The bound from comparisons in front of ``place``'s block, on every path into it.
+
+        A way in that leads back to a question being asked adds nothing: the value that comes round
+        is one that came in some other way.
+        """
+        block = self.graph.block_at(place)
+        start = (block.section, block.start)
+        if start in self.graph.roots.entries or self._has_other_ways_in(block):
+            return None
+        bounds = []
+        for source in self.graph.predecessors(block):
+            question = (register, source, block)
+            if question in self._active:
+                continue
+            if not self._may_ask():
+                return None
+            self._active.add(question)
+            bound = self._compared((register, place, bits), source, block)
+            if bound is None and not self._written_between(register, block, place):
+                # The same question at the end of the block before: the value is the same.
+                bound = min(self._at_end(register, source, bits), default=None)
+            self._active.remove(question)
+            if bound is None:
+                return None
+            bounds.append(bound)
+        return max(bounds, default=None)
+
+    def _has_other_ways_in(self, block: Block) -> bool:
+        graph = self.graph
+        return (
+            graph.is_label(block)
+            or graph.is_anywhere(block)
+            or bool(graph.calls_into(block))
+            or bool(graph.fans_into(block))
+        )
+
+    def _written_between(self, register: int, block: Block, place: Place) -> bool:
+        return self.slices.reaching.last_write(register, block, place[1]) is not None
+
+    def _compared(self, index: tuple[int, Place, int], source: Block, block: Block) -> int | None:
+        """The bound from the branch at the end of ``source`` on its way to ``block``.
+
+        ``index`` is a register, where, and how many of its low bits count.
+        """
+        words = self.slices.words[source.section]
+        word = words[source.end - 4 >> 2]
+        options = word >> 21 & 31
+        if word >> 26 != 16 or options & 0b10100 != 0b00100:
+            return None
+        falls = (source.section, source.end) == (block.section, block.start)
+        wanted = bool(options & 0b01000) != falls
+        field, bit = word >> 18 & 7, word >> 16 & 3
+        found = self._comparison(source, field)
+        if found is None:
+            return None
+        at, comparison = found
+        limit = comparison.number
+        # lt, gt, eq: what the bit being set or clear says of the upper end.
+        largest = {(0, True): limit - 1, (1, False): limit, (2, True): limit}.get((bit, wanted))
+        if largest is None or largest < 0:
+            return None
+        origin, bits = self._identity(comparison.register, at, _COMPARED_BITS)
+        own_origin, own_bits = self._identity(*index)
+        return largest if origin == own_origin and own_bits <= bits else None
+
+    def _comparison(self, source: Block, field: int) -> tuple[Place, semantics.Comparison] | None:
+        """The comparison with a constant that sets CR field ``field`` at the end of ``source``."""
+        for _ in range(_LONGEST_CHAIN):
+            words = self.slices.words[source.section]
+            for offset in range(source.end - 4, source.start - 4, -4):
+                word = words[offset >> 2]
+                if semantics.may_write_condition(word, field):
+                    comparison = semantics.comparison(word)
+                    return comparison and ((source.section, offset), comparison)
+            before = self.graph.predecessors(source)
+            if len(before) != 1 or self._has_other_ways_in(source):
+                return None
+            source = before[0]
+        return None
+
+    def _identity(self, register: int, place: Place, bits: int) -> tuple[object, int]:
+        """Where the low ``bits`` bits of ``register`` come from, and how many of them do.
+
+        What two registers hold is the same where both are the same bits of one origin: the one
+        instruction that made them, or, where several may have, the block in which their ways met.
+        Had one of the two been made anew in between, the other would have had more than one source
+        as well.  Fewer of the low bits are a number that is no larger.
+        """
+        reaching = self.slices.reaching
+        for _ in range(_LONGEST_CHAIN):
+            source = _single_place(self.slices, register, place)
+            if source is None:
+                return reaching.at(register, place), bits
+            operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
+            made = (register, source), bits
+            if operation.target != register:
+                return made
+            if operation.kind == "load" and operation.source in (1, 31) and operation.other < 0:
+                base, displacement, size = operation.source, operation.immediate, operation.size
+                stores = reaching.stores(base, displacement, size, source)
+                if not stores:
+                    return made
+                if len(stores) > 1:
+                    slot = Slot(base, displacement, size, reaching.stack_escapes())
+                    return reaching.at(slot, source), bits
+                word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
+                register, place = word >> 21 & 31, stores[0]
+                continue
+            kept = _bits_kept(operation, bits)
+            if not kept:
+                return made
+            bits = kept
+            register, place = operation.source, source
+        return object(), bits
+
+
+def _bits_kept(operation: semantics.Operation, bits: int) -> int:
+    """How many low bits of what an instruction gives are its source's, of ``bits``; 0 if others.
+
+    All above them are zeros, or not asked for.
+    """
+    if operation.source < 0 or operation.immediate:
+        return 0
+    if operation.kind == "copy":
+        return bits
+    if operation.kind == "extend":
+        if not operation.signed:
+            return min(bits, operation.size)
+        return bits if bits <= operation.size else 0
+    is_mask = operation.kind == "scale" and operation.limit & operation.limit + 1 == 0
+    return min(bits, operation.limit.bit_length()) if is_mask and operation.limit > 0 else 0

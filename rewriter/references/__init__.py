@@ -1,0 +1,1 @@
+"""Who points to code from elsewhere: moved along with it, or refused."""

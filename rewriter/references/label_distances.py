@@ -1,0 +1,144 @@
+"""Variables that may hold the distance of two labels, with a slot between them.
+
+GNU C programs can keep ``&&a - &&b`` in a static variable.  The assembler resolves that, and unless
+an indirect branch is proved to use it (`resolve`), nothing tells the number from any other: the
+object says no more than that a variable is 40.  The rule: refuse where the debug information shows
+that it can be such a distance and that the distance changes.  That is a variable declared in a
+function, all of whose numbers, in some size, are distances of that function's labels.  Tables of
+other numbers don't look like that, and single ones hardly ever.
+
+Without debug information there are no labels, and the number stays as it is.
+
+Source: GCC's manual, "Labels as Values".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from nopfix.dwarf.record import TYPE_CHECKING, Literal
+from nopfix.rewriter.errors import Refusal
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.object.claims import is_declared_in_a_function
+from nopfix.rewriter.power import instruction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.dwarf.section import Target
+    from nopfix.rewriter.object.program import Program
+    from nopfix.rewriter.options import Options
+    from nopfix.rewriter.proof.analysis import Difference
+
+_SIZES: Mapping[int, Literal["q", "i", "h", "b"]] = {8: "q", 4: "i", 2: "h", 1: "b"}
+"""How `array` calls signed numbers of these many bytes."""
+
+
+def check(
+    program: Program,
+    differences: Mapping[int, Sequence[Difference]],
+    maps: Mapping[int, OffsetMap],
+    options: Options,
+) -> None:
+    """Raise `Refusal` for a variable that may be the distance of two labels that changes.
+
+    ``maps`` and ``differences``, the numbers that are known to be distances, are by section number.
+    The debug information, ``options.dwo`` with it, takes long to read: only objects pay for it that
+    have a variable which may be a distance by its value.
+    """
+    moved = [program.functions_in(number) for number in maps]
+    sizes = (end - start for f in moved for start, end in zip(f.starts, f.ends, strict=True))
+    suspects = dict(_suspects(program, differences, max(sizes, default=0)))
+    if not suspects:
+        return
+    from nopfix.rewriter.references import dwarf_sections
+
+    for labels, variables in dwarf_sections.scopes(program.obj, options):
+        own = [variable for variable in variables if variable in suspects]
+        places = _places(program, labels) if own else set()
+        for section, offset in own:
+            for numbers in suspects[section, offset]:
+                label = _changes(numbers, places, maps)
+                if label is not None:
+                    raise Refusal(
+                        "a number that may be the distance of two labels, with a slot between them",
+                        section=program.name(section),
+                        offset=offset,
+                        function=program.functions_in(label.section).at(label.offset),
+                        remedy="keep the labels' addresses instead, or, if it is another number,"
+                        " declare the variable outside of the function",
+                    )
+
+
+def _suspects(
+    program: Program, differences: Mapping[int, Sequence[Difference]], limit: int
+) -> Iterator[tuple[tuple[int, int], list[Sequence[int]]]]:
+    """Variables whose numbers, in some size, are all multiples of 4 and smaller than ``limit``.
+
+    Addresses are no numbers, nor are distances that are known.  Gives section number and offset,
+    and the numbers for each such size.
+    """
+    obj, symbols = program.obj, program.obj.symbols
+    others: dict[int, list[int]] = {}
+    for index, info in enumerate(symbols.infos):
+        section = symbols.sections[index]
+        if info & 15 != elf.STT_OBJECT or section <= 0:
+            continue
+        header = obj.sections[section]
+        start = symbols.values[index]
+        end = start + symbols.sizes[index]
+        if header.type != elf.SHT_PROGBITS or header.flags & elf.SHF_EXECINSTR or end > header.size:
+            continue
+        if section not in others:
+            relocations = obj.relocations.get(section)
+            places = [known.place for known in differences.get(section, ())]
+            others[section] = sorted([*places, *(relocations.places if relocations else ())])
+        if bisect_left(others[section], start) < bisect_left(others[section], end):
+            continue
+        found = list(_small_numbers(bytes(obj.contents(section)[start:end]), limit))
+        if found and is_declared_in_a_function(symbols.name(index)):
+            yield (section, start), found
+
+
+def _small_numbers(data: bytes, limit: int) -> Iterator[Sequence[int]]:
+    """``data`` as numbers of one size, for each size in which all may be distances of labels."""
+    if not any(data):
+        return
+    for size, code in _SIZES.items():
+        if len(data) % size == 0:
+            numbers = elf.column(data, code)
+            if -limit < min(numbers) and max(numbers) < limit and not any(n & 3 for n in numbers):
+                yield numbers
+
+
+def _places(program: Program, labels: Iterable[Target]) -> set[Target]:
+    """Where ``labels`` may be: clang's debug information has them in front of padding."""
+    found = {label for label in labels if label.section > 0}
+    for label in list(found):
+        index = label.offset >> 2
+        own = program.words(label.section)
+        while 0 <= index < len(own) and own[index] in instruction.NO_OPERATIONS:
+            index += 1
+        found.add(label._replace(offset=4 * index))
+    return found
+
+
+def _changes(
+    numbers: Iterable[int], labels: Set[Target], maps: Mapping[int, OffsetMap]
+) -> Target | None:
+    """The label that one of ``numbers`` may count from, to another one behind or in front of a
+    slot; None where one of the numbers is no distance of two labels, or none changes.
+    """
+    changed = None
+    for number in set(numbers):
+        pairs = [
+            label for label in labels if label._replace(offset=label.offset + number) in labels
+        ]
+        if not pairs:
+            return None
+        for base in pairs:
+            map = maps.get(base.section)
+            if map and map.start(base.offset + number) - map.start(base.offset) != number:
+                changed = base
+    return changed
