@@ -44,6 +44,29 @@ def is_relocation_type(node: ast.expr) -> bool:
     return bool(re.search(r"\.types\b|\breference\.type$", text))
 
 
+def is_opcode(node: ast.expr) -> bool:
+    """Whether ``node`` is an instruction's opcode: ``word >> 26``, or a variable of that name."""
+    text = ast.unparse(node)
+    return text.endswith((" >> 26", " >> 1 & 1023", " >> 1 & 511")) or text in OPCODES
+
+
+OPCODES = ("opcode", "primary", "extended")
+
+
+def test_no_module_but_those_of_power_compares_an_opcode_with_a_number() -> None:
+    # 0 is no instruction's.
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in (ROOT / "rewriter").rglob("*.py")
+        if path.parent.name != "power"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Compare)
+        and is_opcode(node.left)
+        and any(literals(other) and ast.unparse(other) != "0" for other in node.comparators)
+    ]
+    assert found == []
+
+
 def test_no_module_but_the_table_compares_a_relocation_type_with_a_number() -> None:
     found = [
         f"{path.name}:{node.lineno}"

@@ -44,11 +44,31 @@ MTLR = 0x7C0803A6
 
 BRANCH = 18
 BRANCH_CONDITIONAL = 16
+SYSTEM_CALL = 17
 PREFIX = 1
+ADDI = 14
+ADDIS = 15
+LD = 58
+BRANCH_REGISTER = 19
+REGISTERS = 31
+"""Primary opcodes.  That of the branches through a register is also that of `RETURNS`; `REGISTERS`
+is that of formats X and XO, whose operands are all in registers."""
+
+BCLR, BCCTR, BCTAR = 16, 528, 560
+"""The extended opcodes of branches through a register, for `BRANCH_REGISTER`."""
+
+RETURNS = frozenset((18, 82, 274, 306))
+"""``rfid``, ``rfscv``, ``hrfid`` and ``urfid``, extended opcodes for `BRANCH_REGISTER`."""
+
+PADDI, PLD, PLWA = 14, 57, 41
+"""The primary opcodes of prefixed instructions' second words."""
 
 CONDITIONAL_REACH = 0x8000
 """Bytes that a conditional branch reaches backwards; forwards it is a word less."""
 
+_RT = 31 << 21
+_XO_MASK = 0xFC0003FE
+_ADD, _SUBF = 0x7C000214, 0x7C000050
 _LINK = 1
 _ABSOLUTE = 2
 _PREFIX_PC_RELATIVE = 0x00100000
@@ -93,6 +113,26 @@ def with_displacement(word: int, displacement: int) -> int:
 def branch(displacement: int) -> int:
     """``b`` over ``displacement`` bytes."""
     return with_displacement(BRANCH << 26, displacement)
+
+
+def is_mtlr(word: int) -> bool:
+    """Whether ``word`` is ``mtlr``, from any register."""
+    return word & ~_RT == MTLR
+
+
+def extended_opcode(word: int) -> int:
+    """The extended opcode of formats X, XL and XFX, bits 21 to 30."""
+    return word >> 1 & 0x3FF
+
+
+def adds_or_subtracts(word: int) -> bool:
+    """Whether ``word`` is ``add`` or ``subf``, in any of their forms."""
+    return word & _XO_MASK in (_ADD, _SUBF)
+
+
+def subtracts(word: int) -> bool:
+    """Whether ``word`` is ``subf`` in any of its forms: RB - RA."""
+    return word & _XO_MASK == _SUBF
 
 
 def is_call(word: int) -> bool:

@@ -31,6 +31,7 @@ from bisect import bisect_left, bisect_right
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.power import instruction
+from nopfix.rewriter.power.instruction import BRANCH_CONDITIONAL, BRANCH_REGISTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -40,8 +41,15 @@ if TYPE_CHECKING:
 _FALLS_THROUGH = 20
 """BO with both "ignore" bits: branch always."""
 
-# The words that matter here, by their top byte: branches, prefixes, sc, and opcode 19.
-_INTERESTING = bytes(1 if top >> 2 in (1, 16, 18, 19) else 0 for top in range(256))
+_THROUGH_REGISTER = frozenset((instruction.BCLR, instruction.BCCTR, instruction.BCTAR))
+_BCLRL = BRANCH_REGISTER, instruction.BCLR
+"""The primary and extended opcodes of ``bclr``; with the link bit it's a call."""
+
+_BRANCHING = frozenset(
+    (instruction.PREFIX, BRANCH_CONDITIONAL, instruction.BRANCH, BRANCH_REGISTER)
+)
+# The words that matter here, by their top byte.
+_INTERESTING = bytes(1 if top >> 2 in _BRANCHING else 0 for top in range(256))
 
 
 class Fragment(Record):
@@ -141,14 +149,13 @@ def _runs(start: int, end: int, data: Sequence[tuple[int, int]]) -> Iterable[tup
 def _jump(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool] | None:
     """(target, falls through) of the instruction ``word``; None when it doesn't end a block."""
     opcode = word >> 26
-    if opcode == 19:
-        extended = word >> 1 & 0x3FF
-        if extended in (16, 528, 560):
+    if opcode == BRANCH_REGISTER:
+        extended = instruction.extended_opcode(word)
+        if extended in _THROUGH_REGISTER:
             if word & 1:
                 return None
             return None, word >> 21 & _FALLS_THROUGH != _FALLS_THROUGH
-        # rfid, rfscv, hrfid, urfid
-        return (None, False) if extended in (18, 82, 274, 306) else None
+        return (None, False) if extended in instruction.RETURNS else None
     if word & 1:
         return _inner_call(word, place, fragment)
     target: Place | None
@@ -157,7 +164,7 @@ def _jump(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool
     else:
         distance = instruction.branch_displacement(word)
         target = None if distance is None else (fragment.section, place + distance)
-    conditional = opcode == 16 and word >> 21 & _FALLS_THROUGH != _FALLS_THROUGH
+    conditional = opcode == BRANCH_CONDITIONAL and word >> 21 & _FALLS_THROUGH != _FALLS_THROUGH
     return target, conditional
 
 
@@ -374,7 +381,7 @@ class Graph:
         for place in self.sources:
             fragment = self.fragment_at(place)
             word = fragment.words[place[1] >> 2] if fragment else 0
-            if word >> 26 == 19 and word >> 1 & 0x3FF == 16:  # bclrl
+            if (word >> 26, instruction.extended_opcode(word)) == _BCLRL:
                 yield place
         for place, (target, _) in self._ends.items():
             if place in staying or (target is not None and self.fragment_at(target) is not None):

@@ -37,6 +37,7 @@ from bisect import bisect_left, bisect_right
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.object import elf
+from nopfix.rewriter.power import instruction
 from nopfix.rewriter.power.relocation import BRANCHES, REL64, TYPES
 from nopfix.rewriter.proof import function_prefix
 from nopfix.rewriter.proof.analysis import (
@@ -213,18 +214,29 @@ def unusual_returns(data: memoryview) -> list[int]:
 
 
 _MTLR = b"\xa6\x03"
+_ENDS_SEARCH = frozenset(
+    (
+        0,
+        instruction.PREFIX,
+        instruction.BRANCH_CONDITIONAL,
+        instruction.SYSTEM_CALL,
+        instruction.BRANCH,
+        instruction.BRANCH_REGISTER,
+    )
+)
+"""Primary opcodes behind which the search for a register's load gives up; 0 is no instruction."""
 _FAR = 128
 
 
 def _is_plain_return(raw: bytes, at: int, register: int) -> bool:
-    load = 58 << 5 | register
-    move = 0x7C0802A6 | register << 21
+    load = instruction.LD << 5 | register
+    move = instruction.MFLR | register << 21
     for place in range(at - 4, max(at - _FAR, -4), -4):
         word = int.from_bytes(raw[place : place + 4], "little")
         if word >> 21 == load or word == move:
             return True
         opcode = word >> 26
-        if opcode in (0, 1, 16, 17, 18, 19):
+        if opcode in _ENDS_SEARCH:
             return False
         if word >> 21 & 31 == register or word >> 16 & 31 == register:
             # A store of the register is none of our business; who cares for the rest is slower.
@@ -501,8 +513,6 @@ def _looks_like_branch(
 
     ``place`` is that of the word that isn't explained: only that one may be a prefix.
     """
-    from nopfix.rewriter.power import instruction
-
     at, end = extent
     size = 4 * len(words)
     while at + 4 <= end:

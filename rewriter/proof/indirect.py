@@ -456,7 +456,7 @@ class Values:
         address: Address | External
         if relocation is not None:
             kind, address = relocation
-            if kind == "got" and opcode == 57:
+            if kind == "got" and opcode == instruction.PLD:
                 return frozenset((address,))
             if kind != "address":
                 return frozenset((Opaque(place),))
@@ -465,10 +465,10 @@ class Values:
             if distance is None:
                 return frozenset((Opaque(place),))
             address = Address(section, offset + distance)
-        if opcode == 14:
+        if opcode == instruction.PADDI:
             return frozenset((address,))
-        if opcode in (57, 41):
-            size, signed = (8, False) if opcode == 57 else (4, True)
+        if opcode in (instruction.PLD, instruction.PLWA):
+            size, signed = (8, False) if opcode == instruction.PLD else (4, True)
             load = semantics.Operation("load", 0, -1, -1, 0, size, signed)
             return self._loaded(place, address, load)
         return frozenset((Opaque(place),))

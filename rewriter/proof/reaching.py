@@ -24,7 +24,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
-from nopfix.rewriter.power import semantics
+from nopfix.rewriter.power import instruction, semantics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -157,7 +157,7 @@ class Blocks:
                     moves.append(offset)
                 elif base >= 0:
                     others.append(offset)
-                if suffix >> 26 == 14:
+                if suffix >> 26 == instruction.PADDI:
                     escapes |= 1 << (suffix >> 16 & 31)
                 continue
             store = semantics.store(word)

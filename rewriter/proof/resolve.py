@@ -234,12 +234,13 @@ def _both(one: Proof, two: Proof) -> Proof:
 
 def _refusal(evidence: Evidence, place: Place, found: str) -> Refusal:
     word = evidence.program.words(place[0])[place[1] >> 2]
+    in_lr = instruction.is_mtlr(word) and found.startswith(_NOT_FOLLOWED)
     return Refusal(
         found,
         section=evidence.obj.sections[place[0]].name,
         offset=place[1],
         function=evidence.function_name(place),
-        remedy=_LR_REMEDY if word >> 26 == 31 and found.startswith(_NOT_FOLLOWED) else _REMEDY,
+        remedy=_LR_REMEDY if in_lr else _REMEDY,
     )
 
 
@@ -260,7 +261,7 @@ def _check_label_arithmetic(
         words = slices.words[block.section]
         for offset in range(block.start, block.end, 4):
             word = words[offset >> 2]
-            if word >> 26 != 31 or word >> 1 & 0x1FF not in _ADD_SUBTRACT:
+            if not instruction.adds_or_subtracts(word):
                 continue
             place = (block.section, offset)
             try:
@@ -269,9 +270,6 @@ def _check_label_arithmetic(
                 sound = False
             if not sound:
                 raise _refusal(evidence, place, "a distance of unknown origin is added to a label")
-
-
-_ADD_SUBTRACT = (266, 40)
 
 
 def _keeps_labels(
@@ -283,7 +281,7 @@ def _keeps_labels(
 ) -> bool:
     """Whether the add or subtract at ``place`` makes no code address that isn't understood."""
     first, second = (slices.values(word >> at & 31, place) for at in (16, 11))
-    if word >> 1 & 0x1FF == 40:  # subf: second - first
+    if instruction.subtracts(word):  # second - first
         return not any(_is_label(evidence, v, tables) for v in second) or all(
             _is_label(evidence, v, tables) for v in first
         )
@@ -452,7 +450,7 @@ def _is_all_or_nothing(word: int) -> bool:
 def _is_wild(evidence: Evidence, place: Place, proof: Proof | None) -> bool:
     """Whether a jump may lead to any label; an ``mtlr`` is none, whatever it puts into LR."""
     if proof is None:
-        return evidence.program.words(place[0])[place[1] >> 2] >> 26 != 31
+        return not instruction.is_mtlr(evidence.program.words(place[0])[place[1] >> 2])
     return proof.kind in _ANYWHERE and not proof.stays
 
 
@@ -470,7 +468,7 @@ def _may_be_code(evidence: Evidence, place: Place, fragment: Fragment) -> bool:
 
 def _prove_jump(evidence: Evidence, slices: Values, kept: _KeptInLR, place: Place) -> Proof:
     word = slices.words[place[0]][place[1] >> 2]
-    if word >> 26 == 31:  # mtlr
+    if instruction.is_mtlr(word):
         try:
             return _prove_target(evidence, slices, place, word >> 21 & 31)
         except Lost:
@@ -480,7 +478,7 @@ def _prove_jump(evidence: Evidence, slices: Values, kept: _KeptInLR, place: Plac
                 raise
         reason = "the value is only kept in LR: no return and no way out of the function sees it"
         return Proof("spill", (), frozenset(), (reason,), False, False)
-    if word >> 1 & 0x3FF != 528:
+    if instruction.extended_opcode(word) != instruction.BCCTR:
         raise Unresolved("it goes through TAR")
     return _prove_target(evidence, slices, place, CTR)
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.power import semantics
-from nopfix.rewriter.power.instruction import PADDING
+from nopfix.rewriter.power.instruction import BRANCH_CONDITIONAL, PADDING
 from nopfix.rewriter.proof.control_flow import looks_like_code
 from nopfix.rewriter.proof.indirect import Address, Unresolved, Values
 from nopfix.rewriter.proof.reaching import Slot
@@ -450,7 +450,7 @@ class _Bounds:
         words = self.slices.words[source.section]
         word = words[source.end - 4 >> 2]
         options = word >> 21 & 31
-        if word >> 26 != 16 or options & 0b10100 != 0b00100:
+        if word >> 26 != BRANCH_CONDITIONAL or options & 0b10100 != 0b00100:
             return None
         falls = (source.section, source.end) == (block.section, block.start)
         wanted = bool(options & 0b01000) != falls

@@ -28,6 +28,7 @@ from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.object import elf, kernel_sections
 from nopfix.rewriter.power import instruction
+from nopfix.rewriter.power.instruction import ADDI, ADDIS
 from nopfix.rewriter.power.relocation import TYPES
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ if TYPE_CHECKING:
 _READS_PC = frozenset((0x429F0005, 0x48000005))
 """``bcl 20,31,$+4`` and ``bl .+4``."""
 
-_ADDI, _ADDIS = 14, 15
 _DS_FORM = frozenset((56, 57, 58, 61, 62))
-_D_FORM = frozenset((_ADDI, _ADDIS, *range(32, 56), *_DS_FORM))
+_D_FORM = frozenset((ADDI, ADDIS, *range(32, 56), *_DS_FORM))
 _OR, _ADD = 444, 266
+_BRANCHES = frozenset(
+    (instruction.BRANCH_CONDITIONAL, instruction.BRANCH, instruction.BRANCH_REGISTER)
+)
 _MANY = 64
 """Addresses that one register may hold: more are no program's."""
 _BY_HAND = "address it through a relocation, or put the slot into the source"
@@ -107,7 +110,7 @@ def _index(words: Sequence[int], word: int, start: int) -> int:
 
 def _writes_lr(word: int) -> bool:
     """Whether ``word`` is ``mtlr`` or a branch with the link bit."""
-    return word & 0xFC1FFFFF == instruction.MTLR or (word >> 26 in (16, 18, 19) and bool(word & 1))
+    return instruction.is_mtlr(word) or (word >> 26 in _BRANCHES and bool(word & 1))
 
 
 def _is_inside(data: Sequence[tuple[int, int]], place: int) -> bool:
@@ -164,12 +167,12 @@ def _sum(
     """
     opcode, target, base = word >> 26, word >> 21 & 31, word >> 16 & 31
     if opcode in _D_FORM:
-        if opcode in (_ADDI, _ADDIS) and not base:
+        if opcode in (ADDI, ADDIS) and not base:
             numbers.setdefault(target, set()).add(_displacement(word))
             return -1, (), ()
-        filled = target if opcode in (_ADDI, _ADDIS) else -1
+        filled = target if opcode in (ADDI, ADDIS) else -1
         return filled, holds.get(base, ()), (_displacement(word),)
-    if opcode == 31:
+    if opcode == instruction.REGISTERS:
         other, operation = word >> 11 & 31, word >> 1 & 0x3FF
         if operation == _OR and target == other:  # mr
             return base, holds.get(target, ()), (0,)
@@ -185,7 +188,7 @@ def _displacement(word: int) -> int:
     opcode = word >> 26
     field = word & (0xFFFC if opcode in _DS_FORM else 0xFFFF)
     signed = field - ((field & 0x8000) << 1)
-    return signed << 16 if opcode == _ADDIS else signed
+    return signed << 16 if opcode == ADDIS else signed
 
 
 # -- words in code ---------------------------------------------------------------------------------

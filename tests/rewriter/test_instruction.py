@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import capstone
 import pytest
 
-from nopfix.rewriter.power import instruction
+from nopfix.rewriter.power import instruction, opcodes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 DISASSEMBLER = capstone.Cs(
     capstone.CS_ARCH_PPC, capstone.CS_MODE_64 | capstone.CS_MODE_LITTLE_ENDIAN
@@ -122,3 +127,51 @@ def test_the_words_that_are_inserted_are_what_an_assembler_makes(word: int, text
     mode = keystone.KS_MODE_PPC64 | keystone.KS_MODE_LITTLE_ENDIAN
     encoded, _ = keystone.Ks(keystone.KS_ARCH_PPC, mode).asm(text, 0)
     assert bytes(encoded) == word.to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    ("primary", "name"),
+    [
+        (instruction.BRANCH, "b"),
+        (instruction.BRANCH_CONDITIONAL, "bc"),
+        (instruction.SYSTEM_CALL, "sc"),
+        (instruction.ADDI, "addi"),
+        (instruction.ADDIS, "addis"),
+        (instruction.LD, "ld"),
+    ],
+)
+def test_a_primary_opcode_goes_by_the_name_that_the_table_has_for_it(
+    primary: int, name: str
+) -> None:
+    row = opcodes.find(primary << 26 | (2 if name == "sc" else 0))
+    assert row is not None
+    assert row.mnemonic == name
+
+
+def test_extended_opcodes_go_by_the_names_that_the_table_has_for_them() -> None:
+    def names(extended: Collection[int]) -> set[str]:
+        words = [instruction.BRANCH_REGISTER << 26 | number << 1 for number in extended]
+        return {row.mnemonic for row in map(opcodes.find, words) if row is not None}
+
+    assert names([instruction.BCLR]) == {"bclr"}
+    assert names([instruction.BCCTR]) == {"bcctr"}
+    assert names([instruction.BCTAR]) == {"bctar"}
+    assert names(instruction.RETURNS) == {"rfid", "rfscv", "hrfid", "urfid"}
+
+
+def test_the_second_words_of_prefixed_instructions_go_by_the_table_s_names() -> None:
+    prefixes = {"paddi": 0x06000000, "pld": 0x04000000, "plwa": 0x04000000}
+    numbers = (instruction.PADDI, instruction.PLD, instruction.PLWA)
+    for (name, prefix), primary in zip(prefixes.items(), numbers, strict=True):
+        row = opcodes.find_prefixed(prefix, primary << 26)
+        assert row is not None
+        assert row.mnemonic == name
+
+
+def test_additions_and_moves_to_lr_are_told_from_others_in_all_their_forms() -> None:
+    sums = [0x7C640214, 0x7C640215, 0x7C640614, 0x7C640050, 0x7C640450]  # add, add., addo, subf
+    assert all(map(instruction.adds_or_subtracts, sums))
+    assert not any(map(instruction.adds_or_subtracts, [0x7C6421D6, 0x7C640014, 0x38630001]))
+    assert [instruction.subtracts(word) for word in sums] == [False, False, False, True, True]
+    assert instruction.is_mtlr(0x7D8803A6)  # mtlr r12
+    assert not instruction.is_mtlr(0x7D8903A6)  # mtctr r12
