@@ -75,6 +75,17 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         help="split DWARF file of IN, rewritten in place",
     )
+    _add_limits(result)
+    add("--verify", action="store_true", help="check the result independently before writing it")
+    add("-q", "--quiet", action="store_true", help="print nothing but refusals and errors")
+    add("-v", "--verbose", action="store_true", help="print each insertion")
+    add("--version", action="version", version=_version())
+    return result
+
+
+def _add_limits(result: argparse.ArgumentParser) -> None:
+    """The options that say what may be given up, taken for granted, or is not to be touched."""
+    add = result.add_argument
     add("--no-realign", action="store_true", help="only shift; let alignments go")
     add(
         "--strip-unknown-debug",
@@ -107,11 +118,6 @@ def parser() -> argparse.ArgumentParser:
         help="compression-ratio: debug sections that are compressed by more than 8 to 1, which "
         "may take any amount of time and memory",
     )
-    add("--verify", action="store_true", help="check the result independently before writing it")
-    add("-q", "--quiet", action="store_true", help="print nothing but refusals and errors")
-    add("-v", "--verbose", action="store_true", help="print each insertion")
-    add("--version", action="version", version=_version())
-    return result
 
 
 def _version() -> str:

@@ -201,6 +201,15 @@ class _Interrupted(BaseException):
         self.number = number
 
 
+def _interrupt(number: int, _: object) -> None:
+    """Raise `_Interrupted`, once: what comes after it is ignored."""
+    import _signal
+
+    for each in _ENDING:
+        _signal.signal(each, _signal.SIG_IGN)
+    raise _Interrupted(number)
+
+
 def _compile_and_rewrite(
     command: Sequence[str],
     objects: Mapping[str, bool],
@@ -226,20 +235,13 @@ def _compile_and_rewrite(
         if child:
             _kill(child, number)
 
-    def stop(number: int, _: object) -> None:
-        for each in signals:
-            _signal.signal(each, _signal.SIG_IGN)
-        raise _Interrupted(number)
-
     signals = [n for n in _ENDING if _signal.getsignal(n) != _signal.SIG_IGN]
     for number in signals:
         _signal.signal(number, pass_on)
     # Who ignores it, as the caller may have, can't ask for a child's status.
     _signal.signal(_SIGCHLD, _signal.SIG_DFL)
     try:
-        child = os.posix_spawnp(
-            command[0], list(command), os.environ, setsigdef=(_SIGPIPE, _SIGXFSZ)
-        )
+        child = _spawn(command)
     except OSError as error:
         return _not_run(command, error)
     if received:  # before there was anyone to pass it on to
@@ -250,12 +252,10 @@ def _compile_and_rewrite(
         die(-status)
         return 128 - status
     written = [path for path in objects if _is_written(path, before[path], not status)]
-    for descriptor in held:
-        if descriptor is not None:
-            os.close(descriptor)
+    _let_go(held)
     try:
         for number in signals:
-            _signal.signal(number, stop)
+            _signal.signal(number, _interrupt)
         if received:
             raise _Interrupted(received[0])
         if not status:
@@ -268,6 +268,17 @@ def _compile_and_rewrite(
         _remove(written)
         return _internal_error(error)
     return status
+
+
+def _spawn(command: Sequence[str]) -> int:
+    """Start ``command``; returns the process's number.  Raises OSError."""
+    return os.posix_spawnp(command[0], list(command), os.environ, setsigdef=(_SIGPIPE, _SIGXFSZ))
+
+
+def _let_go(descriptors: Iterable[int | None]) -> None:
+    for descriptor in descriptors:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def _rewrite_all(left: list[str], rewrite: Rewrite | None, only_compiled: bool, status: int) -> int:

@@ -361,19 +361,10 @@ def write(
     header = list(_FILE_HEADER.unpack_from(old))
     table = header[6]
     count = len(original.sections)
-    # The header table takes part in the layout like a section of its own, aligned to 8.
-    # What takes no room lies in front of what begins at the same offset.
-    items = [
-        (s.offset, s.type != SHT_NOBITS and s.size > 0, s.number)
-        for s in original.sections[1:]
-        if s.type
-    ]
-    items.append((table, True, 0))
-    items.sort()
     chunks: list[bytes | bytearray | memoryview] = [b"\0" * _FILE_HEADER.size]
     offsets = {}
     old_end = new_end = _FILE_HEADER.size
-    for offset, _, index in items:
+    for offset, index in _file_order(original.sections, table):
         section = original.sections[index]
         alignment = (section.alignment or 1) if index else 8
         if alignment & (alignment - 1):
@@ -407,6 +398,20 @@ def write(
     chunks[0] = _FILE_HEADER.pack(*header)
     chunks[table_chunk] = _section_headers(original, contents, headers, offsets)
     return b"".join(chunks)
+
+
+def _file_order(sections: Sequence[Section], table: int) -> list[tuple[int, int]]:
+    """Offset and number of each section, in the order in which they lie in the file.
+
+    The header table, at ``table``, takes part in the layout as section 0.  What takes no room lies
+    in front of what begins at the same offset.
+    """
+    items = [
+        (s.offset, s.type != SHT_NOBITS and s.size > 0, s.number) for s in sections[1:] if s.type
+    ]
+    items.append((table, True, 0))
+    items.sort()
+    return [(offset, number) for offset, _, number in items]
 
 
 def _section_headers(
