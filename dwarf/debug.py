@@ -162,7 +162,7 @@ def rewrite(
 def function_scopes(
     sections: Sequence[Section], split: Sequence[Sequence[Section]] = ()
 ) -> Iterator[scopes.Scope]:
-    """Every function with labels and static variables; the arguments are those of `rewrite`.
+    """Every function with labels, and its static variables; the arguments are those of `rewrite`.
 
     Raises `Unsupported`.
     """

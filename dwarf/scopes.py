@@ -43,7 +43,7 @@ class Scope(Record):
 
 
 def scopes(section: Section, surveyed: Surveyed) -> Iterator[Scope]:
-    """The functions of one unit that have two labels and a static variable at least.
+    """The functions of one unit that have two labels at least.
 
     ``section`` is the one that the unit lies in.  Nested functions count as part of the outer one.
     Raises `Unsupported` for a variable's location without an end.
@@ -60,7 +60,7 @@ def scopes(section: Section, surveyed: Surveyed) -> Iterator[Scope]:
     for depth, _, abbreviation, values in walk(data, surveyed.header, surveyed.table):
         tag = abbreviation.tag
         if outer is None or depth <= outer:
-            if _is_complete(scope):
+            if len(scope.labels) > 1:
                 yield scope
             scope = Scope([], [])
             outer = depth if tag == DW_TAG_subprogram else None
@@ -70,12 +70,8 @@ def scopes(section: Section, surveyed: Surveyed) -> Iterator[Scope]:
                 target = _address(section, data, surveyed, value)
                 if target is not None:
                     found.append(target)
-    if _is_complete(scope):
+    if len(scope.labels) > 1:
         yield scope
-
-
-def _is_complete(scope: Scope) -> bool:
-    return len(scope.labels) > 1 and bool(scope.variables)
 
 
 def _address(section: Section, data: bytes, surveyed: Surveyed, value: Value) -> Target | None:

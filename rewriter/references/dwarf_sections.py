@@ -112,7 +112,7 @@ def _rewrite_debug(
 
 
 def scopes(obj: elf.Object, options: Options) -> list[Scope]:
-    """Every function with labels and static variables that the debug information shows.
+    """Every function with labels that the debug information shows, and its static variables.
 
     What isn't understood shows none: it is `rewrite` that refuses, or drops, it.
     """

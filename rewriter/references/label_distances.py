@@ -2,32 +2,40 @@
 
 GNU C programs can keep ``&&a - &&b`` in a static variable.  The assembler resolves that, and unless
 an indirect branch is proved to use it (`resolve`), nothing tells the number from any other: the
-object says no more than that a variable is 40.  The rule: refuse where the debug information shows
-that it can be such a distance and that the distance changes.  That is a variable declared in a
-function, all of whose numbers, in some size, are distances of that function's labels.  Tables of
-other numbers don't look like that, and single ones hardly ever.
+object says no more than that a variable is 40.  The rule: refuse where the object shows that it can
+be such a distance and that the distance changes.  That is
 
-Without debug information there are no labels, and the number stays as it is.
+- a variable declared in a function, as the debug information says, all of whose numbers, in some
+  size, are distances of that function's labels, and which the code doesn't store into.  Tables of
+  other numbers don't look like that, and single ones hardly ever; what is stored into varies, and
+  the distance of two labels doesn't;
+- data that holds addresses of labels, whoever's it is: a number beside an address that leads from
+  that label to another one that the data names; or numbers that stand in the same place of each
+  entry, all of which are distances of the function's labels, as far as these are known.
+
+Without debug information there are no labels but those that data names, and other numbers stay as
+they are.
 
 Source: GCC's manual, "Labels as Values".
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
-from nopfix.dwarf.record import TYPE_CHECKING, Literal
+from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.claims import is_declared_in_a_function
 from nopfix.rewriter.power import instruction
+from nopfix.rewriter.references import label_tables, stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
     from nopfix.dwarf.offset_map import OffsetMap
     from nopfix.dwarf.section import Target
-    from nopfix.rewriter.object.program import Program
+    from nopfix.rewriter.object.program import Place, Program
     from nopfix.rewriter.options import Options
     from nopfix.rewriter.proof.analysis import Difference
 
@@ -41,43 +49,64 @@ def check(
     maps: Mapping[int, OffsetMap],
     options: Options,
 ) -> None:
-    """Raise `Refusal` for a variable that may be the distance of two labels that changes.
+    """Raise `Refusal` for a number that may be the distance of two labels that changes.
 
     ``maps`` and ``differences``, the numbers that are known to be distances, are by section number.
     The debug information, ``options.dwo`` with it, takes long to read: only objects pay for it that
-    have a variable which may be a distance by its value.
+    hold a number which may be a distance by its value.
     """
     moved = [program.functions_in(number) for number in maps]
     sizes = (end - start for f in moved for start, end in zip(f.starts, f.ends, strict=True))
-    suspects = dict(_suspects(program, differences, max(sizes, default=0)))
-    if not suspects:
+    limit = max(sizes, default=0)
+    suspects = _kept(program, _suspects(program, differences, limit))
+    tables = list(label_tables.find(program, maps))
+    if not suspects and not tables:
         return
     from nopfix.rewriter.references import dwarf_sections
 
-    for labels, variables in dwarf_sections.scopes(program.obj, options):
+    scopes = dwarf_sections.scopes(program.obj, options)
+    for labels, variables in scopes:
         own = [variable for variable in variables if variable in suspects]
         places = _places(program, labels) if own else set()
         for section, offset in own:
-            for numbers in suspects[section, offset]:
+            for numbers in suspects[section, offset].numbers:
                 label = _changes(numbers, places, maps)
                 if label is not None:
-                    raise Refusal(
-                        "a number that may be the distance of two labels, with a slot between them",
-                        section=program.name(section),
-                        offset=offset,
-                        function=program.functions_in(label.section).at(label.offset),
-                        remedy="keep the labels' addresses instead, or, if it is another number,"
-                        " declare the variable outside of the function",
-                    )
+                    raise _refusal(program, (section, offset), label)
+    known = [_places(program, labels) for labels, _ in scopes] if tables else []
+    for table in tables:
+        found = label_tables.changed(table, known, maps)
+        if found is not None:
+            raise _refusal(program, (table.section, found[0]), found[1])
+
+
+def _refusal(program: Program, place: Place, label: Place) -> Refusal:
+    section, offset = label
+    return Refusal(
+        "a number that may be the distance of two labels, with a slot between them",
+        section=program.name(place[0]),
+        offset=place[1],
+        function=program.functions_in(section).at(offset),
+        remedy="keep the labels' addresses instead, or, if it is another number,"
+        " declare the variable outside of the function",
+    )
+
+
+class Suspect(Record):
+    """A variable from ``start`` to ``end``, and its numbers for each size that they may have."""
+
+    section: int
+    start: int
+    end: int
+    numbers: list[Sequence[int]]
 
 
 def _suspects(
     program: Program, differences: Mapping[int, Sequence[Difference]], limit: int
-) -> Iterator[tuple[tuple[int, int], list[Sequence[int]]]]:
+) -> Iterator[Suspect]:
     """Variables whose numbers, in some size, are all multiples of 4 and smaller than ``limit``.
 
-    Addresses are no numbers, nor are distances that are known.  Gives section number and offset,
-    and the numbers for each such size.
+    Addresses are no numbers, nor are distances that are known.
     """
     obj, symbols = program.obj, program.obj.symbols
     others: dict[int, list[int]] = {}
@@ -98,7 +127,20 @@ def _suspects(
             continue
         found = list(_small_numbers(bytes(obj.contents(section)[start:end]), limit))
         if found and is_declared_in_a_function(symbols.name(index)):
-            yield (section, start), found
+            yield Suspect(section, start, end, found)
+
+
+def _kept(program: Program, suspects: Iterable[Suspect]) -> dict[Place, Suspect]:
+    """Those of ``suspects`` that the code isn't seen to store into, by section and offset."""
+    kept = {(suspect.section, suspect.start): suspect for suspect in suspects}
+    if kept:
+        starts = sorted(kept)
+        for place in stores.places(program, {section for section, _ in kept}):
+            index = bisect_right(starts, place) - 1
+            own = kept.get(starts[index]) if index >= 0 else None
+            if own is not None and own.section == place[0] and place[1] < own.end:
+                del kept[starts[index]]
+    return kept
 
 
 def _small_numbers(data: bytes, limit: int) -> Iterator[Sequence[int]]:

@@ -71,15 +71,19 @@ def test_labels_and_static_variables_of_one_function_go_together() -> None:
 @pytest.mark.parametrize(
     "children",
     [
+        (),
+        (label("S1"),),
         (label("S1"), variable("V")),
-        (label("S1"), label("S3")),
-        (label("S1"), label("S3"), variable("", DW_OP_fbreg)),
     ],
 )
-def test_a_function_without_two_labels_and_a_static_variable_is_none(
-    children: tuple[Entry, ...],
-) -> None:
+def test_a_function_without_two_labels_is_none(children: tuple[Entry, ...]) -> None:
     assert found(function(*children)) == []
+
+
+@needs_assembler
+def test_a_variable_on_the_stack_is_none() -> None:
+    scopes = found(function(label("S1"), label("S3"), variable("", DW_OP_fbreg)))
+    assert [scope.variables for scope in scopes] == [[]]
 
 
 @needs_assembler
