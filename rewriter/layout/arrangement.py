@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.layout import layout, padding
-from nopfix.rewriter.power import instruction
+from nopfix.rewriter.power import fill
+from nopfix.rewriter.power.instruction import NOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,24 +38,20 @@ def arrange(
     ``sections`` are the object's code, ``claims`` who names places there.  Without ``realign``
     nothing keeps its alignment.  Raises `Refusal` where a branch can't be made to reach.
     """
-    aligned = {
-        section.number: padding.find(
-            program, section, analysis, claims[section.number], plan.slots.get(section.number, ())
-        )
-        for section in sections
-    }
-    styles = {
-        number: padding.group_nop(program.words(number), own) for number, own in aligned.items()
-    }
-    seen = next((style for style in styles.values() if style is not None), None)
-    default = seen or _group_nop(program, sections, analysis)
+    is_llvm = _is_of_llvm(program)
+    aligned = {}
+    for section in sections:
+        number = section.number
+        planned = plan.slots.get(number, ())
+        aligned[number] = padding.find(program, section, analysis, claims[number], planned, is_llvm)
+    styles = _styles(program, sections, analysis, aligned, is_llvm)
     return {
         number: layout.lay_out(
             program.words(number),
             plan.slots[number],
             aligned[number] if realign else (),
             found.branches,
-            styles[number] or default,
+            styles[number],
             program.name(number),
         )
         for number, found in sections
@@ -62,17 +59,52 @@ def arrange(
     }
 
 
-def _group_nop(program: Program, sections: Iterable[Code], analysis: Analysis) -> int:
-    """What ends padding when no section shows it: LLVM never ends it specially."""
+def _styles(
+    program: Program,
+    sections: Sequence[Code],
+    analysis: Analysis,
+    aligned: Mapping[int, Sequence[layout.Alignment]],
+    is_llvm: bool,
+) -> dict[int, fill.Style]:
+    """How each section is padded: what it doesn't show itself, another one does."""
+    last = {n: padding.last_word_of(program.words(n), own) for n, own in aligned.items()}
+    jumps = {n: padding.jumps_over(program.words(n), own) for n, own in aligned.items()}
+    other = next((word for word in last.values() if word is not None), None)
+    if other is None:
+        other = NOP if is_llvm else _group_nop(program, sections, analysis)
+    long = next((own for own in jumps.values() if own is not None), not is_llvm)
+    styles = {}
+    for number in aligned:
+        own_last, own_jumps = last[number], jumps[number]
+        styles[number] = fill.Style(
+            other if own_last is None else own_last, long if own_jumps is None else own_jumps
+        )
+    return styles
+
+
+_OF_LLVM = (b"clang version", b"rustc version", b"LLVM", b"flang version", b"ldc version")
+"""What compilers that use LLVM's assembler put into .comment."""
+
+
+def _is_of_llvm(program: Program) -> bool:
+    """Whether LLVM's assembler has written the object, as far as that can be seen."""
     obj = program.obj
     for header in obj.sections:
-        if header.name == ".comment" and b"clang" in bytes(obj.contents(header.number)):
-            return instruction.NOP
+        if header.name == ".comment":
+            comment = bytes(obj.contents(header.number))
+            return any(name in comment for name in _OF_LLVM)
+    return any(header.name == ".llvm_addrsig" for header in obj.sections)
+
+
+def _group_nop(program: Program, sections: Iterable[Code], analysis: Analysis) -> int:
+    """What gas ends padding with, where no section shows it."""
+    obj = program.obj
+    for header in obj.sections:
         if header.name == ".debug_str" and padding.tells_power9(obj.contents(header.number)):
-            return instruction.NOP
+            return NOP
     for number, _ in sections:
         regions = analysis.regions.get(number, ())
-        style = padding.newest_group_nop(program.words(number), regions)
-        if style is not None:
-            return style
+        word = padding.newest_group_nop(program.words(number), regions)
+        if word is not None:
+            return word
     return padding.DEFAULT_GROUP_NOP

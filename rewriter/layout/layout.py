@@ -24,6 +24,7 @@ from nopfix.rewriter.power.instruction import NOP
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from nopfix.rewriter.power.fill import Style
     from nopfix.rewriter.power.instruction import Branch
 
 PREFIXED_BOUNDARY = 64
@@ -67,13 +68,13 @@ def lay_out(
     slots: Iterable[int],
     alignments: Sequence[Alignment],
     branches: Sequence[Branch],
-    group_nop: int,
+    style: Style,
     section: str,
 ) -> Layout:
     """Lay a section out anew.
 
     ``words`` are its old instruction words, ``slots`` the old offsets at which a nop goes in,
-    ``branches`` those that hold their own displacement, ``group_nop`` the word that ends padding;
+    ``branches`` those that hold their own displacement, ``style`` how padding is written;
     ``section`` is its name for messages.  Raises `Refusal` where a branch can't be made to reach.
     """
     slot_list = sorted(slots)
@@ -81,7 +82,7 @@ def lay_out(
     expanded: dict[int, Branch] = {}
     while True:
         grown = {b.place + 4: _expansion_size(words[b.place >> 2]) for b in expanded.values()}
-        layout = _place(slot_list, grown, alignments, group_nop, list(expanded.values()))
+        layout = _place(slot_list, grown, alignments, style, list(expanded.values()))
         far = _out_of_reach(words, branches, layout.map, expanded, section)
         if not far:
             return layout
@@ -112,7 +113,7 @@ def _place(
     slots: Sequence[int],
     grown: dict[int, int],
     alignments: Sequence[Alignment],
-    group_nop: int,
+    style: Style,
     expanded: list[Branch],
 ) -> Layout:
     """One pass over the section: every edit and replacement, given which branches grow."""
@@ -144,8 +145,8 @@ def _place(
             edits.append(padding(offset, growth))
         else:
             edits.append(inside(offset, growth))
-        style = group_nop if aligned.alignment else NOP
-        replacements.append(Replacement(aligned.padding, offset, fill(new_size, style)))
+        own = style if aligned.alignment else style._replace(last=NOP)
+        replacements.append(Replacement(aligned.padding, offset, fill(new_size, own)))
         shift += growth
     return Layout(OffsetMap(edits), replacements, expanded)
 

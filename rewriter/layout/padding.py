@@ -6,14 +6,14 @@ nop for padding would change code.
 
 The rule: words are padding when they lie between the end of one function (or of its traceback
 table) and the start of the next (or of the TOC word or type hash before it), when they are exactly
-what the assembler would fill such a gap with, and when nothing refers into them.  The alignment of
-functions is the smallest that explains all gaps of the section, since compilers align all functions
-of a section alike; without a gap to judge by it is 16 where the section's own alignment and every
-function's offset agree with that.  Whatever is inferred, code stays correct; what a wrong guess
-costs is a no-op.
+what an assembler or ``ld -r`` would fill such a gap with, and when nothing refers into them.  The
+alignment of functions is the smallest that explains all gaps of the section, since compilers align
+all functions of a section alike; without a gap to judge by it is 16 where the section's own
+alignment and every function's offset agree with that.  Whatever is inferred, code stays correct;
+what a wrong guess costs is a no-op.
 
 Inside functions, words in front of what a branch, a table entry or a relocation leads to are
-padding under the same conditions.
+padding under the same conditions; long runs without a jump over them only where LLVM wrote them.
 
 Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign.
 """
@@ -22,16 +22,17 @@ from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.layout.layout import PREFIXED_BOUNDARY, Alignment
-from nopfix.rewriter.power.fill import fill_style
+from nopfix.rewriter.power.fill import LONG_PADDING, fill_style
 from nopfix.rewriter.power.instruction import BCTR, GROUP_NOPS, NOP, branch
 from nopfix.rewriter.proof.analysis import TOC_WORD, TYPE_HASH
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence, Set
+    from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 
     from nopfix.rewriter.layout.plan import Code
     from nopfix.rewriter.object.claims import Claims
     from nopfix.rewriter.object.program import Functions, Program
+    from nopfix.rewriter.power.fill import Style
     from nopfix.rewriter.proof.analysis import Analysis, Region
 
 _FUNCTION_ALIGNMENT = 16
@@ -62,11 +63,12 @@ def find(
     analysis: Analysis,
     claims: Claims,
     planned: Collection[int],
+    is_llvm: bool = False,
 ) -> list[Alignment]:
     """Everything in one section that is aligned, with its padding, in no particular order.
 
     ``claims`` are who names places in ``section``, ``planned`` the offsets in bytes at which slots
-    go in.
+    go in.  ``is_llvm`` tells that LLVM's assembler wrote it, which jumps over no padding.
     """
     number, found = section
     words, alignment = program.words(number), program.obj.sections[number].alignment
@@ -80,9 +82,10 @@ def find(
     labels.update(analysis.targets.get(number, ()), claims.named)
     aligned += _claimed_alignments(words, claims, slots, labels)
     labels.difference_update(a.start for a in aligned)
-    last_word = group_nop(words, aligned)
+    last_word = last_word_of(words, aligned)
     loops = {target for place, target in found.branches if target < place}
-    aligned += label_alignments(words, labels, kept, slots, loops, alignment, last_word)
+    inner = label_alignments(words, labels, kept, slots, loops, alignment, last_word)
+    aligned += inner if is_llvm else [a for a in inner if jumps_over(words, [a]) is not False]
     taken = {a.start for a in aligned}
     prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
     return aligned + [a for a in prefixed if a.start not in taken]
@@ -230,13 +233,22 @@ def prefixed_alignments(
     return aligned
 
 
-def group_nop(words: Sequence[int], gaps: Sequence[Alignment]) -> int | None:
+def last_word_of(words: Sequence[int], gaps: Sequence[Alignment]) -> int | None:
     """The word that ends padding in this section, as seen in its gaps; None without one."""
+    return next((style.last for style in _styles(words, gaps)), None)
+
+
+def jumps_over(words: Sequence[int], gaps: Sequence[Alignment]) -> bool | None:
+    """Whether long padding in this section begins with a jump over it; None without any."""
+    shown = (gap for gap in gaps if gap.start - gap.padding > LONG_PADDING)
+    return next((style.jumps for style in _styles(words, shown)), None)
+
+
+def _styles(words: Sequence[int], gaps: Iterable[Alignment]) -> Iterator[Style]:
     for gap in gaps:
         style = fill_style(words[gap.padding >> 2 : gap.start >> 2])
         if style is not None:
-            return style
-    return None
+            yield style
 
 
 def newest_group_nop(words: Sequence[int], regions: Sequence[Region]) -> int | None:

@@ -7,10 +7,12 @@ import pytest
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout import layout
 from nopfix.rewriter.layout.layout import Alignment
+from nopfix.rewriter.power.fill import Style
 from nopfix.rewriter.power.instruction import Branch
 
 NOP = 0x60000000
 GROUP = 0x60420000
+STYLE = Style(GROUP, jumps=True)
 
 
 def lay_out(
@@ -23,7 +25,7 @@ def lay_out(
     for place, (word, _) in (branches or {}).items():
         words[place // 4] = word
     targets = [Branch(place, target) for place, (_, target) in (branches or {}).items()]
-    return layout.lay_out(words, slots, alignments or [], targets, GROUP, ".text")
+    return layout.lay_out(words, slots, alignments or [], targets, STYLE, ".text")
 
 
 def test_padding_shrinks_by_what_was_inserted_before_it() -> None:
@@ -103,7 +105,7 @@ def test_an_unconditional_branch_beyond_32_mib_is_refused_and_one_just_inside_is
     words[0] = words[1] = 0x48000000 | link
 
     def lay_out(target: int) -> layout.Layout:
-        return layout.lay_out(words, [8], [], [Branch(0, target)], GROUP, ".text")
+        return layout.lay_out(words, [8], [], [Branch(0, target)], STYLE, ".text")
 
     assert lay_out(B_LIMIT - 8).expanded == []
     with pytest.raises(Refusal, match="longer than 32 MiB"):

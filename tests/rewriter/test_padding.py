@@ -82,6 +82,13 @@ def test_more_nops_than_padding_could_be_are_code() -> None:
 
 def test_the_assemblers_processor_shows_in_its_padding() -> None:
     words = [LI, BLR, NOP, GROUP, LI]
-    assert padding.group_nop(words, [Alignment(8, 16, 16)]) == GROUP
-    assert padding.group_nop([LI, BLR, NOP, NOP, LI], [Alignment(8, 16, 16)]) == NOP
-    assert padding.group_nop(words, [Alignment(8, 8, 16)]) is None
+    assert padding.last_word_of(words, [Alignment(8, 16, 16)]) == GROUP
+    assert padding.last_word_of([LI, BLR, NOP, NOP, LI], [Alignment(8, 16, 16)]) == NOP
+    assert padding.last_word_of(words, [Alignment(8, 8, 16)]) is None
+
+
+def test_long_padding_shows_whether_it_is_jumped_over() -> None:
+    gap = [Alignment(4, 24, 32)]
+    assert padding.jumps_over([BLR, 0x48000014, NOP, NOP, NOP, GROUP, LI], gap) is True
+    assert padding.jumps_over([BLR, NOP, NOP, NOP, NOP, NOP, LI], gap) is False
+    assert padding.jumps_over([BLR, NOP, NOP, LI], [Alignment(4, 12, 16)]) is None

@@ -1,0 +1,72 @@
+"""Kinds of code and data that were once rewritten wrongly or refused, each in several inputs.
+
+Every source is compiled, and the rewritten object compared with what the assembler makes of the
+compiler's text with the slots in it; `nopfix-verify` has to agree.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from nopfix.corpus import case, verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+GCC, CLANG = "gcc-12", "clang-19"
+CHECKS = ("oracle", "verify")
+
+
+class Kind(NamedTuple):
+    """A source (C, or C++ where ``suffix`` says so), who compiles it, with which options."""
+
+    compiler: str
+    flags: str
+    source: str
+    suffix: str = ".c"
+
+
+LOCAL_CALLS = """
+extern int g(int);
+static __attribute__((noinline)) int f(int x) { return g(x) + 1; }
+int h(int x) { return f(x) + f(x + 2); }
+int k(int x) { return f(x) + 3; }
+int l(int x) { for (int i = 0; i < x; i++) { f(i); if (f(i + 1)) f(7); } return f(0); }
+"""
+MANY_CALLS = LOCAL_CALLS + "".join(
+    f"int m{i}(int x) {{ return f(x) {'+ f(x - 3) ' * (i % 4)}; }}\n" for i in range(8)
+)
+
+PAD_OF_NOPS = """
+struct Guard { ~Guard() { asm volatile ("nop"); for (;;) asm volatile (""); } };
+[[noreturn]] __attribute__((noinline)) static void fail() { throw 1; }
+void work() { Guard guard; fail(); }
+"""
+PAD_OF_TWO_NOPS = PAD_OF_NOPS.replace('"nop"', '"nop; nop"')
+
+KINDS = {
+    "clang's functions aligned to 64": Kind(CLANG, "-O2 -falign-functions=64", LOCAL_CALLS),
+    "clang's functions aligned to 32": Kind(CLANG, "-O2 -falign-functions=32", MANY_CALLS),
+    "clang's functions aligned to 128": Kind(CLANG, "-O2 -g -falign-functions=128", LOCAL_CALLS),
+    "gcc's functions aligned to 64": Kind(GCC, "-O2 -falign-functions=64", LOCAL_CALLS),
+    "a landing pad that begins with a nop": Kind(GCC, "-O2", PAD_OF_NOPS, ".C"),
+    "a landing pad that begins with nops": Kind(GCC, "-O2 -g", PAD_OF_TWO_NOPS, ".C"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
+def test_what_a_compiler_writes_comes_out_as_the_assembler_has_it(
+    kind: Kind, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(kind.compiler)
+    source = tmp_path / f"kind{kind.suffix}"
+    source.write_text(kind.source)
+    own = case.Case(
+        "kinds", source.name, str(source), kind.compiler, tuple(kind.flags.split()), CHECKS
+    )
+    result = case.run(own)
+    assert result.verdict in verdicts.GOOD, result.detail
+    assert result.nops > 0
