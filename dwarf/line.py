@@ -11,8 +11,10 @@ distances stay: only the first row behind an inserted byte changes.  So:
   line doesn't fit into a special opcode, then a special opcode, with DW_LNS_const_add_pc in front,
   or DW_LNS_advance_pc (`_encode`).  What belongs to the row is its opcode and the line and address
   advances directly in front of it; everything else keeps its bytes, the header included;
-* DW_LNS_fixed_advance_pc, which GCC writes itself where it doesn't leave the table to the
-  assembler, has its two bytes changed in place.
+* a compiler that doesn't leave the table to the assembler writes advances itself, and something
+  else in front of the row (a discriminator, a column), or DW_LNS_copy where the assembler would
+  have a special opcode.  Such an advance is changed in place, and so are the two bytes of
+  DW_LNS_fixed_advance_pc.
 
 The numbers of location views aren't in the program: they count the rows at one address, and rows
 that were at one address still are.
@@ -93,14 +95,15 @@ class Header(Record):
 
 
 class Row(Record):
-    """A row, a fixed advance or the end of a sequence whose distance may change.
+    """A row, an advance in front of one or the end of a sequence, whose distance may change.
 
     It is made by the opcodes from ``place`` to ``end`` (offsets in the program), which advance by
-    ``line`` lines and ``amount`` bytes of code, and is at old ``address``.  ``ends`` says that the
-    sequence ends there, so that nothing begins there.
+    ``line`` lines and ``amount`` bytes of code, and is at old ``address``.  Of an advance these are
+    the places of its operand.  ``ends`` says that the sequence ends there, so that nothing begins
+    there.
     """
 
-    kind: Literal["row", "fixed advance", "end"]
+    kind: Literal["row", "advance", "fixed advance", "end"]
     place: int
     end: int
     line: int
@@ -333,16 +336,51 @@ def _rows(program: bytes, begin: int, header: Header, code: OffsetMap, address: 
         if opcode == DW_LNS_fixed_advance_pc:
             rows.append(Row("fixed advance", behind - 2, behind, 0, amount, address, ends))
         else:
-            place, amount = behind - 1, advances[opcode]
-            if pc_left == size - place:
-                place, amount = place - pc_size, amount + pc_amount
-            place, line = _with_line(program, header, opcode, place, size - line_left)
-            rows.append(Row("row", place, behind, line, amount, address, ends))
+            advance = Row("advance", size - pc_left - pc_size + 1, size - pc_left, 0, 0, 0, ends)
+            lines = size - line_left
+            if pc_size > 1 and _is_by_itself(program, header, advance, behind - 1, lines):
+                rows.append(advance._replace(amount=pc_amount, address=address))
+            else:
+                place, amount = behind - 1, advances[opcode]
+                if pc_left == size - place:
+                    place, amount = place - pc_size, amount + pc_amount
+                place, line = _with_line(program, header, opcode, place, lines)
+                rows.append(Row("row", place, behind, line, amount, address, ends))
         edit = bisect_right(places, address, edit)
         if ends or edit == len(places):
             return rows
         limit = places[edit]
     return rows
+
+
+def _is_by_itself(program: bytes, header: Header, advance: Row, row: int, operand: int) -> bool:
+    """Whether a DW_LNS_advance_pc belongs to the row at ``row`` otherwise than gas or LLVM have it.
+
+    These write it directly in front of a special opcode, or between DW_LNS_advance_line, whose
+    operand is at ``operand``, and DW_LNS_copy.  Another row or advance in between parts the two.
+    """
+    if advance.end == row:
+        if program[row] != DW_LNS_copy:
+            return False
+        return operand > row or leb128.skip(program, operand) != advance.place - 1
+    position = advance.end
+    while position < row:
+        opcode = program[position]
+        if opcode == DW_LNS_extended_op:
+            position = _extended(program, position)[1]
+            continue
+        if opcode in _ADVANCES or opcode >= header.opcode_base:
+            return False
+        position += 1
+        for _ in range(header.operand_counts[opcode - 1]):
+            position = leb128.skip(program, position)
+    return position == row
+
+
+_ADVANCES = frozenset(
+    (DW_LNS_copy, DW_LNS_advance_pc, DW_LNS_const_add_pc, DW_LNS_fixed_advance_pc)
+)
+"""The standard opcodes that make a row or move its address."""
 
 
 def _with_line(
@@ -433,7 +471,9 @@ def _written(section: Section, header: Header, row: Row, amount: int) -> Change:
     if rest or units < 0:
         found = f"a row that moves by {amount} bytes"
         raise Unsupported(section.name, place, found, _UNKNOWN)
-    if row.kind == "row":
+    if row.kind == "advance":
+        opcodes = leb128.encode_unsigned(units)
+    elif row.kind == "row":
         opcodes = _encode(header, row.line, units)
     else:
         opcodes = _encode_end(header, units, row.place < row.end)

@@ -340,14 +340,22 @@ def test_the_dense_loop_finds_the_rows_that_a_plain_reader_finds(
     )
     (extent,) = line.extents(section, unit)
     read = line.read_header(section, unit, extent)
+    bases = dict(zip(places, zip(*columns, strict=True), strict=True))
+    steps = list(plain_lines.read(unit, start, len(unit), form, bases))
     found = [
-        (row.kind, start + row.end)
+        whose(row, start, steps)
         for sequence in line.find(section, unit, read, {1: code_map})
         for row, _ in line.moved(sequence)
     ]
-    bases = dict(zip(places, zip(*columns, strict=True), strict=True))
-    steps = list(plain_lines.read(unit, start, len(unit), form, bases))
     assert found == moving(steps, code_map)
+
+
+def whose(row: line.Row, start: int, steps: list[Step]) -> tuple[str, int]:
+    """Kind and end of what ``row`` makes; an advance in front of a row is that row's."""
+    end = start + row.end
+    if row.kind != "advance":
+        return row.kind, end
+    return next((step.kind, step.behind) for step in steps if step.behind > end)
 
 
 # -- single rules ---------------------------------------------------------------------------------
@@ -392,6 +400,38 @@ def test_a_row_behind_a_slot_is_encoded_as_the_assembler_does(
     rows: str, place: int, new: str
 ) -> None:
     assert moved(table(rows + END), (place, 0)) == new + END
+
+
+BY_THEMSELVES = [
+    # what a compiler writes, where a slot goes in, what it would write then
+    ("a discriminator behind the advance", "0208 00020401 01", 8, "020c0002040101"),
+    ("a discriminator, and a special opcode", "0208 00020401 12", 8, "020c0002040112"),
+    ("a column behind the advance", "0208 0505 06 12", 8, "020c05050612"),
+    ("a column and a line", "0208 0505 03e40001", 8, "020c050503e40001"),
+    ("a line behind the advance", "0208 03e40001", 8, "020c03e40001"),
+    ("a copy right behind the advance", "0208 01", 8, "020c01"),
+    ("another size", "027c 00020403 01", 0x7C, "02800100020403 01"),
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "place", "new"),
+    [case[1:] for case in BY_THEMSELVES],
+    ids=[case[0] for case in BY_THEMSELVES],
+)
+def test_an_advance_that_a_compiler_writes_itself_changes_in_place(
+    rows: str, place: int, new: str
+) -> None:
+    section = table(rows + END, form=Form(5, False, 1, -10, 242, 13))
+    assert moved(section, (place, 0)) == new.replace(" ", "") + END
+
+
+def test_an_advance_in_front_of_another_row_is_not_this_ones() -> None:
+    form = Form(5, False, 1, -10, 242, 13)
+    rows = "0208 00020401 01 01 050701"
+    assert moved(table(rows + END, form=form), (8, 0)).startswith(
+        "020c0002040101 01".replace(" ", "")
+    )
 
 
 def test_rows_between_edits_keep_a_form_that_the_assembler_would_not_choose() -> None:
