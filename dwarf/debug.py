@@ -123,6 +123,7 @@ def rewrite(
     Raises `Unsupported` for content or sections that aren't understood, where the object has
     skeleton units but not their split units, and for split units that don't fit its functions.
     """
+    _refuse_rows_apart(sections)
     own, splits = _divide(sections, split)
     files = _read_files(own, splits)
     for read in files[1:]:
@@ -157,6 +158,17 @@ def rewrite(
     if len(splits) > len(split):  # embedded
         results[0] |= results.pop()
     return Result(results[0], results[1:])
+
+
+def _refuse_rows_apart(sections: Sequence[Section]) -> None:
+    """Raise `Unsupported` for rows of a line table outside of .debug_line, which has the header.
+
+    gas puts them there when told to, so that a linker can drop those of a function with it.
+    """
+    for section in sections:
+        if section.name.startswith(".debug_line.") and not section.name.endswith(".dwo"):
+            found = "rows of the line table in a section of their own"
+            raise Unsupported(section.name, None, found, "assemble without --gdwarf-sections")
 
 
 def function_scopes(

@@ -33,6 +33,7 @@ from nopfix.dwarf.encodings import (
     DW_AT_high_pc,
     DW_AT_low_pc,
     DW_FORM_addr,
+    DW_FORM_exprloc,
     DW_FORM_implicit_const,
     DW_FORM_indirect,
     DW_FORM_LLVM_addrx_offset,
@@ -73,6 +74,9 @@ DISTANCES = frozenset((DW_AT_high_pc, dw.DW_AT_entry_pc, dw.DW_AT_start_scope))
 
 OF_INTEREST = CODE_ADDRESSES | DISTANCES | LOCATIONS | RANGES | {DW_AT_GNU_locviews}
 """Attributes that `notes_of` looks at whatever their form is."""
+
+_NO_EXPRESSIONS = "compile without -mllvm -minimize-addr-in-v5=Expressions"
+"""The only producer of addresses that are expressions: LLVM, asked for fewer relocations."""
 
 _LIST_FORMS = frozenset((dw.DW_FORM_sec_offset, dw.DW_FORM_loclistx, dw.DW_FORM_rnglistx))
 _OLD_LIST_FORMS = frozenset((dw.DW_FORM_data4, dw.DW_FORM_data8))
@@ -265,7 +269,8 @@ def notes_of(abbreviation: Abbreviation, sizes: Sizes, section: str) -> dict[int
                 notes.setdefault(low, []).append(LowPc(note))
         elif name in CODE_ADDRESSES and form != DW_FORM_indirect:
             found = f"{dw.name('DW_AT', name)} in {dw.name('DW_FORM', form)}, which is no address"
-            raise Unsupported(section, abbreviation.offset, found)
+            remedy = _NO_EXPRESSIONS if form == DW_FORM_exprloc else ""
+            raise Unsupported(section, abbreviation.offset, found, remedy)
         elif name in LOCATIONS and _names_list(name, form, sizes):
             note = NamedList("locations", form)
             location = index

@@ -9,7 +9,8 @@ their names must tell.  The rule: one row a kind.  `object.claims` asks it who c
 Source: Linux arch/powerpc/include/asm/feature-fixups.h, asm-compat.h, ppc_asm.h (SOFT_MASK_TABLE,
 RESTART_TABLE), bug.h, jump_label.h, extable.h; include/linux/static_call_types.h, init.h, pci.h,
 export.h; SystemTap's <sys/sdt.h>; annobin's notes; LLVM's docs/Extensions.rst (.llvm_bb_addr_map),
-docs/StackMaps.rst, docs/XRay.rst, and the table of SanitizerCoverage (__sancov_pcs); Linux's
+docs/StackMaps.rst, docs/XRay.rst, and the tables of SanitizerCoverage (__sancov_pcs) and
+SanitizerBinaryMetadata (sanmd_covered has the size of each function); Linux's
 include/uapi/linux/rseq.h; the SFrame specification, version 2.
 """
 
@@ -84,6 +85,8 @@ TABLE = (
     Descriptor(".kcfi_traps", 4, (0,), "place"),
     Descriptor("xray_instr_map", 32, (0, 8), "place", 8),
     Descriptor(".altinstructions", 0, (0, 4), "alternative"),
+    Descriptor("sanmd_covered*", 0, (), "resolved"),
+    Descriptor("sanmd_atomics*", 0, (0,), "place"),
     Descriptor("__rseq_cs", 32, (8, 24), "sequence"),
     Descriptor("__rseq_cs_ptr_array", 8, (), "place"),
     Descriptor("__rseq_exit_point_array", 16, (0, 8), "place"),

@@ -230,7 +230,8 @@ def _check_unknown(
             " with calls to fix near by",
             section=section.name,
             offset=place,
-            remedy=f"if each field is relative to itself, say --plain-section {section.name}",
+            remedy="if each field is relative to itself, and no other number there is a length or"
+            f" an offset of code, say --plain-section {section.name}",
         )
 
 

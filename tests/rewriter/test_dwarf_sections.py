@@ -59,6 +59,38 @@ def test_frames_for_debuggers_only_are_dropped_on_request(tmp_path: Path) -> Non
 
 
 @needs_compiler
+@pytest.mark.parametrize("flags", [(), ("-ffunction-sections",), ("-gdwarf-5", "-O0")])
+def test_rows_in_sections_of_their_own_are_refused_with_the_option_that_makes_them(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    data = compiled(tmp_path, "-g", *flags, "-Wa,--gdwarf-sections").read_bytes()
+    with pytest.raises(Refusal, match="rows of the line table") as refused:
+        rewrite(data)
+    assert (refused.value.section or "").startswith(".debug_line.text")
+    assert "--gdwarf-sections" in refused.value.remedy
+    after = sizes(bytes(rewrite(data, Options(strip_unknown_debug=True)).data))
+    assert not any(size for name, size in after.items() if "debug_line" in name)
+
+
+@pytest.mark.skipif(shutil.which("clang-19") is None, reason="clang-19 isn't installed")
+@pytest.mark.parametrize("form", ["Expressions", "Ranges", "Form", "Disabled"])
+def test_addresses_that_are_expressions_are_refused_with_the_option_that_makes_them(
+    tmp_path: Path, form: str
+) -> None:
+    (tmp_path / "f.c").write_text(SOURCE)
+    command = ["clang-19", "--target=powerpc64le-linux-gnu", "-O2", "-g", "-c", "f.c"]
+    option = f"-minimize-addr-in-v5={form}"
+    subprocess.run([*command, "-mllvm", option], cwd=tmp_path, check=True)
+    data = (tmp_path / "f.o").read_bytes()
+    if form != "Expressions":
+        assert len(rewrite(data).report.insertions) == 2
+        return
+    with pytest.raises(Refusal, match="in DW_FORM_exprloc, which is no address") as refused:
+        rewrite(data)
+    assert option in refused.value.remedy
+
+
+@needs_compiler
 def test_all_debug_sections_go_where_the_others_need_the_one_that_is_refused(
     tmp_path: Path,
 ) -> None:

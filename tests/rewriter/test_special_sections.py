@@ -291,6 +291,29 @@ def test_an_alternative_whose_length_is_a_number_may_not_change(tmp_path: Path) 
     assert rewrite(assemble(tmp_path, far)).data == assemble(tmp_path, want)
 
 
+@pytest.mark.skipif(shutil.which("clang-19") is None, reason="clang-19 isn't installed")
+@pytest.mark.parametrize("kind", ["covered", "uar", "all", "covered,atomics"])
+def test_sizes_of_functions_beside_their_places_are_refused_whatever_the_user_vouches_for(
+    tmp_path: Path, kind: str
+) -> None:
+    """LLVM's SanitizerBinaryMetadata."""
+    (tmp_path / "x.c").write_text(
+        "extern int g(int); static int v;\n"
+        "static __attribute__((noinline)) int f(int x)"
+        " { return g(__atomic_add_fetch(&v, x, 5)) + 1; }\n"
+        "int h(int x) { return f(x) + f(x + 2); }\n"
+    )
+    command = ["clang-19", "--target=powerpc64le-linux-gnu", "-O2", "-c", "x.c"]
+    option = f"-fexperimental-sanitize-metadata={kind}"
+    subprocess.run([*command, option], cwd=tmp_path, check=True)
+    data = (tmp_path / "x.o").read_bytes()
+    for plain in ([], ["sanmd_covered2", "sanmd_atomics2"]):
+        with pytest.raises(Refusal, match="as plain numbers") as refused:
+            rewrite(data, Options(plain_sections=plain))
+        assert refused.value.section == "sanmd_covered2"
+        assert "--plain-section" not in refused.value.remedy
+
+
 @needs_as
 def test_nothing_is_refused_for_sections_that_dont_move(tmp_path: Path) -> None:
     text = HEAD + "nop\n1:" + TAIL + '.section vendor_table,"a"\n5: .8byte 0, 1b - 5b\n'
