@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("rewriter", "dwarf")
 TEXT = (ROOT / "docs" / "architecture.md").read_text()
 
 
@@ -23,12 +24,68 @@ def section(package: str) -> str:
     return re.split(r"^## ", rest, maxsplit=1, flags=re.MULTILINE)[0]
 
 
-@pytest.mark.parametrize("package", ["rewriter", "dwarf"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_every_module_is_named_and_every_named_module_exists(package: str) -> None:
     named = set(re.findall(r"`([a-z_0-9]+\.py)`", section(package)))
     assert modules(package) - named == set()
     others = modules("rewriter") | modules("dwarf") | {"offset_map.py"}
     assert named - others == set()
+
+
+TESTED = TEXT.partition("## Where it is tested")[2].partition("\n## ")[0]
+
+
+def with_tests(package: str) -> set[str]:
+    """The modules of a package that have a test file of their name."""
+    here = {path.name for path in (ROOT / "tests" / package).glob("test_*.py")}
+    return {name for name in modules(package) if f"test_{name}" in here}
+
+
+def elsewhere() -> dict[str, set[str]]:
+    """The tests of each module that has no file of its own, from the page's table."""
+    rows = re.findall(r"^\| (`.*?) \| (`.*?) \|$", TESTED, re.MULTILINE)
+    return {
+        module: set(re.findall(r"`(test_[a-z_]+\.py)`", tests))
+        for names, tests in rows
+        for module in re.findall(r"`([a-z_]+\.py)`", names)
+    }
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_has_a_test_file_or_a_row_that_names_some(package: str) -> None:
+    named = elsewhere()
+    assert modules(package) - with_tests(package) - named.keys() == set()
+    here = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert {tests for own in named.values() for tests in own} - here == set()
+
+
+def test_no_row_names_a_module_that_has_tests_of_its_own_or_is_gone() -> None:
+    without = {name for package in PACKAGES for name in modules(package) - with_tests(package)}
+    assert elsewhere().keys() - without == set()
+
+
+LONGEST, MOST_PARAMETERS = 60, 6
+ONE_PIECE = {"_rows", "_move_list"}
+"""Hot loops, whose docstrings say what was measured."""
+
+
+def parameters(node: ast.FunctionDef) -> int:
+    """How many parameters a function has, without ``self``."""
+    every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return sum(argument.arg not in ("self", "cls") for argument in every)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_functions_can_be_read_at_once(package: str) -> None:
+    found = {
+        f"{path.name}: {node.name}"
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and node.name not in ONE_PIECE
+        and ((node.end_lineno or 0) - node.lineno >= LONGEST or parameters(node) > MOST_PARAMETERS)
+    }
+    assert found == set()
 
 
 def literals(node: ast.expr) -> bool:

@@ -20,7 +20,7 @@ Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign.
 
 from __future__ import annotations
 
-from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.layout.layout import PREFIXED_BOUNDARY, Alignment
 from nopfix.rewriter.power.fill import LONG_PADDING, fill_style
 from nopfix.rewriter.power.instruction import BCTR, GROUP_NOPS, NOP, branch
@@ -84,7 +84,8 @@ def find(
     labels.difference_update(a.start for a in aligned)
     last_word = last_word_of(words, aligned)
     loops = {target for place, target in found.branches if target < place}
-    inner = label_alignments(words, labels, kept, slots, loops, alignment, last_word)
+    places = Labels(labels, loops, kept, slots)
+    inner = label_alignments(words, places, alignment, last_word)
     aligned += inner if is_llvm else [a for a in inner if jumps_over(words, [a]) is not False]
     taken = {a.start for a in aligned}
     prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
@@ -281,20 +282,25 @@ DEFAULT_GROUP_NOP = GROUP_NOPS["power7"]
 """What the assembler ends padding with for its default processor (binutils 2.40)."""
 
 
+class Labels(Record):
+    """Section offsets, in bytes, of what matters for padding inside functions.
+
+    ``entered`` is what something leads to, ``loops`` what a branch behind it leads to.  ``kept``
+    are words that somebody has a claim to, ``slots`` the nops that belong to calls.
+    """
+
+    entered: Collection[int]
+    loops: Collection[int] = ()
+    kept: Collection[int] = ()
+    slots: Collection[int] = ()
+
+
 def label_alignments(
-    words: Sequence[int],
-    labels: Collection[int],
-    kept: Collection[int],
-    slots: Collection[int],
-    loops: Collection[int],
-    section_alignment: int,
-    last_word: int | None,
+    words: Sequence[int], labels: Labels, section_alignment: int, last_word: int | None
 ) -> list[Alignment]:
     """Labels inside functions that were padded into place, with their padding.
 
-    ``labels`` are the offsets that something leads to, ``kept`` those of words that somebody has a
-    claim to; ``slots`` those of nops that belong to calls; ``loops`` those that a
-    branch behind them leads to.  All are section offsets.  The alignment to restore is what the
+    The alignment to restore is what the
     label had, up to that of the section and to that of loops; a nop that somebody claims is
     code, and so is a run of nops longer than padding could be, and in a section whose functions are
     padded with another ``last_word``.
@@ -303,18 +309,18 @@ def label_alignments(
     aligned: list[Alignment] = []
     if limit < _FUNCTION_ALIGNMENT:
         return aligned
-    for label in sorted(label for label in labels if not label % _FUNCTION_ALIGNMENT):
+    for label in sorted(label for label in labels.entered if not label % _FUNCTION_ALIGNMENT):
         if not 4 <= label <= 4 * len(words):
             continue
         alignment = min(label & -label, limit)
         if last_word is not None and words[(label >> 2) - 1] != last_word:
             continue
-        start = _padding_start(words, label, slots, alignment)
+        start = _padding_start(words, label, labels.slots, alignment)
         if start < label and not any(
-            offset in kept or offset in labels for offset in range(start, label, 4)
+            offset in labels.kept or offset in labels.entered for offset in range(start, label, 4)
         ):
             aligned.append(Alignment(start, label, alignment))
-    return _jumps_alike(aligned, loops)
+    return _jumps_alike(aligned, labels.loops)
 
 
 def _jumps_alike(aligned: Sequence[Alignment], loops: Collection[int]) -> list[Alignment]:

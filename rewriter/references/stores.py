@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _MANY = 64
 """Instructions behind one that makes an address, that are looked at for stores."""
-_ADDI, _LD = 14, 58
+
+
+_CONDITIONAL = (instruction.BRANCH_CONDITIONAL, instruction.BRANCH_REGISTER)
 
 
 def places(program: Program, sections: Container[int]) -> set[Place]:
@@ -48,9 +50,9 @@ def _stores(program: Program, reference: Reference, sections: Container[int]) ->
             yield reference.target, reference.offset
         return
     opcode = words[index] >> 26
-    if opcode == _LD:
+    if opcode == instruction.LD:
         spot = _address_in(program, reference)
-    elif opcode != _ADDI:
+    elif opcode != instruction.ADDI:
         return
     if spot is None or spot[0] not in sections:
         return
@@ -92,4 +94,4 @@ def _leaves(word: int) -> bool:
     """Whether the word behind ``word`` isn't reached from it: a branch that always branches."""
     opcode = word >> 26
     always = word >> 21 & 0b10100 == 0b10100
-    return not word & 1 and (opcode == 18 or (opcode in (16, 19) and always))
+    return not word & 1 and (opcode == instruction.BRANCH or (opcode in _CONDITIONAL and always))

@@ -41,9 +41,7 @@ def test_alignment_is_capped_by_the_sections_own() -> None:
 
 
 def label_alignments(words: list[int], **other: set[int]) -> list[Alignment]:
-    return padding.label_alignments(
-        words, {16}, other.get("kept", set()), other.get("slots", set()), set(), 16, None
-    )
+    return padding.label_alignments(words, padding.Labels({16}, **other), 16, None)
 
 
 def test_nops_in_front_of_an_aligned_branch_target_are_padding() -> None:
@@ -67,7 +65,7 @@ def test_labels_on_a_coarser_boundary_by_chance_are_aligned_like_the_others() ->
     words = [LI, LI, LI, GROUP, *[LI] * 3, GROUP, *[LI] * 7, GROUP, LI]
 
     def alignments(loops: set[int], *labels: int) -> list[int]:
-        found = padding.label_alignments(words, labels, (), (), loops, 32, None)
+        found = padding.label_alignments(words, padding.Labels(labels, loops), 32, None)
         return [label.alignment for label in found]
 
     assert alignments(set(), 16, 32) == [16, 16]
