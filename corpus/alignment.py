@@ -200,12 +200,12 @@ def _code_size(obj: elf.Object) -> int:
     return sum(section.size for section in obj.sections if section.executable)
 
 
-def _pairings(old: elf.Object, new: elf.Object) -> dict[int, pairing.Pairing | pairing.Identity]:
+def _pairings(old: elf.Object, new: elf.Object) -> dict[int, pairing.Pairing]:
     """Where each offset of code went, by section number."""
     named = names.collect(old, names.references(old)[0])
     found, _ = check.pair_code(old, new, named, Findings(), need_slots=False)
     return {
-        section.number: found.get(section.number, pairing.Identity(section.size))
+        section.number: found.get(section.number, pairing.unmoved(section.size))
         for section in old.sections
         if section.executable
     }
@@ -215,7 +215,7 @@ def _labels(
     found: Iterable[Directive],
     plain: dict[int, Padding],
     want: dict[int, Padding],
-    went: dict[int, pairing.Pairing | pairing.Identity],
+    went: dict[int, pairing.Pairing],
 ) -> Iterator[Label]:
     for directive in found:
         if directive.number not in plain:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from elftools.dwarf.enums import ENUM_DW_AT, ENUM_DW_TAG, DW_FORM_raw2name
+from elftools.dwarf.enums import ENUM_DW_AT, ENUM_DW_TAG
 
 from nopfix.verifier import forms
-from nopfix.verifier.fields import Malformed, Reader
+from nopfix.verifier.reader import Malformed, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _TAGS: dict[int, str] = {n: name for name, n in ENUM_DW_TAG.items() if isinstance(n, int)}
 _ATTRIBUTES: dict[int, str] = {n: name for name, n in ENUM_DW_AT.items() if isinstance(n, int)}
-_FORMS: dict[int, str] = dict(DW_FORM_raw2name)
 
 AFTER_LOW_PC = frozenset({"DW_AT_high_pc", "DW_AT_entry_pc", "DW_AT_start_scope"})
 """Attributes that may be distances from an entry's DW_AT_low_pc, so are looked at behind it."""
@@ -48,7 +47,6 @@ _DEPENDING_EARLY = frozenset(
     }
 )
 """Those that are expressions and offsets into sections before DWARF 4."""
-_STRINGS = frozenset({"DW_FORM_strp", "DW_FORM_line_strp", "DW_FORM_strp_sup"})
 
 
 class Specification(NamedTuple):
@@ -69,8 +67,9 @@ class Abbreviation(NamedTuple):
     """The attributes that may depend on code, each with what to skip in front of it."""
     rest: tuple[int, ...]
     """What to skip behind the last of them."""
-    strings: int
-    """Attributes that are relocated and never change: offsets of strings."""
+    size: int
+    """Bytes of an entry behind its code, where no attribute depends on code and all have a size
+    of their own; else -1."""
     refers: bool
     """Whether it has references to entries of its unit."""
 
@@ -87,12 +86,10 @@ def read(data: bytes, offset: int, shape: Format) -> dict[int, Abbreviation]:
             name, form = reader.uleb(), reader.uleb()
             if not name and not form:
                 break
-            form_name = _FORMS.get(form, form)
-            implicit = reader.sleb() if form_name == "DW_FORM_implicit_const" else None
-            attribute = forms.compile_form(form_name, shape, implicit, _FORMS)
-            attributes.append(
-                Specification(_ATTRIBUTES.get(name, name), forms.name_of(form_name), attribute)
-            )
+            form_name = forms.name_of(form)
+            implicit = reader.sleb() if form_name == "DW_FORM_implicit_const" else 0
+            attribute = forms.compile_form(form_name, shape, implicit)
+            attributes.append(Specification(_ATTRIBUTES.get(name, name), form_name, attribute))
         if code in table:
             raise Malformed(f".debug_abbrev at {offset:#x}: code {code} twice")
         table[code] = _abbreviation(
@@ -126,6 +123,6 @@ def _abbreviation(
         children,
         tuple(steps),
         tuple(between),
-        sum(attribute.form in _STRINGS for attribute in attributes),
+        -1 if steps or min(between, default=0) < 0 else sum(between),
         any(attribute.form in forms.UNIT_REFERENCES for attribute in attributes),
     )

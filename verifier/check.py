@@ -36,8 +36,10 @@ from nopfix.verifier.elf import (
     Unreadable,
     read,
 )
-from nopfix.verifier.fields import Fields, Malformed
+from nopfix.verifier.fields import Fields
+from nopfix.verifier.reader import Malformed
 from nopfix.verifier.report import Findings, Report
+from nopfix.verifier.uses import Uses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -195,7 +197,9 @@ class _Verification:
             return
         if starts is not None:
             starts.setdefault(0, 0)
-            self.pairings[section.number] = pairing.Known(len(fields.old), len(fields.new), starts)
+            self.pairings[section.number] = pairing.Known(
+                len(fields.raw), len(fields.new_raw), starts
+            )
         self.fields.append(fields)
 
     def _frames(self, sections: list[Section]) -> list[frames.Handler]:
@@ -210,12 +214,12 @@ class _Verification:
         return handlers
 
     def _debug(self, sections: list[Section]) -> None:
-        uses = units.Uses()
+        uses = Uses()
         abbreviations = self._named(".debug_abbrev")
         steps: list[tuple[Callable[[str], bool], Callable[[Fields], dict[int, int] | None]]] = [
             (
                 lambda name: name in (".debug_info", ".debug_types"),
-                lambda fields: self._units(fields, abbreviations, uses),
+                lambda fields: units.check(fields, *abbreviations, uses),
             ),
             (_LISTS.__contains__, lambda fields: lists.check(fields, uses)),
             (".debug_line".__eq__, lines.check),
@@ -240,12 +244,6 @@ class _Verification:
             if section.name == name:
                 return section.data, self.new.sections[section.number].data
         return b"", b""
-
-    def _units(
-        self, fields: Fields, abbreviations: tuple[bytes, bytes], uses: units.Uses
-    ) -> dict[int, int]:
-        units.check(fields, *abbreviations, uses)
-        return uses.entries[fields.section.number]
 
     def _plain(self, done: set[int]) -> None:
         """Sections that are neither code nor decoded: equal bytes, relocations that follow."""

@@ -8,9 +8,12 @@ operations, equal constants, and operands of the other kinds that agree.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from nopfix.verifier.fields import Malformed, Reader
+from nopfix.verifier.reader import Malformed, Reader
+
+if TYPE_CHECKING:
+    from nopfix.verifier.forms import Format
 
 ADDRESS, INDEX, UNIT_DIE, SECTION_DIE = "address", "index", "unit DIE", "section DIE"
 
@@ -70,8 +73,9 @@ _PLAIN = frozenset(
     + [*range(0x30, 0x70), 0x96, 0x97, 0x9B, 0x9C, 0x9F, 0xE0, 0xF0]
 )
 _BREG = range(0x70, 0x90)
-_SIZED = {"1": 1, "2": 2, "4": 4, "8": 8}
-_DIES = {"h": 2, "w": 4}
+_CONSTANTS = frozenset("1248ubt")
+_DEEPEST = 16
+"""Expressions in expressions; compilers have one in one."""
 
 
 class Operand(NamedTuple):
@@ -93,75 +97,74 @@ class Expression(NamedTuple):
 
 
 @functools.lru_cache(maxsize=65536)
-def parse(data: bytes, offset_size: int, address_size: int, version: int) -> Expression:
+def parse(data: bytes, shape: Format) -> Expression:
     """Take an expression apart. Raises Malformed for an unknown operation."""
-    constant: list[bytes] = []
-    operands: list[Operand] = []
-    reference = address_size if version == 2 else offset_size
-    _parse(Reader(data, 0, len(data)), reference, address_size, constant, operands)
-    return Expression(tuple(constant), tuple(operands))
+    parser = _Parser(shape)
+    parser.run(Reader(data, 0, len(data)))
+    return Expression(tuple(parser.constant), tuple(parser.operands))
 
 
-def _parse(
-    reader: Reader,
-    reference: int,
-    address_size: int,
-    constant: list[bytes],
-    operands: list[Operand],
-) -> None:
-    while not reader.done:
-        start = reader.position
-        operation = reader.unsigned(1)
-        constant.append(reader.data[start : start + 1])
-        if operation in _PLAIN:
-            continue
-        letters = "u" if operation in _BREG else _OPERANDS.get(operation)
-        if letters is None:
-            raise Malformed(f"unknown expression operation {operation:#x}")
-        for letter in letters:
-            _operand(reader, letter, reference, address_size, constant, operands)
+class _Parser:
+    """One expression, while it is taken apart."""
 
+    def __init__(self, shape: Format) -> None:
+        self.address_size = shape.address_size
+        # DWARF 2 gave DW_FORM_ref_addr, and so these, the size of an address (DWARF 3, 7.5.4).
+        self.reference_size = shape.address_size if shape.version == 2 else shape.offset_size
+        self.constant: list[bytes] = []
+        self.operands: list[Operand] = []
 
-def _operand(
-    reader: Reader,
-    letter: str,
-    reference: int,
-    address_size: int,
-    constant: list[bytes],
-    operands: list[Operand],
-) -> None:
-    at = reader.position
-    if letter in _SIZED:
-        constant.append(reader.take(_SIZED[letter]))
-    elif letter == "u":
-        reader.uleb()
-        constant.append(reader.data[at : reader.position])
-    elif letter == "a":
-        operands.append(Operand(ADDRESS, reader.unsigned(address_size), at, address_size))
-    elif letter == "x":
-        value = reader.uleb()
-        operands.append(Operand(INDEX, value, at, reader.position - at))
-    elif letter == "d":
-        value = reader.uleb()
-        operands.append(Operand(UNIT_DIE, value, at, reader.position - at))
-    elif letter in _DIES:
-        size = _DIES[letter]
-        operands.append(Operand(UNIT_DIE, reader.unsigned(size), at, size))
-    elif letter == "r":
-        operands.append(Operand(SECTION_DIE, reader.unsigned(reference), at, reference))
-    elif letter == "b":
-        length = reader.uleb()
-        constant.append(reader.take(length))
-    elif letter == "t":
-        constant.append(reader.take(reader.unsigned(1)))
-    else:
+    def run(self, reader: Reader, nesting: int = 0) -> None:
+        """Read operations to the reader's end."""
+        if nesting > _DEEPEST:
+            raise Malformed(f"expressions nested more than {_DEEPEST} deep")
+        while not reader.done:
+            start = reader.position
+            operation = reader.unsigned(1)
+            self.constant.append(reader.data[start : start + 1])
+            if operation in _PLAIN:
+                continue
+            letters = "u" if operation in _BREG else _OPERANDS.get(operation)
+            if letters is None:
+                raise Malformed(f"unknown expression operation {operation:#x}")
+            for letter in letters:
+                if letter == "e":
+                    self.nested(reader, nesting + 1)
+                else:
+                    self.operand(reader, letter)
+
+    def operand(self, reader: Reader, letter: str) -> None:
+        """One operand, by its letter above."""
+        at = reader.position
+        if letter in _CONSTANTS:
+            if letter == "b":
+                reader.take(reader.uleb())
+            elif letter == "t":
+                reader.take(reader.unsigned(1))
+            elif letter == "u":
+                reader.uleb()
+            else:
+                reader.take(int(letter))
+            self.constant.append(reader.data[at : reader.position])
+            return
+        kind, size = {
+            "a": (ADDRESS, self.address_size),
+            "x": (INDEX, 0),
+            "d": (UNIT_DIE, 0),
+            "h": (UNIT_DIE, 2),
+            "w": (UNIT_DIE, 4),
+            "r": (SECTION_DIE, self.reference_size),
+        }[letter]
+        value = reader.unsigned(size) if size else reader.uleb()
+        self.operands.append(Operand(kind, value, at, reader.position - at))
+
+    def nested(self, reader: Reader, nesting: int) -> None:
+        """An expression in an expression: where it begins and ends is part of what that says."""
         length = reader.uleb()
         end = reader.position + length
         if end > reader.end_of_data:
             raise Malformed("nested expression too long")
-        # Where it begins and ends is part of what the expression says.
-        constant.append(b"nested")
-        inner = Reader(reader.data, reader.position, end)
-        _parse(inner, reference, address_size, constant, operands)
-        constant.append(b"end")
+        self.constant.append(b"nested")
+        self.run(Reader(reader.data, reader.position, end), nesting)
+        self.constant.append(b"end")
         reader.position = end

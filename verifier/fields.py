@@ -8,88 +8,17 @@ when every pairing is known. A relocation that no decoder came across is a diffe
 
 from __future__ import annotations
 
+import bisect
+import functools
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.pairing import END, RET, START
 from nopfix.verifier.relocation_types import DATA_WIDTH, R_PPC64_REL32, R_PPC64_REL64
-from nopfix.verifier.relocations import Checker, Pair
+from nopfix.verifier.relocations import Checker, Pair, string_symbols
 
 if TYPE_CHECKING:
     from nopfix.verifier.elf import Object, Relocation, Section
-
-
-class Malformed(Exception):
-    """A section can't be decoded; the text says where and why."""
-
-
-class Reader:
-    """Bytes of a section with a position; raises Malformed beyond the end."""
-
-    def __init__(self, data: bytes, position: int, end: int) -> None:
-        """Read `data` from `position`, no further than `end`."""
-        self.data = data
-        self.position = position
-        self.end_of_data = min(end, len(data))
-
-    def unsigned(self, size: int) -> int:
-        """An unsigned number of `size` bytes."""
-        return int.from_bytes(self.take(size), "little")
-
-    def take(self, size: int) -> bytes:
-        """The next `size` bytes."""
-        start = self.position
-        if start + size > self.end_of_data:
-            raise Malformed(f"cut short at {start:#x}")
-        self.position = start + size
-        return self.data[start : start + size]
-
-    def uleb(self) -> int:
-        """An unsigned LEB128 number (DWARF 5, 7.6)."""
-        position = self.position
-        if position < self.end_of_data and self.data[position] < 0x80:
-            # Nearly all are a byte; three quarters of the time went into the loop below.
-            self.position = position + 1
-            return self.data[position]
-        value = shift = 0
-        while True:
-            byte = self.unsigned(1)
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-            if shift > 70:
-                raise Malformed(f"LEB128 too long at {self.position:#x}")
-
-    def sleb(self) -> int:
-        """A signed LEB128 number."""
-        start = self.position
-        value = self.uleb()
-        bits = 7 * (self.position - start)
-        return value - (1 << bits) if value >> (bits - 1) else value
-
-    def string(self) -> bytes:
-        """A null-terminated string, without the null."""
-        end = self.data.find(b"\0", self.position, self.end_of_data)
-        if end < 0:
-            raise Malformed(f"string without end at {self.position:#x}")
-        found = self.data[self.position : end]
-        self.position = end + 1
-        return found
-
-    def initial_length(self) -> tuple[int, int]:
-        """unit_length and the size of offsets that goes with it (DWARF 5, 7.4)."""
-        length = self.unsigned(4)
-        if length == 0xFFFFFFFF:
-            return self.unsigned(8), 8
-        if length >= 0xFFFFFFF0:
-            raise Malformed(f"reserved initial length at {self.position - 4:#x}")
-        return length, 4
-
-    @property
-    def done(self) -> bool:
-        """True at the end."""
-        return self.position >= self.end_of_data
 
 
 class Target(NamedTuple):
@@ -98,6 +27,13 @@ class Target(NamedTuple):
     section: int
     old: int
     new: int
+
+
+class Block(NamedTuple):
+    """Bytes that an attribute or a list has, and where they begin in the section."""
+
+    data: bytes
+    place: int
 
 
 class Fields:
@@ -109,12 +45,32 @@ class Fields:
         self.findings = checker.findings
         self.section = section
         self.name = section.name
+        self.counterpart = checker.new.sections[section.number]
+        self.raw, self.new_raw = section.data, self.counterpart.data
         self.old_relocations = _by_place(checker.old, section.number)
         self.new_relocations = _by_place(checker.new, section.number)
-        self.old = prelinked(checker.old, section)
-        self.new = prelinked(checker.new, checker.new.sections[section.number])
         self.seen: set[int] = set()
         self.pending: list[tuple[Pair, str]] = []
+
+    @functools.cached_property
+    def old(self) -> bytes:
+        """IN's bytes with what relocations fill in (`prelinked`)."""
+        return prelinked(self.checker.old, self.section)
+
+    @functools.cached_property
+    def new(self) -> bytes:
+        """OUT's bytes with what relocations fill in."""
+        return prelinked(self.checker.new, self.counterpart)
+
+    @functools.cached_property
+    def places(self) -> list[int]:
+        """The places of IN's relocations, in order."""
+        return sorted(self.old_relocations)
+
+    @functools.cached_property
+    def new_places(self) -> list[int]:
+        """The places of OUT's relocations, in order."""
+        return sorted(self.new_relocations)
 
     def differ(self, rule: str, old: int | None, new: int | None, text: str) -> None:
         """Report a difference in this section."""
@@ -142,22 +98,37 @@ class Fields:
             return None
         self.pending.append((Pair(before, after), side))
         width = DATA_WIDTH.get(before.type, 1)
-        filled = self.section.data[old : old + width]
-        found = self.checker.new.sections[self.section.number].data[new : new + width]
+        filled, found = self.raw[old : old + width], self.new_raw[new : new + width]
         if filled != found:
             self.equal("contents", old, new, filled, found)
         section, target = self.checker.old.target(before)
         _, new_target = self.checker.new.target(after)
         return Target(section, target, new_target)
 
-    def unchanged(self, places: list[int], shift: int) -> None:
-        """Fields of IN whose bytes are equal in OUT, at the same distance `shift`, and whose
-        relocations lead into sections in which nothing moves: strings.
+    def block(self, a: Block, b: Block) -> None:
+        """Relocations inside a block of bytes: addresses in an expression, for instance."""
+        inside = _between(self.places, a.place, a.place + len(a.data))
+        new_inside = _between(self.new_places, b.place, b.place + len(b.data))
+        if len(inside) != len(new_inside):
+            self.differ("expression", a.place, b.place, "its relocations differ in number")
+        for place, new_place in zip(inside, new_inside, strict=False):
+            self.relocated(place, new_place, START)
+
+    def unchanged(self, start: int, end: int, shift: int) -> None:
+        """Bytes of IN that are equal in OUT, `shift` bytes further on: relocations of strings.
+
+        Strings don't move, so no field has to explain a relocation that leads to one and is the
+        same in OUT. What a field of these bytes has explained is left alone.
         """
-        self.seen.update(places)
-        for place in places:
-            before, after = self.old_relocations[place], self.new_relocations[place + shift]
-            if before[1:] != after[1:] or before.symbol not in self.checker.strings:
+        strings, old, new = self.checker.strings, self.old_relocations, self.new_relocations
+        for place in _between(self.places, start, end):
+            before, after = old[place], new.get(place + shift)
+            if before.symbol not in strings or place in self.seen:
+                continue
+            self.seen.add(place)
+            if after is None:
+                self.differ("relocation", place, place + shift, "a relocation only in IN")
+            elif before[1:] != after[1:]:
                 self.pending.append((Pair(before, after), START))
 
     def judge(self) -> None:
@@ -234,22 +205,37 @@ class Fields:
     def move(self, section: int, offset: int, side: str) -> int | None:
         """Where an offset of a section of IN is in OUT, on the given side."""
         pairing = self.checker.pairings.get(section)
-        if pairing is None:
-            return offset
-        return pairing.side(side)(offset)
+        return offset if pairing is None else pairing.sides[side](offset)
+
+    def distance(self, base: Target, length: int, side: str) -> int | None:
+        """A distance from a base address in IN, as it must be in OUT."""
+        if not base.section:
+            return length
+        start = self.move(base.section, base.old, START)
+        there = self.move(base.section, base.old + length, side)
+        return None if start is None or there is None else there - start
 
     def span(self, target: Target | None, length: int) -> int | None:
         """Length in OUT of the range of `length` bytes that begins at a target."""
-        if target is None or not target.section:
+        if target is None or not length:
             return length
-        start = self.move(target.section, target.old, START)
-        if length == 0:
-            return 0
-        end = self.move(target.section, target.old + length, END)
-        return None if start is None or end is None else end - start
+        return self.distance(target, length, END)
 
 
 _SIDES = {START: "where it begins", END: "where it ends", RET: "where the call returns"}
+
+
+def shown(offset: int | None) -> str:
+    """An offset of OUT for a message; None is what has no counterpart."""
+    return "nowhere" if offset is None else f"{offset:#x}"
+
+
+def _between(places: list[int], start: int, end: int) -> list[int]:
+    """Those of sorted places that are in a range."""
+    first = bisect.bisect_left(places, start)
+    if first == len(places) or places[first] >= end:
+        return []
+    return places[first : bisect.bisect_left(places, end, first)]
 
 
 def _show(value: object) -> str:
@@ -266,12 +252,17 @@ def prelinked(obj: Object, section: Section) -> bytes:
     """The section's bytes with S + A filled in where a relocation defined in the object says so.
 
     Code addresses come out as offsets in their section, offsets into other debug sections as what
-    they are. PC-relative fields stay as they are.
+    they are. PC-relative fields stay as they are, as do offsets of strings, which nobody asks for.
     """
     data = bytearray(section.data)
+    strings = string_symbols(obj)
     for relocation in obj.relocations.get(section.number, ()):
         width = DATA_WIDTH.get(relocation.type, 0)
-        if not width or relocation.type in (R_PPC64_REL32, R_PPC64_REL64):
+        if (
+            not width
+            or relocation.symbol in strings
+            or relocation.type in (R_PPC64_REL32, R_PPC64_REL64)
+        ):
             continue
         target, value = obj.target(relocation)
         if target and relocation.place + width <= len(data):

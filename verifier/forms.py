@@ -1,13 +1,16 @@
 """Attribute values by form (DWARF 5, 7.5.6), GNU and older forms included.
 
-The table is by pyelftools' names of the forms, as its abbreviation tables give them.
+The table is by pyelftools' names of the forms.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nopfix.verifier.fields import Malformed, Reader
+from elftools.dwarf.enums import DW_FORM_raw2name
+
+from nopfix.verifier.reader import Malformed, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,18 +105,19 @@ CONSTANTS = frozenset(
     }
 )
 
-_CODES = {0x1F01: "DW_FORM_GNU_addr_index", 0x1F02: "DW_FORM_GNU_str_index"}
+_NAMES: dict[int, str] = {
+    **DW_FORM_raw2name,
+    0x1F01: "DW_FORM_GNU_addr_index",
+    0x1F02: "DW_FORM_GNU_str_index",
+}
 
 
-def compile_form(
-    form: str | int, shape: Format, implicit: int | None, by_code: dict[int, str]
-) -> Callable[[Reader], Value]:
+@functools.lru_cache(maxsize=4096)
+def compile_form(name: str, shape: Format, implicit: int) -> Callable[[Reader], Value]:
     """A function that reads one value of the form.
 
-    `implicit` is the value of DW_FORM_implicit_const; `by_code` maps numbers to names, for
-    DW_FORM_indirect. Raises Malformed for an unknown form.
+    `implicit` is the value of DW_FORM_implicit_const. Raises Malformed for an unknown form.
     """
-    name = name_of(form)
     if name in _FIXED:
         return _number(name, _FIXED[name])
     if name in _OFFSETS:
@@ -130,11 +134,9 @@ def compile_form(
     if name in ("DW_FORM_block", "DW_FORM_exprloc"):
         return _block(name, 0)
     if name == "DW_FORM_implicit_const":
-        return lambda reader: Value(name, implicit or 0, -1)
+        return lambda reader: Value(name, implicit, -1)
     if name == "DW_FORM_indirect":
-        return lambda reader: compile_form(
-            by_code.get(code := reader.uleb(), code), shape, None, by_code
-        )(reader)
+        return lambda reader: _indirect(reader, shape)
     special: dict[str, Callable[[Reader], int | bytes]] = {
         "DW_FORM_sdata": Reader.sleb,
         "DW_FORM_string": Reader.string,
@@ -150,9 +152,9 @@ ULEB, STRING, BLOCK = -1, -2, -3
 A block whose length has n bytes is BLOCK - n."""
 
 
-def name_of(form: str | int) -> str:
-    """The name of a form, GNU's included."""
-    return _CODES.get(form, hex(form)) if isinstance(form, int) else form
+def name_of(number: int) -> str:
+    """The name of a form, GNU's included; its number where it has none."""
+    return _NAMES.get(number, hex(number))
 
 
 def skip_of(name: str, shape: Format) -> int:
@@ -193,6 +195,14 @@ def skip(data: bytes, at: int, sizes: tuple[int, ...]) -> int:
                 at += 1
             at += length if size != ULEB else 0
     return at
+
+
+def _indirect(reader: Reader, shape: Format) -> Value:
+    """A value whose form stands in front of it (DW_FORM_indirect)."""
+    name = name_of(reader.uleb())
+    if name in ("DW_FORM_indirect", "DW_FORM_implicit_const"):
+        raise Malformed(f"DW_FORM_indirect of {name} at {reader.position:#x}")
+    return compile_form(name, shape, 0)(reader)
 
 
 def _number(name: str, size: int) -> Callable[[Reader], Value]:

@@ -20,11 +20,12 @@ from elftools.dwarf.constants import DW_CFA
 from elftools.dwarf.structs import DWARFStructs
 
 from nopfix.verifier.elf import SHT_PROGBITS
-from nopfix.verifier.fields import Fields, Malformed, Target
 from nopfix.verifier.pairing import END, START
+from nopfix.verifier.reader import Malformed
 
 if TYPE_CHECKING:
     from nopfix.verifier.elf import Object, Section
+    from nopfix.verifier.fields import Fields, Target
 
 _ADVANCES = (DW_CFA.advance_loc, DW_CFA.advance_loc1, DW_CFA.advance_loc2, DW_CFA.advance_loc4)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nopfix.verifier.fields import Fields, Malformed, Reader
 from nopfix.verifier.pairing import RET, START
+from nopfix.verifier.reader import Malformed, Reader
 
 if TYPE_CHECKING:
     from nopfix.verifier.elf import Relocation
-    from nopfix.verifier.units import Uses
+    from nopfix.verifier.fields import Fields
+    from nopfix.verifier.uses import Uses
 
 
 def check_aranges(fields: Fields) -> None:
@@ -70,7 +71,7 @@ def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
     of a unit's part that IN has not, when someone uses them. Returns where each part went.
     """
     starts: dict[int, int] = {}
-    headers = fields.section.data[4:6] == b"\x05\0" or fields.section.data[12:14] == b"\x05\0"
+    headers = fields.raw[4:6] == b"\x05\0" or fields.raw[12:14] == b"\x05\0"
     a = Reader(fields.old, 0, len(fields.old))
     b = Reader(fields.new, 0, len(fields.new))
     while not a.done and not b.done:
@@ -95,7 +96,7 @@ def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
             place = b.position
             b.take(8)
             after = fields.new_relocations.get(place)
-            if (fields.section.number, place) not in uses.new_addresses and (
+            if (fields.section.number, place) not in uses.addresses and (
                 not uses.skeletons or after is None or _target(fields, after) not in returns
             ):
                 fields.differ("addr", None, place, "a new address that nothing uses")
@@ -123,8 +124,8 @@ def _address(fields: Fields, uses: Uses, a: Reader, b: Reader) -> None:
     """One address of IN and its counterpart."""
     place, new_place = a.position, b.position
     value, new_value = a.unsigned(8), b.unsigned(8)
-    filled = fields.section.data[place : place + 8]
-    fields.equal("addr", place, new_place, filled, _counterpart(fields)[new_place : new_place + 8])
+    filled = fields.raw[place : place + 8]
+    fields.equal("addr", place, new_place, filled, fields.new_raw[new_place : new_place + 8])
     before, after = fields.old_relocations.get(place), fields.new_relocations.get(new_place)
     fields.seen.add(place)
     fields.findings.count("address table entry")
@@ -133,7 +134,7 @@ def _address(fields: Fields, uses: Uses, a: Reader, b: Reader) -> None:
         return
     if (before.type, before.symbol) != (after.type, after.symbol):
         fields.differ("addr", place, new_place, "its relocation changed type or symbol")
-    if (fields.section.number, new_place) in uses.new_addresses:
+    if (fields.section.number, new_place) in uses.addresses:
         return
     section, target = fields.checker.old.target(before)
     _, new_target = fields.checker.new.target(after)
@@ -141,10 +142,6 @@ def _address(fields: Fields, uses: Uses, a: Reader, b: Reader) -> None:
         fields.differ(
             "addr", place, new_place, f"leads to {target:#x} in IN, {new_target:#x} in OUT"
         )
-
-
-def _counterpart(fields: Fields) -> bytes:
-    return fields.checker.new.sections[fields.section.number].data
 
 
 def check_pubnames(fields: Fields, uses: Uses) -> None:
@@ -211,7 +208,7 @@ def check_names(fields: Fields, uses: Uses) -> None:
         for unit in uses.units
         for old, new in _inside(uses, unit.section, unit.old)
     )
-    raw, new_raw = fields.section.data, _counterpart(fields)
+    raw, new_raw = fields.raw, fields.new_raw
     for place in fields.old_relocations:
         fields.relocated(place, place)
     if raw == new_raw:
@@ -235,10 +232,10 @@ def _inside(uses: Uses, section: int, start: int) -> list[tuple[int, int]]:
 
 def check_equal(fields: Fields) -> None:
     """A section whose bytes are equal and whose relocations follow their targets."""
-    fields.equal("contents", 0, 0, fields.section.data, _counterpart(fields))
+    fields.equal("contents", 0, 0, fields.raw, fields.new_raw)
     for place in fields.old_relocations:
         fields.relocated(place, place)
-    fields.findings.count("byte compared", len(fields.section.data))
+    fields.findings.count("byte compared", len(fields.raw))
 
 
 __all__ = [

@@ -5,7 +5,7 @@ settings. The operations that are only on the way to a row, advances of address 
 others in OUT; gas takes one advance of the address for a row, or none. A row's address must be
 where its instruction went, and its line must be as far from the row before as in IN; ends of
 sequences are ends of ranges. All other operations are settings: the same ones, between the same
-rows.
+rows: what is left of a program without its advances is the same bytes.
 
 A row's other registers follow from the settings, so they need no looking at.
 """
@@ -13,14 +13,21 @@ A row's other registers follow from the settings, so they need no looking at.
 from __future__ import annotations
 
 import bisect
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from nopfix.verifier.fields import Fields, Malformed, Reader, Target
+from nopfix.verifier.fields import shown
 from nopfix.verifier.pairing import END, START
+from nopfix.verifier.reader import Malformed, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nopfix.verifier.fields import Fields
 
 DW_LNS_copy, DW_LNS_advance_pc, DW_LNS_advance_line = 1, 2, 3
 DW_LNS_const_add_pc, DW_LNS_fixed_advance_pc = 8, 9
 DW_LNE_end_sequence, DW_LNE_set_address, DW_LNE_define_file, DW_LNE_set_discriminator = 1, 2, 3, 4
+_END_SEQUENCE, _SET_ADDRESS = bytes((0, 1, DW_LNE_end_sequence)), bytes((0, 9, DW_LNE_set_address))
 
 _STANDARD_LENGTHS = (0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1)
 """Operands of the standard operations 1 to 12 (DWARF 5, 6.2.5.2)."""
@@ -42,32 +49,25 @@ class Header(NamedTuple):
     """Operands of the standard operations, by opcode - 1."""
 
 
-class Row(NamedTuple):
-    """A row of the line number table, as far as insertions can change it."""
-
-    address: int
-    line: int
-    """From the row before."""
-    advances: int
-    """Operations that advance the address to it."""
-    ends: bool
-    """Whether it is the end of a sequence."""
-
-
-class Setting(NamedTuple):
-    """Any other operation."""
-
-    operation: bytes
-    """The operation with its operands; DW_LNE_set_address and _fixed_advance_pc without."""
-    place: int
-    """Where a DW_LNE_set_address has its address, else -1."""
-    address: int
-
-
 class Program(NamedTuple):
-    """A line number program, read."""
+    """A line number program, read: rows in columns, and what lies between them."""
 
-    steps: list[Row | Setting]
+    addresses: list[int]
+    """Of each row."""
+    lines: list[int]
+    """Of each row, from the row before."""
+    advances: dict[int, int]
+    """By row: the operations that advance the address to it, where there are several."""
+    ends: list[int]
+    """The rows that end a sequence."""
+    places: list[tuple[int, int, int]]
+    """Each DW_LNE_set_address: rows before it, where its address stands in the section, and the
+    address."""
+    settings: bytearray
+    """The program without its advances: DW_LNS_copy for each row, DW_LNE_end_sequence, and all
+    other operations with their operands, but for addresses."""
+    marks: list[int]
+    """Of each row: bytes of `settings` in front of it."""
     sequences: list[int]
     """Offset in the section of each sequence's first operation."""
 
@@ -83,9 +83,9 @@ def check(fields: Fields) -> dict[int, int]:
         fields.equal("line-header", position, new_position, a.offset_size, b.offset_size)
         fields.equal("line-header", position, new_position, a.contents, b.contents)
         _relocations_of_header(fields, a, _within(places, a), b, _within(new_places, b))
-        before, after = _program(fields.old, a), _program(fields.new, b)
+        before, after = program(fields.old, a), program(fields.new, b)
         starts.update(zip(before.sequences, after.sequences, strict=False))
-        _Comparison(fields, a, b).run(before.steps, after.steps)
+        _Comparison(fields, a, b).run(before, after)
         position, new_position = a.end, b.end
     if position != len(fields.old) or new_position != len(fields.new):
         fields.differ("line-header", position, new_position, "the number of line tables differs")
@@ -148,150 +148,184 @@ def _header(data: bytes, start: int) -> Header:
     )
 
 
-def _program(data: bytes, header: Header) -> Program:
-    """Read a program. One loop, as a large object has a hundred thousand operations."""
+def program(data: bytes, header: Header) -> Program:
+    """Read a program. Raises Malformed.
+
+    Dense, as a large object has a hundred thousand operations: rows as values of their own took
+    three times as long.
+    """
+    special, one_operand = _operations(header)
     reader = Reader(data, header.program, header.end)
-    base, count = len(header.operands) + 1, header.minimum_instruction_length
-    line_base, line_range = header.line_base, header.line_range
-    steps: list[Row | Setting] = []
-    sequences = [header.program]
-    address = line = advances = 0
+    found = Program([], [], {}, [], [], bytearray(), [], [header.program])
+    addresses, lines, settings, marks = found.addresses, found.lines, found.settings, found.marks
     position, end = header.program, header.end
+    address = line = advances = 0
     while position < end:
         at, operation = position, data[position]
         position += 1
-        if operation >= base:
-            advance, delta = divmod(operation - base, line_range)
-            address += advance * count
-            steps.append(Row(address, line + line_base + delta, advances, False))
-            line = advances = 0
-        elif operation == DW_LNS_copy:
-            steps.append(Row(address, line, advances, False))
-            line = advances = 0
-        elif operation == DW_LNS_advance_pc:
+        if operation in special:
+            advance, delta = special[operation]
+            address += advance
+            line += delta
+        elif operation in one_operand and data[position] < 0x80:
+            position += 1
+            settings += data[at:position]
+            continue
+        elif operation != DW_LNS_copy and data[at : at + 3] != _END_SEQUENCE:
             reader.position = position
-            address += reader.uleb() * count
+            if operation == DW_LNS_advance_line:
+                line += reader.sleb()
+            elif operation in (DW_LNS_advance_pc, DW_LNS_const_add_pc):
+                advances += 1
+                address += (
+                    special[255][0]
+                    if operation == DW_LNS_const_add_pc
+                    else (reader.uleb() * header.minimum_instruction_length)
+                )
+            else:
+                address = _setting(reader, header, operation, found, address)
             position = reader.position
-            advances += 1
-        elif operation == DW_LNS_advance_line:
-            reader.position = position
-            line += reader.sleb()
-            position = reader.position
-        elif operation == DW_LNS_const_add_pc:
-            address += (255 - base) // line_range * count
-            advances += 1
+            continue
+        marks.append(len(settings))
+        addresses.append(address)
+        lines.append(line)
+        if advances > 1:
+            found.advances[len(marks) - 1] = advances
+        line = advances = 0
+        if operation:
+            settings.append(DW_LNS_copy)
         else:
-            reader.position = position
-            step = _other(reader, header, operation, at, address)
-            position = reader.position
-            steps.append(step)
-            if isinstance(step, Row):
-                steps[-1] = step._replace(line=line, advances=advances)
-                sequences.append(position)
-                address = line = advances = 0
-            elif step.address >= 0:
-                address = step.address
-    return Program(steps, sequences[:-1] if sequences[-1] == end else sequences)
+            address = 0
+            position += 2
+            _end_sequence(found, position)
+    if found.sequences[-1] == end:
+        found.sequences.pop()
+    return found
 
 
-def _other(reader: Reader, header: Header, operation: int, at: int, address: int) -> Row | Setting:
-    """An operation that is neither a row nor on the way to one; the end of a sequence is a row."""
-    if not operation:
-        return _extended(reader, at, address)
+def _operations(header: Header) -> tuple[dict[int, tuple[int, int]], frozenset[int]]:
+    """The advances of address and line of the special operations, and the standard operations with
+    one operand that only set something (DWARF 5, 6.2.5.1).
+    """
+    base, minimum = len(header.operands) + 1, header.minimum_instruction_length
+    special = {}
+    for operation in range(base, 256):
+        advance, delta = divmod(operation - base, header.line_range)
+        special[operation] = (advance * minimum, header.line_base + delta)
+    advancing = (DW_LNS_advance_pc, DW_LNS_advance_line, DW_LNS_fixed_advance_pc)
+    return special, frozenset(
+        number
+        for number, operands in enumerate(header.operands, 1)
+        if operands == 1 and number not in advancing
+    )
+
+
+def _end_sequence(found: Program, behind: int) -> None:
+    found.ends.append(len(found.marks) - 1)
+    found.settings.extend(_END_SEQUENCE)
+    found.sequences.append(behind)
+
+
+def _setting(reader: Reader, header: Header, operation: int, found: Program, address: int) -> int:
+    """Any operation that makes no row and is no advance; returns the address behind it."""
+    at = reader.position - 1
     if operation == DW_LNS_fixed_advance_pc:
-        return Setting(b"\x09", -1, address + reader.unsigned(2))
-    for _ in range(header.operands[operation - 1]):
-        reader.uleb()
-    return Setting(reader.data[at : reader.position], -1, -1)
-
-
-def _extended(reader: Reader, at: int, address: int) -> Row | Setting:
-    length = reader.uleb()
-    start = reader.position
-    code = reader.unsigned(1)
-    place = reader.position
-    step: Row | Setting = Setting(b"", -1, -1)
-    if code == DW_LNE_end_sequence:
-        step = Row(address, 0, 0, True)
-    elif code == DW_LNE_set_address:
-        step = Setting(b"\0\x02", place, reader.unsigned(8))
-    elif code == DW_LNE_set_discriminator:
-        reader.uleb()
-    elif code == DW_LNE_define_file:
-        reader.string()
-        for _ in range(3):
+        found.settings.append(operation)
+        return address + reader.unsigned(2)
+    if operation:
+        for _ in range(header.operands[operation - 1]):
             reader.uleb()
     else:
-        raise Malformed(f"unknown extended operation {code} in a line program at {start:#x}")
-    if reader.position - start != length:
-        raise Malformed(
-            f"line program at {start:#x}: extended operation {code} with length {length}"
-        )
-    if isinstance(step, Setting) and step.place < 0:
-        return step._replace(operation=reader.data[at : reader.position])
-    return step
+        length = reader.uleb()
+        start = reader.position
+        code = reader.unsigned(1)
+        if code == DW_LNE_set_address:
+            found.settings.extend(_SET_ADDRESS)
+            place, address = reader.position, reader.unsigned(8)
+            found.places.append((len(found.marks), place, address))
+            at = reader.position
+        elif code == DW_LNE_set_discriminator:
+            reader.uleb()
+        elif code == DW_LNE_define_file:
+            reader.string()
+            for _ in range(3):
+                reader.uleb()
+        else:
+            raise Malformed(f"unknown extended operation {code} in a line program at {start:#x}")
+        if reader.position - start != length:
+            text = f"extended operation {code} with length {length}"
+            raise Malformed(f"line program at {start:#x}: {text}")
+    found.settings.extend(reader.data[at : reader.position])
+    return address
 
 
 # Comparing
 
 
 class _Comparison:
-    """Two line programs, step by step."""
+    """Two line programs."""
 
     def __init__(self, fields: Fields, a: Header, b: Header) -> None:
         self.fields = fields
         self.a = a
         self.b = b
-        self.where: Target | None = None
-        """What the last DW_LNE_set_address names."""
-        self.rows = 0
-        self.line = 1
 
-    def differ(self, text: str) -> None:
-        """Report a difference in the table."""
-        self.fields.differ("line-row", self.a.start, self.b.start, text)
+    def differ(self, row: int, lines: list[int], text: str) -> None:
+        """Report a difference at a row, counted from 0; `lines` are those of IN's program."""
+        line = 1 + sum(lines[: row + 1])
+        self.fields.differ(
+            "line-row", self.a.start, self.b.start, f"row {row + 1}, line {line}: {text}"
+        )
 
-    def run(self, before: list[Row | Setting], after: list[Row | Setting]) -> None:
-        """Compare all steps."""
-        if len(before) != len(after):
-            self.differ(f"has {len(before)} rows and settings in IN, {len(after)} in OUT")
+    def run(self, old: Program, new: Program) -> None:
+        """Compare all of it."""
+        if old.settings != new.settings:
+            at = _first_difference(old.settings, new.settings)
+            row = bisect.bisect_left(old.marks, at)
+            self.differ(row, old.lines, "other rows or settings in OUT, here or behind")
             return
-        for old, new in zip(before, after, strict=True):
-            if isinstance(old, Row) and isinstance(new, Row):
-                self._row(old, new)
-            elif isinstance(old, Setting) and isinstance(new, Setting):
-                self._setting(old, new)
-            else:
-                self.differ(f"row {self.rows}: rows and settings are mixed up")
-                return
-        self.fields.findings.count("line row", self.rows)
+        if old.lines != new.lines:
+            row = _first_difference(old.lines, new.lines)
+            self.differ(row, old.lines, "another line in OUT")
+        for row, advances in new.advances.items():
+            if advances > old.advances.get(row, 1):
+                self.differ(row, old.lines, f"{advances} advances of the address")
+        section = first = 0
+        # The rows are those of the DW_LNE_set_address in front of them.
+        places = [*zip(old.places, new.places, strict=True)]
+        for (row, place, address), (_, new_place, new_address) in places:
+            self._addresses(old, new, range(first, row), section)
+            where = self.fields.relocated(place, new_place, START)
+            if where is None:
+                self.fields.equal("line-row", place, new_place, address, new_address)
+            section, first = where.section if where else 0, row
+        self._addresses(old, new, range(first, len(old.addresses)), section)
+        self.fields.findings.count("line row", len(old.addresses))
 
-    def _setting(self, old: Setting, new: Setting) -> None:
-        if old.operation != new.operation:
-            self.differ(
-                f"before row {self.rows + 1}: operation {old.operation.hex(' ')} became"
-                f" {new.operation.hex(' ')}"
-            )
-        if old.place >= 0 and new.place >= 0:
-            self.where = self.fields.relocated(old.place, new.place, START)
-            if self.where is None:
-                self.fields.equal("line-row", old.place, new.place, old.address, new.address)
+    def _addresses(self, old: Program, new: Program, rows: range, section: int) -> None:
+        """The addresses of rows, in one section: starts, but for the ends of sequences."""
+        pairing = self.fields.checker.pairings.get(section)
+        addresses = old.addresses[rows.start : rows.stop]
+        expected: list[int | None] = [*addresses]
+        if pairing is not None:
+            expected = [*map(pairing.sides[START], addresses)]
+            first, last = (bisect.bisect_left(old.ends, at) for at in (rows.start, rows.stop))
+            for row in old.ends[first:last]:
+                expected[row - rows.start] = pairing.sides[END](old.addresses[row])
+        if expected == new.addresses[rows.start : rows.stop]:
+            return
+        name = self.fields.checker.old.sections[section].name if section else ""
+        for row, moved in zip(rows, expected, strict=True):
+            if moved != new.addresses[row]:
+                self.differ(
+                    row,
+                    old.lines,
+                    f"address {name}+{old.addresses[row]:#x} in IN, so {shown(moved)} in OUT, but"
+                    f" {new.addresses[row]:#x}",
+                )
 
-    def _row(self, old: Row, new: Row) -> None:
-        self.rows += 1
-        self.line = 1 if old.ends else self.line + old.line
-        if old.line != new.line or old.ends != new.ends:
-            self.differ(f"row {self.rows}, line {self.line}: another line in OUT")
-        if new.advances > max(old.advances, 1):
-            self.differ(
-                f"row {self.rows}, line {self.line}: {new.advances} advances of the address"
-            )
-        section = self.where.section if self.where else 0
-        expected = self.fields.move(section, old.address, END if old.ends else START)
-        if expected != new.address:
-            name = self.fields.checker.old.sections[section].name if section else ""
-            moved = "nowhere" if expected is None else f"{expected:#x}"
-            self.differ(
-                f"row {self.rows}, line {self.line}: address {name}+{old.address:#x} in IN, so"
-                f" {moved} in OUT, but {new.address:#x}"
-            )
+
+def _first_difference(a: Sequence[int], b: Sequence[int]) -> int:
+    """The first index at which two that differ do."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((n for n, (x, y) in pairs if x != y), min(len(a), len(b)))

@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import frames
-from nopfix.verifier.fields import Fields, Malformed, Reader, Target
+from nopfix.verifier.fields import Fields, Target
 from nopfix.verifier.pairing import END, START
+from nopfix.verifier.reader import Malformed, Reader
 
 if TYPE_CHECKING:
     from nopfix.verifier.elf import Object
@@ -165,32 +166,23 @@ def _check_sites(
         new_start, new_length, new_pad = (_encoded(b, encoding) for _ in range(3))
         fields.equal("call-site", place, new_place, a.uleb(), b.uleb())
         count += 1
-        expected = _relative(fields, function, start, START)
+        expected = fields.distance(function, start, START)
         if expected != new_start:
             _wrong(fields, place, new_place, "begins at", start, expected, new_start)
             continue
-        stop = _relative(fields, function, start + length, END)
+        stop = fields.distance(function, start + length, END)
         if length and (stop is None or new_start + new_length != stop):
             _wrong(
                 fields, place, new_place, "ends at", start + length, stop, new_start + new_length
             )
         elif not length and new_length:
             _wrong(fields, place, new_place, "has length", 0, 0, new_length)
-        moved = _relative(fields, landing, pad, START) if pad else 0
+        moved = fields.distance(landing, pad, START) if pad else 0
         if moved != new_pad:
             _wrong(fields, place, new_place, "has its landing pad at", pad, moved, new_pad)
     if not (a.done and b.done):
         fields.differ("call-site", a.position, b.position, "the number of call sites differs")
     fields.findings.count("call site", count)
-
-
-def _relative(fields: Fields, base: Target, distance: int, side: str) -> int | None:
-    """A distance from `base` in IN, as it must be in OUT."""
-    if not base.section:
-        return distance
-    start = fields.move(base.section, base.old, START)
-    there = fields.move(base.section, base.old + distance, side)
-    return None if start is None or there is None else there - start
 
 
 def _wrong(

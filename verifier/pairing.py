@@ -13,6 +13,7 @@ which one is meant:
 from __future__ import annotations
 
 import bisect
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -40,8 +41,6 @@ class Seam(NamedTuple):
 class Pairing:
     """Where each offset of a section of code is in OUT."""
 
-    identity = False
-
     def __init__(
         self,
         size: int,
@@ -55,6 +54,13 @@ class Pairing:
         self.seams = seams
         self.data_words = data_words
         self._places = [seam.old for seam in seams]
+        # The same places are asked for by tables of all kinds, again and again.
+        self.sides: dict[str, Side] = {
+            START: functools.cache(self.start),
+            END: functools.cache(self.end),
+            RET: functools.cache(self.ret),
+        }
+        """The look-ups by their names."""
 
     def is_inside_instruction(self, offset: int) -> bool:
         """Whether an offset is no instruction's, nor in data."""
@@ -91,10 +97,6 @@ class Pairing:
             return seam.ret
         return None if seam.word is None else seam.word + rest
 
-    def side(self, name: str) -> Side:
-        """The look-up named `name`: "start", "end" or "ret"."""
-        return {"start": self.start, "end": self.end, "ret": self.ret}[name]
-
     def word(self, offset: int) -> int | None:
         """Where the byte at `offset` is in OUT: the place of a relocation."""
         if not 0 <= offset <= self.size:
@@ -103,37 +105,21 @@ class Pairing:
         return None if seam.word is None else seam.word + rest
 
 
-class Identity:
-    """The pairing of a section that did not change."""
-
-    identity = True
-
-    def __init__(self, size: int) -> None:
-        """`size` in bytes."""
-        self.size = size
-        self.new_size = size
-
-    def start(self, offset: int) -> int | None:
-        """The offset itself; so for the other three."""
-        return offset
-
-    end = ret = word = start
-
-    def side(self, name: str) -> Side:
-        """The look-up of that name."""
-        return self.start
+def unmoved(size: int) -> Pairing:
+    """The pairing of a section of that many bytes that is as it was."""
+    return Pairing(size, size, [Seam(0, 0, 0, 0, 0)])
 
 
 class Known:
     """The pairing of a section of tables: only the starts of its parts have a counterpart."""
-
-    identity = False
 
     def __init__(self, size: int, new_size: int, starts: dict[int, int]) -> None:
         """`starts` maps offsets of IN to offsets of OUT."""
         self.size = size
         self.new_size = new_size
         self.starts = starts
+        self.sides: dict[str, Side] = dict.fromkeys((START, END, RET), self.start)
+        """The look-ups by their names."""
 
     def start(self, offset: int) -> int | None:
         """Where the part that begins at `offset` begins in OUT."""
@@ -141,9 +127,5 @@ class Known:
 
     end = ret = word = start
 
-    def side(self, name: str) -> Side:
-        """The look-up of that name."""
-        return self.start
 
-
-AnyPairing = Pairing | Identity | Known
+AnyPairing = Pairing | Known

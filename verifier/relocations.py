@@ -48,6 +48,14 @@ def pair(old: Object, new: Object, section: Section, findings: Findings) -> list
     return [Pair(a, b) for a, b in zip(before, after, strict=True)]
 
 
+def string_symbols(obj: Object) -> frozenset[int]:
+    """Numbers of the symbols of sections of strings, which don't move."""
+    strings = {section.number for section in obj.sections if section.name.endswith("str")}
+    return frozenset(
+        number for number, symbol in enumerate(obj.symbols) if symbol.section in strings
+    )
+
+
 class Checker:
     """Checks pairs of relocations against the pairings of the sections they lead to."""
 
@@ -64,13 +72,13 @@ class Checker:
         self.new = new
         self.pairings = pairings
         self.labels = known_labels
-        self.strings = frozenset(
-            number
-            for number, symbol in enumerate(old.symbols)
-            if 0 < symbol.section < len(old.sections)
-            and old.sections[symbol.section].name.endswith("str")
+        self.strings = string_symbols(old)
+        self.lists = frozenset(
+            section.number
+            for section in old.sections
+            if section.name.startswith((".debug_loc", ".debug_r"))
         )
-        """Symbols of sections of strings, which don't move."""
+        """Sections of location and range lists."""
         self.frame_tables = meaning.frame_tables(old)
         self.findings = findings
 
@@ -153,7 +161,7 @@ class Checker:
         if pairing is None:
             return offset
         if 0 <= offset <= pairing.size:
-            return pairing.side(side)(offset)
+            return pairing.sides[side](offset)
         # Beyond the section: an address that no one can use, kept relative to the nearer end.
         return offset if offset < 0 else offset - pairing.size + pairing.new_size
 

@@ -1,0 +1,247 @@
+"""What an attribute says of code, and whether it says the same of OUT's.
+
+What an attribute may change by:
+
+- addresses and constants that stand for addresses follow the code, each on its side: starts, ends
+  (DW_AT_high_pc), return addresses (DW_AT_call_return_pc; DW_AT_low_pc of DW_TAG_GNU_call_site);
+- references between entries follow the entries, which move when one before them changes size;
+- offsets into other debug sections follow those.
+
+Whatever else an attribute holds is equal.
+"""
+
+from __future__ import annotations
+
+from nopfix.verifier import forms
+from nopfix.verifier.abbreviations import AFTER_LOW_PC
+from nopfix.verifier.fields import Block, Fields, Target, shown
+from nopfix.verifier.forms import Value
+from nopfix.verifier.operands import compare_expressions
+from nopfix.verifier.pairing import END, RET, START
+from nopfix.verifier.uses import ListUse, Reference, Unit, Uses, indexed_address
+
+_LOCATIONS = frozenset(
+    {
+        "DW_AT_location",
+        "DW_AT_string_length",
+        "DW_AT_return_addr",
+        "DW_AT_data_member_location",
+        "DW_AT_frame_base",
+        "DW_AT_segment",
+        "DW_AT_static_link",
+        "DW_AT_use_location",
+        "DW_AT_vtable_elem_location",
+        "DW_AT_GNU_call_site_value",
+        "DW_AT_GNU_call_site_data_value",
+        "DW_AT_GNU_call_site_target",
+        "DW_AT_GNU_call_site_target_clobbered",
+        "DW_AT_call_value",
+        "DW_AT_call_data_value",
+        "DW_AT_call_data_location",
+        "DW_AT_call_target",
+        "DW_AT_call_target_clobbered",
+        "DW_AT_lower_bound",
+        "DW_AT_upper_bound",
+        "DW_AT_byte_size",
+        "DW_AT_bit_size",
+        "DW_AT_byte_stride",
+        "DW_AT_bit_stride",
+        "DW_AT_count",
+        "DW_AT_allocated",
+        "DW_AT_associated",
+        "DW_AT_data_location",
+        "DW_AT_rank",
+    }
+)
+"""Attributes whose blocks are expressions in DWARF 2 and 3 (DWARF 5 has DW_FORM_exprloc)."""
+
+_TABLES = frozenset({"DW_AT_loclists_base", "DW_AT_rnglists_base", "DW_AT_GNU_ranges_base"})
+"""Attributes that refer to a table of lists and not to a list."""
+
+_CALL_SITES = frozenset({"DW_TAG_GNU_call_site", "DW_TAG_call_site"})
+
+Attribute = tuple[str | int, Value, Value]
+"""Name (a number where it has none), value in IN, value in OUT."""
+
+
+class Attributes:
+    """The attributes of the entries of one section."""
+
+    def __init__(self, fields: Fields, uses: Uses, references: list[Reference]) -> None:
+        """`references`: where references to entries of the section are noted, to be judged when
+        it is known where all entries went.
+        """
+        self.fields = fields
+        self.uses = uses
+        self.references = references
+
+    def bases(self, values: list[Attribute], unit: Unit) -> None:
+        """What the unit entry says about the others."""
+        by_name = {name: (a, b) for name, a, b in values}
+        for name in ("DW_AT_addr_base", "DW_AT_GNU_addr_base"):
+            if name in by_name:
+                unit.address_base = self._section_offset(by_name[name][0])
+                unit.new_address_base = self._section_offset(by_name[name][1], new=True)
+        for name in ("DW_AT_loclists_base", "DW_AT_rnglists_base"):
+            if name in by_name:
+                unit.bases[name] = self._section_offset(by_name[name][0])
+        if "DW_AT_low_pc" in by_name:
+            unit.base = self._address(*by_name["DW_AT_low_pc"], unit, START)
+
+    def _section_offset(self, value: Value, *, new: bool = False) -> tuple[int, int]:
+        """Section and offset that a value leads to; section 0 where no relocation says which."""
+        relocations = self.fields.new_relocations if new else self.fields.old_relocations
+        relocation = relocations.get(value.place)
+        if relocation is None:
+            return 0, value.raw if isinstance(value.raw, int) else 0
+        checker = self.fields.checker
+        return (checker.new if new else checker.old).target(relocation)
+
+    def judge(
+        self, tag: str, values: list[Attribute], unit: Unit, around: Target | None
+    ) -> Target | None:
+        """Compare an entry's attributes. Returns where its code begins, if it says that.
+
+        `around` is where the code of the closest entry around it begins that says it.
+        """
+        low: Target | None = None
+        known = False
+        for name, a, b in values:
+            if a.form != b.form:
+                self.fields.differ("attribute", a.place, b.place, f"{name}: form {b.form} in OUT")
+            elif a.form == "DW_FORM_addr" or a.form in forms.ADDRESS_INDICES:
+                if name in AFTER_LOW_PC:
+                    continue
+                call_site = name == "DW_AT_low_pc" and tag in _CALL_SITES
+                returns = call_site or name == "DW_AT_call_return_pc"
+                found = self._address(a, b, unit, RET if returns else START)
+                if name == "DW_AT_low_pc":
+                    low, known = found, True
+            elif name not in AFTER_LOW_PC:
+                self._other(name, a, b, unit, values)
+        for name, a, b in values:
+            if name not in AFTER_LOW_PC or a.form != b.form:
+                continue
+            if name == "DW_AT_high_pc":
+                self._high_pc(a, b, unit, low)
+            elif a.form in forms.CONSTANTS:
+                # DW_AT_entry_pc: of the entry itself, or of the unit (DWARF 5, 2.18);
+                # DW_AT_start_scope: or of the closest entry around it (DWARF 4, 2.20).
+                outer = unit.base if name == "DW_AT_entry_pc" else around
+                self._distance(name, a, b, low if known else outer)
+            elif name == "DW_AT_entry_pc":
+                self._address(a, b, unit, START)
+            else:
+                self._other(name, a, b, unit, values)
+        return low
+
+    def _other(
+        self, name: str | int, a: Value, b: Value, unit: Unit, values: list[Attribute]
+    ) -> None:
+        """An attribute that is no address, nor a distance from one."""
+        if a.form in forms.UNIT_REFERENCES:
+            self.references.append(Reference(a.place, b.place, unit.old + a.raw, unit.new + b.raw))
+        elif isinstance(a.raw, bytes):
+            self._bytes(name, a, b, unit)
+        else:
+            self._number(name, a, b, unit, values)
+
+    def _address(self, a: Value, b: Value, unit: Unit, side: str) -> Target | None:
+        """Where an address leads, given directly or by index."""
+        if a.form in forms.ADDRESS_INDICES:
+            return indexed_address(self.fields, self.uses, unit, (a.raw, b.raw), a.place, side)
+        found = self.fields.relocated(a.place, b.place, side)
+        if found is None and a.raw != b.raw:
+            self.fields.equal("address", a.place, b.place, a.raw, b.raw)
+        return found
+
+    def _equal(self, name: str | int, a: Value, b: Value) -> None:
+        if a.raw != b.raw:
+            self.fields.equal(f"attribute {name}", a.place, b.place, a.raw, b.raw)
+
+    # Distances
+
+    def _high_pc(self, a: Value, b: Value, unit: Unit, low: Target | None) -> None:
+        if a.form not in forms.CONSTANTS:
+            self._address(a, b, unit, END)
+            return
+        expected = self.fields.span(low, a.raw)
+        if expected != b.raw:
+            self.fields.differ(
+                "high_pc",
+                a.place,
+                b.place,
+                f"DW_AT_high_pc says {a.raw:#x} bytes in IN, so {shown(expected)} in OUT, but"
+                f" {b.raw:#x}",
+            )
+
+    def _distance(self, name: str | int, a: Value, b: Value, base: Target | None) -> None:
+        """A distance from a base address to where something begins."""
+        expected = a.raw if base is None else self.fields.distance(base, a.raw, START)
+        if expected != b.raw:
+            self.fields.differ(
+                "distance",
+                a.place,
+                b.place,
+                f"{name} is {a.raw:#x} in IN, so {shown(expected)} in OUT, but {b.raw:#x}",
+            )
+
+    # Numbers
+
+    def _number(
+        self, name: str | int, a: Value, b: Value, unit: Unit, values: list[Attribute]
+    ) -> None:
+        """A number: a reference into some section, an index, or a plain constant."""
+        found = self.fields.relocated(a.place, b.place) if a.place >= 0 else None
+        if found is not None:
+            self._section_use(name, found, unit, values)
+            return
+        if a.form == "DW_FORM_loclistx":
+            self.uses.indexed["loc"].append((unit, a.raw))
+        elif a.form == "DW_FORM_rnglistx":
+            self.uses.indexed["rng"].append((unit, a.raw))
+        elif a.form == "DW_FORM_ref_addr":
+            self.references.append(Reference(a.place, b.place, a.raw, b.raw))
+            return
+        elif a.form == "DW_FORM_sec_offset" and a.raw != b.raw:
+            self.fields.differ(
+                f"attribute {name}",
+                a.place,
+                b.place,
+                "an offset into another section changed, and no relocation says which section",
+            )
+            return
+        self._equal(name, a, b)
+
+    def _section_use(
+        self, name: str | int, target: Target, unit: Unit, values: list[Attribute]
+    ) -> None:
+        """Note which list an attribute refers to."""
+        if name == "DW_AT_GNU_ranges_base":
+            self.uses.range_bases.setdefault(target.section, {})[target.old] = unit
+        if target.section not in self.fields.checker.lists or name in _TABLES:
+            return
+        if name == "DW_AT_GNU_locviews":
+            for other, a, _ in values:
+                if other in _LOCATIONS and self.fields.old_relocations.get(a.place):
+                    where = self.fields.checker.old.target(self.fields.old_relocations[a.place])
+                    if where[0] == target.section:
+                        self.uses.views.setdefault(target.section, {})[target.old] = where[1]
+            return
+        use = ListUse(target.old, target.new, unit)
+        self.uses.lists.setdefault(target.section, {})[target.old] = use
+
+    # Bytes
+
+    def _bytes(self, name: str | int, a: Value, b: Value, unit: Unit) -> None:
+        """A block, string or expression."""
+        expression = a.form == "DW_FORM_exprloc" or (
+            unit.shape.version < 4 and a.form.startswith("DW_FORM_block") and name in _LOCATIONS
+        )
+        before, after = Block(a.raw, a.place), Block(b.raw, b.place)
+        if expression:
+            self.references += compare_expressions(self.fields, self.uses, before, after, unit)
+        elif a.raw != b.raw:
+            self._equal(name, a, b)
+        elif a.form.startswith("DW_FORM_block"):
+            self.fields.block(before, after)
