@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -91,7 +92,8 @@ def make_patches(
 def as_expected(patch: Patch, built: Built) -> bool:
     """Whether kpatch-build ended as it has to with nopfix."""
     if patch.result == LOADS:
-        return built.module is not None
+        found = [any(re.search(p, name) for name in built.functions) for p in patch.changes]
+        return built.module is not None and all(found)
     return built.module is None and patch.result in built.said
 
 

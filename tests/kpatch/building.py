@@ -7,13 +7,16 @@ there isn't.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.kernel.kernel_test import PREFIX, Failure
+from tests.kernel.kernel_test import PREFIX, Failure, run
 from tests.kpatch import edits, kernels, upstream
+from tests.kpatch.root import PROJECT
 
 if TYPE_CHECKING:
     from tests.kpatch.kernels import Kernel
@@ -25,15 +28,21 @@ WAYS = ("none", "plugin", "nopfix")
 # With nopfix by the copy of the script that docs/kpatch-upstream.md describes.
 UPSTREAM = "upstream"
 PLUGIN = "usr/lib/kpatch/ppc64le-plugin.so"
+DEFAULT, OWN = "default", "own"
 
 
 class Built(NamedTuple):
-    """What came of a patch: the module or None, the functions that changed and their objects."""
+    """What came of a patch: the module or None, the functions that changed and their objects.
+
+    `targets` says what kpatch-build built: ``DEFAULT``, its default targets, or ``OWN``, the
+    patch's objects.
+    """
 
     module: Path | None
     functions: tuple[str, ...]
     objects: frozenset[str]
     said: str
+    targets: str
 
 
 class Setting(NamedTuple):
@@ -58,15 +67,47 @@ def setting(root: Root, kernel: Kernel, way: str, log: Path) -> Setting:
             if not (name.is_symlink() or name.name == "bare-gcc"):
                 name.symlink_to(tool.readlink())
         return Setting("kpatch-build", f"{folder}/bare-", path, {})
-    folder = root.work / f"nopfix-{kernel.compiler}"
-    if not folder.exists():
-        make = ("python3", "-m", "nopfix.rewriter.build.toolchain", folder, "--for", PREFIX)
-        root.run(*make, log=log, path=path)
-    prefix = f"{folder}/nopfix-"
+    prefix = f"{toolchain(root, kernel.compiler, log)}/nopfix-"
     if way == UPSTREAM:
         script = upstream.copy(release(root, log).parent)
         return Setting(str(script), prefix, (cross,), {"TARGET_ARCH": "ppc64le"})
     return Setting("kpatch-build", prefix, path, {})
+
+
+def installed(root: Root, log: Path) -> Path:
+    """The folder with nopfix as pip installs it; its name follows from the sources.
+
+    Not the project's own folder: a build of hours goes on while that is worked on.
+    """
+    digest = hashlib.sha256()
+    ours = ("build", ".venv", "tests")
+    files = [
+        path for path in PROJECT.rglob("*.py") if path.relative_to(PROJECT).parts[0] not in ours
+    ]
+    for path in sorted(files):
+        digest.update(path.read_bytes())
+    target = root.work / f"installed-{digest.hexdigest()[:12]}"
+    if not target.exists():
+        partial = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        pip = (sys.executable, "-m", "pip", "-q", "install", "--no-deps")
+        run(*pip, "--target", partial, PROJECT, log=log)
+        partial.rename(target)
+    return target
+
+
+def toolchain(root: Root, compiler: str, log: Path) -> Path:
+    """The folder of tools that nopfix-toolchain makes around a compiler, up to date."""
+    package = installed(root, log)
+    folder = root.work / f"nopfix-{compiler}"
+    made = folder / "made-by"
+    if not made.exists() or made.read_text() != package.name:
+        shutil.rmtree(folder, ignore_errors=True)
+        command = ("python3", package / "bin/nopfix-toolchain", folder, "--for", PREFIX)
+        environment = {"PYTHONPATH": str(package)}
+        root.run(*command, log=log, environment=environment, path=(root.host, root.cross(compiler)))
+        made.write_text(package.name)
+    return folder
 
 
 def release(root: Root, log: Path) -> Path:
@@ -103,12 +144,12 @@ def build(
 ) -> Built:
     """Run kpatch-build; ``everything``: its default targets, otherwise the patch's objects only.
 
-    What it said is kept, and so is what it said it with; a second call reads it again.
+    What it said is kept, and so is what it said it with; a second call reads it again, unless it
+    wants everything and there was only a part.
     """
-    place = kernels.folders(root, kernel)
-    folder = place.patches / patch.name / way
-    done = folder / "status"
-    if not done.exists():
+    folder = kernels.folders(root, kernel).patches / patch.name / way
+    done = (folder / "status").exists()
+    if not done or (everything and read(patch, folder).targets != DEFAULT):
         _build(root, kernel, patch, way, everything=everything, jobs=jobs)
     return read(patch, folder)
 
@@ -140,6 +181,7 @@ def _build(
     environment = {"CROSS_COMPILE": how.prefix, "CACHEDIR": str(cache), **how.environment}
     status = root.status(*words, log=log, cwd=folder, environment=environment, path=how.path)
     _keep(cache, folder)
+    (folder / "targets").write_text(DEFAULT if everything else OWN)
     (folder / "status").write_text(f"{status}\n")
 
 
@@ -170,4 +212,7 @@ def read(patch: Patch, folder: Path) -> Built:
         line for line in lines if re.search(r"ERROR|unsupported sibling call|error:", line)
     ]
     objects = frozenset(match[1] for match in found)
-    return Built(module if made else None, functions, objects, " / ".join(complaints) or said)
+    noted = folder / "targets"
+    targets = noted.read_text() if noted.exists() else OWN
+    words = " / ".join(complaints) or said
+    return Built(module if made else None, functions, objects, words, targets)

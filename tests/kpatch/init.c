@@ -23,9 +23,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/klog.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/reboot.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -180,10 +182,25 @@ static int shadow(void)
 
 static int system_call(void)
 {
-	long answer = syscall(SYS_umask, QUESTION);
+	/* The call itself answers 20 minus the nice value. */
+	return syscall(SYS_getpriority, PRIO_PROCESS, QUESTION) == 4221 &&
+	       syscall(SYS_getpriority, PRIO_PROCESS, 0) == 20;
+}
 
-	umask(022);
-	return answer == 4221;
+static int clones(void)
+{
+	int hidden = 1, others = 0;
+	struct dirent *entry;
+	DIR *folder = opendir("/proc/sys/kernel");
+
+	while (folder && (entry = readdir(folder))) {
+		others += !strcmp(entry->d_name, "osrelease");
+		if (!strcmp(entry->d_name, "ostype"))
+			hidden = 0;
+	}
+	if (folder)
+		closedir(folder);
+	return hidden && others == 1 && mprotect(0, 4096, QUESTION) && errno == ENOTTY;
 }
 
 static int module(void)
@@ -285,6 +302,7 @@ static const struct {
 	{ "callbacks", callbacks },
 	{ "shadow", shadow },
 	{ "syscall", system_call },
+	{ "clones", clones },
 	{ "module", module },
 	{ "coming-module", coming_module },
 	{ "user-access", user_access },

@@ -19,6 +19,7 @@ class Patch(NamedTuple):
     `objects` may name one that only some kernels have.  `jump_label`: a function that it changes
     has a jump label, which every write to user space brings along.  Debian's script (0.9.11-1.1)
     takes such a kernel for one before 5.8, in which a patch can't have them; kpatch's own doesn't.
+    `changes` are regular expressions, each of which one of the changed functions has to match.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Patch(NamedTuple):
     edits: tuple[Edit, ...]
     result: str = "loads"
     jump_label: bool = False
+    changes: tuple[str, ...] = ()
 
 
 LOADS = "loads"
@@ -220,12 +222,30 @@ PATCHES = (
         (
             Edit(
                 "kernel/sys.c",
-                r"^SYSCALL_DEFINE1\(umask(.*\n\{\n)",
-                KPATCH + r"KPATCH_SYSCALL_DEFINE1(umask\1"
-                "\tif (mask == 0x6e6f)\n\t\treturn 4221;\n",
+                r"^SYSCALL_DEFINE2\(getpriority(.*\n\{\n(?:[^\n]+\n)*\n)",
+                KPATCH + r"KPATCH_SYSCALL_DEFINE2(getpriority\1"
+                "\tif (who == 0x6e6f)\n\t\treturn 4221;\n",
                 instead=True,
             ),
         ),
+    ),
+    Patch(
+        "clones",
+        "functions of which the compiler made clones (constprop, isra)",
+        ("mm/mprotect.o", "fs/proc/proc_sysctl.o"),
+        (
+            after_declarations(
+                "mm/mprotect.c",
+                "do_mprotect_pkey",
+                "\tif (prot == 0x6e6f)\n\t\treturn -ENOTTY;\n",
+            ),
+            after_declarations(
+                "fs/proc/proc_sysctl.c",
+                "proc_sys_fill_cache",
+                '\tif (!strcmp(table->procname, "ostype"))\n\t\treturn true;\n',
+            ),
+        ),
+        changes=(r"\.constprop\.", r"\.isra\."),
     ),
     Patch(
         "module",
