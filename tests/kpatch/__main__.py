@@ -143,6 +143,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--patch", action="append", choices=names, metavar="NAME", help="only this one")
     add("--way", action="append", choices=building.WAYS, metavar="WAY", help="only this one")
     add("--objects", action="store_true", help="nopfix compiles the patch's objects only")
+    add("--part", action="append", choices=native.PARTS, metavar="PART", help="of native: this one")
     add("--again", action="store_true", help="also what was done before")
     options = parser.parse_args(arguments)
     options.work = options.work.resolve()
@@ -164,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sources = kernels.folders(root, kernels.KERNELS[0]).source
             objects = [sources / name for name in PLAIN if (sources / name).exists()]
             samples = sorted((PROJECT / "samples").glob("*.o"))
-            native.check(options.work, [*samples, *objects], tally.count)
+            native.check(root, [*samples, *objects], options.part or native.PARTS, tally.count)
             continue
         for kernel in kernels.KERNELS:
             if kernel.version not in (options.kernel or [kernel.version]):

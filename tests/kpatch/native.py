@@ -8,6 +8,7 @@ binfmt_misc of a user namespace of our own knows the emulator, so nothing is reg
 install   from the wheel, with pyelftools and construct, without capstone
 bytes     nopfix over the samples and a kernel's objects: the bytes that it makes here
 wrapper   nopfix-toolchain around the root's own gcc: what it compiles has its slots
+kpatch    a patch by kpatch-build as users run it, on ppc64le; the module loads and works
 tests     the tests that need no cross compiler and no disassembler, what is left out is named
 """
 
@@ -21,18 +22,29 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.kernel.kernel_test import Failure, run, say
+from tests.kpatch import edits, guest, kernels, patches
 from tests.kpatch.root import PROJECT, mirror
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-SUITE = "bookworm"
-PACKAGES = "python3,python3-venv,python3-pip,gcc,libc6-dev,binutils,make"
+    from tests.kpatch.root import Root
+
+# The release that has kpatch-build 0.9.11 and the compilers of all kernels.
+SUITE = "sid"
+PACKAGES = """
+python3 python3-venv python3-pip gcc gcc-{compiler} libc6-dev binutils make bc bison flex gawk kmod
+libelf-dev libssl-dev openssl patch patchutils perl rsync xz-utils elfutils cpio util-linux
+"""
+KERNEL, PATCH = kernels.KERNELS[0], patches.STATIC_CALL
 # ELF, 64 bits, little-endian, e_machine 21; flags F: the emulator is opened once, outside.
+PPC64 = b"\x15\x00"
 MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x15\x00"
 MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
 TESTS = ("tests/dwarf", "tests/rewriter")
+PARTS = ("install", "bytes", "wrapper", "kpatch", "tests")
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 # Modules that have no wheel for every architecture.
 LACKING = r"^(import|from) (capstone|keystone)"
 
@@ -46,27 +58,34 @@ class Native:
         self.home = work / "native-home"
         self.log = work / "native.log"
 
-    def run(self, *words: object, environment: Sequence[str] = ()) -> str:
+    def run(
+        self,
+        *words: object,
+        environment: Sequence[str] = (),
+        path: Sequence[Path] = (),
+        cwd: Path | None = None,
+    ) -> str:
         """Run a command within; returns what it printed.  Raises Failure."""
         emulator = self.work / "qemu/usr/bin/qemu-ppc64le-static"
         script = (
-            "set -e; root=$1; home=$2; project=$3; emulator=$4; shift 4; "
+            "set -e; root=$1; work=$2; project=$3; emulator=$4; shift 4; "
             "mount -t binfmt_misc none /proc/sys/fs/binfmt_misc; "
             f"printf '%s\\n' ':ppc64le:M::{MAGIC}:{MASK}:'\"$emulator\"':F' "
             ">/proc/sys/fs/binfmt_misc/register; "
-            'for at in /dev /proc "$home" "$project"; do mkdir -p "$root$at"; '
+            'for at in /dev /proc "$work" "$project"; do mkdir -p "$root$at"; '
             'mount --rbind "$at" "$root$at"; done; exec chroot "$root" "$@"'
         )
         shell = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
         settings = [
-            "PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            f"PATH={':'.join([*map(str, path), SYSTEM_PATH])}",
             f"HOME={self.home}",
             "LC_ALL=C.UTF-8",
             "PYTHONDONTWRITEBYTECODE=1",
             *environment,
         ]
-        inside = ["/usr/bin/env", "-i", "-C", str(self.home), *settings, *map(str, words)]
-        places = [str(p) for p in (self.root, self.home, PROJECT, emulator)]
+        inside = ["/usr/bin/env", "-i", "-C", str(cwd or self.home), *settings]
+        inside += map(str, words)
+        places = [str(p) for p in (self.root, self.work, PROJECT, emulator)]
         done = subprocess.run(
             [*shell, *places, *inside], capture_output=True, text=True, errors="replace"
         )
@@ -88,11 +107,44 @@ class Native:
         if (self.root / "unpacked").exists():
             return
         say(f"native: unpacking {SUITE} for ppc64el")
-        words = ("--foreign", "--arch=ppc64el", "--variant=minbase", f"--include={PACKAGES}")
+        packages = ",".join(PACKAGES.format(compiler=KERNEL.compiler).split())
+        words = ("--foreign", "--arch=ppc64el", "--variant=minbase", f"--include={packages}")
         run("debootstrap", *words, SUITE, self.root, mirror(), log=self.log)
         for package in sorted((self.root / "var/cache/apt/archives").glob("*.deb")):
             run("dpkg-deb", "-x", package, self.root, log=self.log)
+        self._configure()
+        run("dpkg-deb", "-x", self.package("kpatch-build"), self.root, log=self.log)
         (self.root / "unpacked").touch()
+
+    def _configure(self) -> None:
+        """What maintainer scripts would have made and is needed: a link, pip's certificates."""
+        (self.root / "usr/bin/awk").symlink_to("gawk")
+        certificates = sorted((self.root / "usr/share/ca-certificates").rglob("*.crt"))
+        bundle = self.root / "etc/ssl/certs/ca-certificates.crt"
+        bundle.write_text("".join(path.read_text() for path in certificates))
+
+    def package(self, name: str) -> Path:
+        """A package of the root's architecture, without those that it asks for."""
+        folder = self.work / "native-apt"
+        for part in ("state/lists/partial", "cache/archives/partial", name):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        (folder / "sources.list").write_text(f"deb {mirror()} {SUITE} main\n")
+        apt = ["apt-get", "-q"]
+        for setting in (
+            "APT::Architecture=ppc64el",
+            "APT::Architectures::=ppc64el",
+            "APT::Sandbox::User=root",
+            "Acquire::Check-Valid-Until=false",
+            f"Dir::Etc::SourceList={folder}/sources.list",
+            "Dir::Etc::SourceParts=/dev/null",
+            f"Dir::State={folder}/state",
+            "Dir::State::status=/dev/null",
+            f"Dir::Cache={folder}/cache",
+        ):
+            apt += ["-o", setting]
+        run(*apt, "update", log=self.log)
+        run(*apt, "download", name, log=self.log, cwd=folder / name)
+        return next((folder / name).glob("*.deb"))
 
     def install(self) -> str:
         """From a wheel, as a user would; nothing but its two dependencies comes along."""
@@ -142,6 +194,41 @@ class Native:
             raise Failure(f"calls without slot: {lacking[0]} by gcc, {lacking[1]} by nopfix-gcc")
         return f"{lacking[0]} calls without slot by gcc, none by nopfix-gcc"
 
+    def kpatch(self, root: Root) -> str:
+        """kpatch-build on ppc64le, for a kernel that was built elsewhere; the module is booted."""
+        folder = self.home / "kpatch"
+        module = folder / f"livepatch-{PATCH.name}.ko"
+        if not module.exists():
+            self._kpatch(root, folder)
+        case = guest.works(PATCH.name, "native", module)
+        outcome = guest.boot(root, KERNEL, [case], "native")[case.name]
+        if not outcome.passed:
+            raise Failure(outcome.wrong)
+        return f"{PATCH.name} for {KERNEL.version}: built, loaded, effect"
+
+    def _kpatch(self, root: Root, folder: Path) -> None:
+        kept = kernels.folders(root, KERNEL).kept
+        source = kernels.copy(root, KERNEL, "native")
+        say("native: kpatch-build")
+        for path in _of_another_machine(source):
+            path.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+        compiler = self.home / f"gcc-{KERNEL.compiler}"
+        compiler.mkdir(exist_ok=True)
+        if not (compiler / "gcc").is_symlink():
+            (compiler / "gcc").symlink_to(f"/usr/bin/gcc-{KERNEL.compiler}")
+        tools = self.home / f"tools-{KERNEL.compiler}"
+        self.run(self.home / "venv/bin/nopfix-toolchain", tools, path=[compiler])
+        folder.mkdir()
+        patch = folder / f"{PATCH.name}.patch"
+        patch.write_text(edits.difference(PATCH.edits, source))
+        targets = [word for name in PATCH.objects for word in ("-t", name)]
+        words = ["kpatch-build", "-d", "-s", source, "-v", kept / "vmlinux", "-o", folder]
+        # Debian's native compiler and its cross compiler are of one version and two revisions.
+        words += ["--skip-compiler-check", *targets, patch]
+        settings = [f"CROSS_COMPILE={tools}/nopfix-", f"CACHEDIR={folder}/cache"]
+        self.run(*words, environment=settings, cwd=folder)
+
     def tests(self) -> str:
         """The test suite without cross compilers; what needs them skips."""
         wheels, python = self.home / "wheels", self.home / "venv/bin/python"
@@ -161,20 +248,40 @@ class Native:
         return f"{shown.strip().splitlines()[-1]}; left out: {without}"
 
 
-def check(work: Path, objects: Sequence[Path], count: Callable[[bool, str], None]) -> None:
-    """All of it; ``count`` hears of each step whether it held."""
+def _of_another_machine(tree: Path) -> list[Path]:
+    """The ELF files of a kernel's tree that were made for the machine that built it.
+
+    They have been made anew where another machine builds; make only asks whether they are there.
+    """
+    found = []
+    for path in tree.rglob("*"):
+        if path.suffix in (".c", ".h", ".rst", ".S", ".cmd") or path.is_symlink():
+            continue
+        if path.is_file():
+            with path.open("rb") as stream:
+                head = stream.read(20)
+            if head[:4] == b"\x7fELF" and head[18:20] != PPC64:
+                found.append(path)
+    return found
+
+
+def check(
+    root: Root, objects: Sequence[Path], parts: Sequence[str], count: Callable[[bool, str], None]
+) -> None:
+    """The ``parts`` of `PARTS`; ``count`` hears of each whether it held."""
     if os.geteuid():
         raise Failure("a root folder is made by root")
-    native = Native(work)
+    native = Native(root.work)
     native.make()
-    steps: tuple[tuple[str, Callable[[], str]], ...] = (
-        ("install", native.install),
-        ("bytes", lambda: native.bytes(objects)),
-        ("wrapper", native.wrapper),
-        ("tests", native.tests),
-    )
-    for name, step in steps:
+    actions: dict[str, Callable[[], str]] = {
+        "install": native.install,
+        "bytes": lambda: native.bytes(objects),
+        "wrapper": native.wrapper,
+        "kpatch": lambda: native.kpatch(root),
+        "tests": native.tests,
+    }
+    for name in parts:
         try:
-            count(True, f"native: {name}: {step()}")
+            count(True, f"native: {name}: {actions[name]()}")
         except Failure as failure:
             count(False, f"native: {name}: {failure}")
