@@ -14,6 +14,7 @@ boot      each kernel under qemu-system-ppc64: every patch loaded, its effect se
           taken back, gone, unloaded; without nopfix those that need slots are refused
 table     the table of docs/kernel.md, from what the other steps left
 native    nopfix itself on ppc64le, under qemu-user (tests/kpatch/native.py)
+debian    Debian's own 6.12 configuration and three patches to modules: built, booted, loaded
 
 The last line is "N passed, N failed".  Takes some hours and 25 GB.
 """
@@ -33,13 +34,13 @@ from tests.kpatch import building, guest, kernels, native, patches, table
 from tests.kpatch.root import PROJECT, Root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tests.kpatch.building import Built
     from tests.kpatch.kernels import Kernel
     from tests.kpatch.patches import Patch
 
-STEPS = ("root", "kernels", "patches", "upstream", "boot", "table", "native")
+STEPS = ("root", "kernels", "patches", "upstream", "boot", "table", "native", "debian")
 # Objects as the compiler makes them; not what kpatch-build makes anew in the kernels' own folders.
 PLAIN = ("fs/namei.o", "kernel/signal.o", "mm/mmap.o")
 LOADS = patches.LOADS
@@ -72,7 +73,7 @@ def make_patches(
     log = kernels.folders(root, kernel).log
     for way in ways:
         if way == "plugin" and not building.plugin(root, kernel, log):
-            say(f"{kernel.version}: kpatch's plugin can't be built for GCC {kernel.compiler}")
+            say(f"{kernel.name}: kpatch's plugin can't be built for GCC {kernel.compiler}")
             continue
         for patch in chosen:
             everything = way == "nopfix" and not options.objects
@@ -82,7 +83,7 @@ def make_patches(
             built = building.build(
                 root, kernel, patch, way, everything=everything, jobs=options.jobs
             )
-            what = f"{kernel.version}: {patch.name}, {way}"
+            what = f"{kernel.name}: {patch.name}, {way}"
             if way in ("nopfix", building.UPSTREAM):
                 tally.count(as_expected(patch, built), f"{what}: {built.said}")
             else:
@@ -120,12 +121,39 @@ def boot(root: Root, kernel: Kernel, chosen: Sequence[Patch], tally: Tally) -> N
     table.keep(root, kernel, outcomes)
     for case in cases:
         outcome = outcomes[case.name]
-        line = f"{kernel.version}: {case.name}: {outcome.wrong or 'as it has to be'}"
+        line = f"{kernel.name}: {case.name}: {outcome.wrong or 'as it has to be'}"
         way, _, name = case.name.partition("/")
         if way in ("nopfix", building.UPSTREAM) or (way == "none" and name in patches.REFUSED):
             tally.count(outcome.passed, line)
         else:
             say(f"seen: {line}")
+
+
+def take(
+    step: str,
+    root: Root,
+    kernel: Kernel,
+    chosen: Sequence[Patch],
+    options: argparse.Namespace,
+    tally: Tally,
+) -> None:
+    """One step for one kernel.  Raises Failure."""
+    if step == "debian":
+        # All of its modules twice would be days: the patched ones only.
+        options = argparse.Namespace(**{**vars(options), "objects": True, "way": ["nopfix"]})
+        for part in ("kernels", "patches", "boot", "table"):
+            take(part, root, kernel, patches.DEBIAN, options, tally)
+    elif step == "kernels":
+        kernels.build(root, kernel, options.jobs)
+    elif step == "patches":
+        make_patches(root, kernel, chosen, options.way, options, tally)
+    elif step == "upstream":
+        ways = [building.UPSTREAM]
+        make_patches(root, kernel, [patches.STATIC_CALL], ways, options, tally)
+    elif step == "boot":
+        boot(root, kernel, chosen, tally)
+    else:
+        say(table.table(root, kernel, chosen))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -167,24 +195,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             samples = sorted((PROJECT / "samples").glob("*.o"))
             native.check(root, [*samples, *objects], options.part or native.PARTS, tally.count)
             continue
-        for kernel in kernels.KERNELS:
-            if kernel.version not in (options.kernel or [kernel.version]):
+        for kernel in [kernels.DEBIAN] if step == "debian" else kernels.KERNELS:
+            if step != "debian" and kernel.version not in (options.kernel or [kernel.version]):
                 continue
-            actions: dict[str, Callable[[], None]] = {
-                "kernels": lambda kernel=kernel: kernels.build(root, kernel, options.jobs),
-                "patches": lambda kernel=kernel: make_patches(
-                    root, kernel, chosen, options.way, options, tally
-                ),
-                "upstream": lambda kernel=kernel: make_patches(
-                    root, kernel, [patches.STATIC_CALL], [building.UPSTREAM], options, tally
-                ),
-                "boot": lambda kernel=kernel: boot(root, kernel, chosen, tally),
-                "table": lambda kernel=kernel: say(table.table(root, kernel, chosen)),
-            }
             try:
-                actions[step]()
+                take(step, root, kernel, chosen, options, tally)
             except Failure as failure:
-                tally.count(False, f"{kernel.version}: {step}: {failure}")
+                tally.count(False, f"{kernel.name}: {step}: {failure}")
     print(f"{tally.passed} passed, {tally.failed} failed", flush=True)
     return 1 if tally.failed else 0
 

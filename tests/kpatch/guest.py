@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # The kernel refuses a module with a call that has no slot: ENOEXEC.
 REFUSED = "errno 8"
+# The module that is loaded when its patch is.
+COMING = "binfmt_misc.ko"
 
 
 class Action(NamedTuple):
@@ -112,7 +114,7 @@ def boot(root: Root, kernel: Kernel, cases: Sequence[Case], name: str) -> dict[s
     place = kernels.folders(root, kernel)
     work = place.kept.with_name(f"boot-{name}")
     files = {f"lib/{m.name}": m.read_bytes() for m in sorted(place.kept.glob("*.ko"))}
-    lines = ["base load overlay.ko"]
+    lines = [f"base load {m.name}" for m in sorted(place.kept.glob("*.ko")) if m.name != COMING]
     for case in cases:
         files |= {f"lib/{file}": module.read_bytes() for file, module in case.modules.items()}
         lines += [f"{case.name} {action.action} {action.name}" for action in case.actions]

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -30,6 +31,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -236,6 +238,18 @@ static int coming_module(void)
 	return found;
 }
 
+static int loop(void)
+{
+	int fd, answer;
+
+	mkdir("/dev", 0755);
+	mknod("/dev/loop-control", S_IFCHR | 0600, makedev(10, 237));
+	fd = open("/dev/loop-control", O_RDWR);
+	answer = ioctl(fd, QUESTION, 0);
+	close(fd);
+	return answer == 4223;
+}
+
 static int user_access(void)
 {
 	int hidden = 1, others = 0;
@@ -305,6 +319,7 @@ static const struct {
 	{ "clones", clones },
 	{ "module", module },
 	{ "coming-module", coming_module },
+	{ "loop", loop },
 	{ "user-access", user_access },
 	{ "cgroup", cgroup },
 	{ "scheduler", scheduler },

@@ -11,6 +11,7 @@ import shutil
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.kernel.kernel_test import PREFIX, Failure, run, say
+from tests.kpatch import packages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,11 +20,22 @@ if TYPE_CHECKING:
 
 
 class Kernel(NamedTuple):
-    """A kernel by the version in its package's name, its compiler, and how ftrace enters it."""
+    """A kernel by the version in its package's name, its compiler, and how ftrace enters it.
+
+    ``configuration``: none for the small one below, or the name of one of Debian's packages that
+    has one.  ``modules`` are what is built beside vmlinux.
+    """
 
     version: str
     compiler: str
     entries: str
+    configuration: str = ""
+    modules: tuple[str, ...] = ("modules",)
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.version + ("-debian" if self.configuration else "")
 
 
 KERNELS = (
@@ -31,6 +43,17 @@ KERNELS = (
     Kernel("6.12", "14", "CONFIG_ARCH_USING_PATCHABLE_FUNCTION_ENTRY=y"),
     Kernel("7.2", "16", "CONFIG_PPC_FTRACE_OUT_OF_LINE=y"),
 )
+# Only the modules that are patched, of Debian's thousands.
+DEBIAN = KERNELS[1]._replace(
+    configuration="linux-image-6.12.*-powerpc64le",
+    modules=("fs/overlayfs/overlay.ko", "fs/binfmt_misc.ko", "drivers/block/loop.ko"),
+)
+# What Debian's configuration lacks for a live patch, and keys that aren't in the sources.
+DEBIAN_CHANGES = """
+CONFIG_LIVEPATCH=y
+CONFIG_SYSTEM_TRUSTED_KEYS=""
+CONFIG_SYSTEM_REVOCATION_KEYS=""
+"""
 
 CONFIG = """
 64BIT PPC64 PPC_BOOK3S_64 CPU_LITTLE_ENDIAN PPC_PSERIES SMP PPC_FPU ALTIVEC VSX
@@ -64,7 +87,7 @@ class Folders(NamedTuple):
 
 def folders(root: Root, kernel: Kernel) -> Folders:
     """The folders of a kernel in the work folder."""
-    base = root.work / kernel.version
+    base = root.work / kernel.name
     return Folders(base / "source", base / "kept", base / "patches", base / "build.log")
 
 
@@ -75,25 +98,27 @@ def build(root: Root, kernel: Kernel, jobs: int) -> None:
         return
     place.patches.mkdir(parents=True, exist_ok=True)
     if not (place.source / "Makefile").exists():
-        say(f"{kernel.version}: unpacking the sources")
+        say(f"{kernel.name}: unpacking the sources")
         name = f"linux-source-{kernel.version}"
         archive = root.path / f"usr/src/{name}.tar.xz"
         run("tar", "xf", archive, "-C", place.source.parent, log=place.log)
         (place.source.parent / name).rename(place.source)
-    fragment = place.source.with_name("fragment")
-    options = [f"CONFIG_{option}=y" for option in CONFIG.split()]
-    options += [f"CONFIG_{option}=m" for option in MODULES]
-    fragment.write_text("\n".join([*options, ""]))
     make = ("make", "ARCH=powerpc", f"CROSS_COMPILE={PREFIX}")
     path = (root.cross(kernel.compiler),)
+    fragment = place.source.with_name("fragment")
     if not (place.source / ".config").exists():
-        configure = (*make, f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig")
-        root.run(*configure, log=place.log, cwd=place.source, path=path)
+        target = _debian(root, kernel) if kernel.configuration else _small(fragment)
+        settings = {"KCONFIG_ALLCONFIG": str(fragment)}
+        words = (*make, target)
+        root.run(*words, log=place.log, cwd=place.source, environment=settings, path=path)
     config = (place.source / ".config").read_text().splitlines()
-    if lacking := {*options, kernel.entries}.difference(config):
-        raise Failure(f"{kernel.version}: the configuration lacks {', '.join(sorted(lacking))}")
-    say(f"{kernel.version}: building with GCC {kernel.compiler}")
-    root.run(*make, f"-j{jobs}", "vmlinux", "modules", log=place.log, cwd=place.source, path=path)
+    asked = {*fragment.read_text().splitlines(), kernel.entries}
+    if lacking := asked.difference(config):
+        raise Failure(f"{kernel.name}: the configuration lacks {', '.join(sorted(lacking))}")
+    say(f"{kernel.name}: building with GCC {kernel.compiler}")
+    for targets in (("vmlinux",), kernel.modules):
+        words = (*make, f"-j{jobs}", *targets)
+        root.run(*words, log=place.log, cwd=place.source, path=path)
     shutil.rmtree(place.kept, ignore_errors=True)
     place.kept.mkdir()
     for name in KEPT:
@@ -101,6 +126,27 @@ def build(root: Root, kernel: Kernel, jobs: int) -> None:
     for module in place.source.rglob("*.ko"):
         shutil.copyfile(module, place.kept / module.name)
     (place.kept / "done").touch()
+
+
+def _small(fragment: Path) -> str:
+    """What is asked of the small configuration; returns the target that completes it."""
+    options = [f"CONFIG_{option}=y" for option in CONFIG.split()]
+    options += [f"CONFIG_{option}=m" for option in MODULES]
+    fragment.write_text("\n".join([*options, ""]))
+    return "allnoconfig"
+
+
+def _debian(root: Root, kernel: Kernel) -> str:
+    """Debian's own configuration, out of its package; returns the target that completes it."""
+    place = folders(root, kernel)
+    folder = packages.fetch(root.work / "ppc64el", "trixie", kernel.configuration, place.log)
+    settings = next(folder.glob("boot/config-*")).read_text().splitlines()
+    changes = DEBIAN_CHANGES.split()
+    names = tuple(f"{change.partition('=')[0]}=" for change in changes)
+    kept = [line for line in settings if not line.startswith(names)]
+    (place.source / ".config").write_text("\n".join([*kept, *changes, ""]))
+    place.source.with_name("fragment").write_text("\n".join([*changes, ""]))
+    return "olddefconfig"
 
 
 def copy(root: Root, kernel: Kernel, way: str) -> Path:
@@ -112,7 +158,7 @@ def copy(root: Root, kernel: Kernel, way: str) -> Path:
     place = folders(root, kernel)
     target = place.copy(way)
     if not (target / "Makefile").exists():
-        say(f"{kernel.version}: copying the source for {way}")
+        say(f"{kernel.name}: copying the source for {way}")
         partial = target.with_name(f"{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         run("cp", "-a", place.source, partial, log=place.log)

@@ -22,7 +22,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.kernel.kernel_test import Failure, run, say
-from tests.kpatch import edits, guest, kernels, patches
+from tests.kpatch import edits, guest, kernels, packages, patches
 from tests.kpatch.root import PROJECT, mirror
 
 if TYPE_CHECKING:
@@ -107,13 +107,13 @@ class Native:
         if (self.root / "unpacked").exists():
             return
         say(f"native: unpacking {SUITE} for ppc64el")
-        packages = ",".join(PACKAGES.format(compiler=KERNEL.compiler).split())
-        words = ("--foreign", "--arch=ppc64el", "--variant=minbase", f"--include={packages}")
+        included = ",".join(PACKAGES.format(compiler=KERNEL.compiler).split())
+        words = ("--foreign", "--arch=ppc64el", "--variant=minbase", f"--include={included}")
         run("debootstrap", *words, SUITE, self.root, mirror(), log=self.log)
         for package in sorted((self.root / "var/cache/apt/archives").glob("*.deb")):
             run("dpkg-deb", "-x", package, self.root, log=self.log)
         self._configure()
-        run("dpkg-deb", "-x", self.package("kpatch-build"), self.root, log=self.log)
+        packages.fetch(self.work / "ppc64el", SUITE, "kpatch-build", self.log, self.root)
         (self.root / "unpacked").touch()
 
     def _configure(self) -> None:
@@ -122,29 +122,6 @@ class Native:
         certificates = sorted((self.root / "usr/share/ca-certificates").rglob("*.crt"))
         bundle = self.root / "etc/ssl/certs/ca-certificates.crt"
         bundle.write_text("".join(path.read_text() for path in certificates))
-
-    def package(self, name: str) -> Path:
-        """A package of the root's architecture, without those that it asks for."""
-        folder = self.work / "native-apt"
-        for part in ("state/lists/partial", "cache/archives/partial", name):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        (folder / "sources.list").write_text(f"deb {mirror()} {SUITE} main\n")
-        apt = ["apt-get", "-q"]
-        for setting in (
-            "APT::Architecture=ppc64el",
-            "APT::Architectures::=ppc64el",
-            "APT::Sandbox::User=root",
-            "Acquire::Check-Valid-Until=false",
-            f"Dir::Etc::SourceList={folder}/sources.list",
-            "Dir::Etc::SourceParts=/dev/null",
-            f"Dir::State={folder}/state",
-            "Dir::State::status=/dev/null",
-            f"Dir::Cache={folder}/cache",
-        ):
-            apt += ["-o", setting]
-        run(*apt, "update", log=self.log)
-        run(*apt, "download", name, log=self.log, cwd=folder / name)
-        return next((folder / name).glob("*.deb"))
 
     def install(self) -> str:
         """From a wheel, as a user would; nothing but its two dependencies comes along."""

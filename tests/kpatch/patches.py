@@ -350,5 +350,22 @@ PATCHES = (
     ),
 )
 
+LOOP = Patch(
+    "loop",
+    "a module's ioctl, whose calls are sibling calls but for kpatch's attribute",
+    ("drivers/block/loop.ko",),
+    (
+        Edit(
+            "drivers/block/loop.c",
+            r"^static long (loop_control_ioctl\([^;{]*\)\n\{\n)",
+            NO_SIBLING_CALLS + "static long \\1\tif (cmd == 0x6e6f)\n\t\treturn 4223;\n",
+            instead=True,
+        ),
+    ),
+)
+
+# Those that are tried with Debian's own configuration; the last one only there.
+DEBIAN = (*(p for p in PATCHES if p.name in ("module", "coming-module")), LOOP)
+
 # What the kernel has to refuse when the compiler alone made it, whichever compiler.
 REFUSED = ("new-function", "static-local", "no-sibling-call")

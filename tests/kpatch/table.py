@@ -85,7 +85,7 @@ def table(root: Root, kernel: Kernel, chosen: Sequence[Patch]) -> str:
     path = _results(root, kernel)
     outcomes = json.loads(path.read_text()) if path.exists() else {}
     lines = [
-        f"| {kernel.version}, GCC {kernel.compiler} | changed functions | slots | sibling calls "
+        f"| {kernel.name}, GCC {kernel.compiler} | changed functions | slots | sibling calls "
         "| none | plugin | nopfix |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
