@@ -10,6 +10,7 @@ patches   every patch by the unmodified kpatch-build: the compiler alone, with k
           (where that can be built), and with nopfix; the first two compile the patch's objects
           only, nopfix whatever kpatch-build builds by default, or with --objects them alone
 upstream  one patch by the copy of kpatch-build that docs/kpatch-upstream.md describes
+outside   a module out of the kernel's tree, by plain GCC, and a patch for it
 boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
           taken back, gone, unloaded; without nopfix those that need slots are refused
 table     the table of docs/kernel.md, from what the other steps left
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.kernel.kernel_test import Failure, say
-from tests.kpatch import building, guest, kernels, native, patches, table
+from tests.kpatch import building, guest, kernels, native, outside, patches, table
 from tests.kpatch.root import PROJECT, Root
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from tests.kpatch.kernels import Kernel
     from tests.kpatch.patches import Patch
 
-STEPS = ("root", "kernels", "patches", "upstream", "boot", "table", "native", "debian")
+STEPS = ("root", "kernels", "patches", "upstream", "outside", "boot", "table", "native", "debian")
 # Objects as the compiler makes them; not what kpatch-build makes anew in the kernels' own folders.
 PLAIN = ("fs/namei.o", "kernel/signal.o", "mm/mmap.o")
 LOADS = patches.LOADS
@@ -117,6 +118,11 @@ def boot(root: Root, kernel: Kernel, chosen: Sequence[Patch], tally: Tally) -> N
         pair = (patches.STATIC_CALL.name, "replacement")
         if way == "nopfix" and all(name in made for name in pair):
             cases[-1] = guest.replaces(*pair, way, (made[pair[0]], made[pair[1]]))
+    folder = kernels.folders(root, kernel).patches / outside.PATCH.name / "nopfix"
+    if (folder / "status").exists():
+        built = building.read(outside.PATCH, folder)
+        if built.module is not None:
+            cases.append(outside.case(root, kernel, "nopfix", built.module))
     outcomes = guest.boot(root, kernel, cases, "all")
     table.keep(root, kernel, outcomes)
     for case in cases:
@@ -150,10 +156,13 @@ def take(
     elif step == "upstream":
         ways = [building.UPSTREAM]
         make_patches(root, kernel, [patches.STATIC_CALL], ways, options, tally)
+    elif step == "outside":
+        built = outside.build(root, kernel, "nopfix", options.jobs)
+        tally.count(built.module is not None, f"{kernel.name}: outside, nopfix: {built.said}")
     elif step == "boot":
         boot(root, kernel, chosen, tally)
     else:
-        say(table.table(root, kernel, chosen))
+        say(table.table(root, kernel, [*chosen, outside.PATCH]))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -180,19 +180,20 @@ def _build(
     cache = folder / "cache"
     environment = {"CROSS_COMPILE": how.prefix, "CACHEDIR": str(cache), **how.environment}
     status = root.status(*words, log=log, cwd=folder, environment=environment, path=how.path)
-    _keep(cache, folder)
-    (folder / "targets").write_text(DEFAULT if everything else OWN)
-    (folder / "status").write_text(f"{status}\n")
+    finish(folder, status, DEFAULT if everything else OWN)
 
 
-def _keep(cache: Path, folder: Path) -> None:
+def finish(folder: Path, status: int, targets: str) -> None:
     """Keep kpatch-build's own log and the objects that it compared; drop the rest."""
+    cache = folder / "cache"
     if (cache / "build.log").exists():
         shutil.move(cache / "build.log", folder / "build.log")
     for name in ("orig", "patched", "output"):
         if (cache / "tmp" / name).exists():
             shutil.move(cache / "tmp" / name, folder / name)
     shutil.rmtree(cache, ignore_errors=True)
+    (folder / "targets").write_text(targets)
+    (folder / "status").write_text(f"{status}\n")
 
 
 def read(patch: Patch, folder: Path) -> Built:

@@ -250,6 +250,11 @@ static int loop(void)
 	return answer == 4223;
 }
 
+static int outside(void)
+{
+	return contains("/proc/nopfix-outside", "nopfix ");
+}
+
 static int user_access(void)
 {
 	int hidden = 1, others = 0;
@@ -320,6 +325,7 @@ static const struct {
 	{ "module", module },
 	{ "coming-module", coming_module },
 	{ "loop", loop },
+	{ "outside", outside },
 	{ "user-access", user_access },
 	{ "cgroup", cgroup },
 	{ "scheduler", scheduler },
