@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.corpus import oracle, plan, toolchain
+from nopfix.corpus.prepare import Compile
+from nopfix.corpus.toolchain import Tools
 from nopfix.verifier import check, elf, names, pairing, verify
 from nopfix.verifier.report import Findings
 
@@ -143,12 +145,13 @@ def paddings(obj: elf.Object) -> dict[int, Padding]:
     }
 
 
-def measure(source: Source, compiler: str, flags: tuple[str, ...]) -> Measured:
+def measure(source: Source, tools: Tools, flags: tuple[str, ...]) -> Measured:
     """Measure one source; the verdict's words are those of corpus.oracle."""
     with tempfile.TemporaryDirectory(prefix="nopfix-alignment-") as scratch:
         folder = Path(scratch)
         every = (*source.flags, *flags)
-        verdict = oracle.run_case(source.path, compiler, every, folder=folder, keep_alignment=True)
+        what = Compile(source.path, tools, every, keep_alignment=True)
+        verdict = oracle.run_case(what, folder=folder)
         if verdict.verdict not in ("equal", "differs"):
             return Measured(source.name, verdict.verdict, verdict.detail)
         plain, want, got = (
@@ -166,7 +169,7 @@ def measure(source: Source, compiler: str, flags: tuple[str, ...]) -> Measured:
             file = folder / f"marked-{name}.s"
             file.write_text(marked(text, found), "utf-8", "surrogateescape")
             made = file.with_suffix(".o")
-            command = [*toolchain.assembler(compiler, every), "-o", str(made), str(file)]
+            command = [*toolchain.assembler(tools, every), "-o", str(made), str(file)]
             done = toolchain.run(command, cwd=folder)
             if done.status:
                 return Measured(source.name, "assemble-failed", done.errors.strip())
@@ -334,7 +337,7 @@ def main(arguments: list[str] | None = None) -> int:
     count = len(inputs)
     with ProcessPoolExecutor(options.jobs) as pool:
         measured = list(
-            pool.map(measure, inputs, [options.cc] * count, [flags] * count, chunksize=8)
+            pool.map(measure, inputs, [Tools(options.cc)] * count, [flags] * count, chunksize=8)
         )
     if options.verbose:
         for one in measured:

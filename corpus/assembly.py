@@ -84,6 +84,8 @@ _DEBUG_INFO = re.compile(r"^\s*\.section\s+\.debug_info\b", re.MULTILINE)
 _DEBUG_ABBREV = re.compile(r"^\s*\.section\s+\.debug_abbrev\b.*$", re.MULTILINE)
 _DEBUG_ADDR = re.compile(r"^\s*\.section\s+\.debug_addr\b.*$", re.MULTILINE)
 _ADDRESS_ENTRY = re.compile(r"^\s*\.(?:8byte|quad)\s+([\w.$]+).*$", re.MULTILINE)
+#: What follows the length in the header, which the older table of split DWARF 4 hasn't got.
+_ADDRESS_VERSION = re.compile(r"^\s*\.(?:2byte|short|half)\s.*$", re.MULTILINE)
 _ADDRESS_LENGTH = re.compile(
     r"^\s*\.[48]byte\s+(0x[0-9a-f]+)\s*# Length of Address Unit", re.MULTILINE
 )
@@ -429,7 +431,10 @@ def _debug_addr(text: str) -> _Addresses | None:
     if section is None:
         return None
     limit = _next_section(text, section.end())
-    found = list(_ADDRESS_ENTRY.finditer(text, section.end(), limit))
+    # In 64-bit DWARF the length looks like an entry.
+    header = _ADDRESS_VERSION.search(text, section.end(), limit)
+    start = header.end() if header else section.end()
+    found = list(_ADDRESS_ENTRY.finditer(text, start, limit))
     if not found:
         return None
     return _Addresses(tuple((m.start(), m.group(1)) for m in found), found[-1].end())

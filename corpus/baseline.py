@@ -9,6 +9,9 @@ failure, and so is one that matches an entry but was refused for another reason.
     flags = "*"                                      # optional, a glob over the joined flags
     found = "numbers the assembler resolved"         # must occur in the refusal
     reason = "why nopfix can't do better"
+
+An entry with ``source = "*"`` is about an option: whatever is compiled with it is refused, by rule.
+Those refusals are counted apart (`by_option`).
 """
 
 from __future__ import annotations
@@ -50,24 +53,34 @@ def expected(path: Path = _FILE) -> tuple[Expected, ...]:
     )  # fmt: skip
 
 
-def reason(source: str, compiler: str, flags: str, refusal: str) -> str | None:
-    """Return why this refusal is expected, or None when it isn't."""
-    for entry in expected():
-        if (
-            fnmatch.fnmatchcase(source, entry.source)
-            and fnmatch.fnmatchcase(compiler, entry.compiler)
-            and fnmatch.fnmatchcase(flags, entry.flags)
-            and entry.found in refusal
-        ):
-            return entry.reason
-    return None
+def entry(source: str, compiler: str, flags: str, refusal: str) -> Expected | None:
+    """Return the entry that a refusal matches, one of its source rather than one of an option."""
+    found = [
+        one
+        for one in expected()
+        if fnmatch.fnmatchcase(source, one.source)
+        and fnmatch.fnmatchcase(compiler, one.compiler)
+        and fnmatch.fnmatchcase(flags, one.flags)
+        and one.found in refusal
+    ]
+    return min(found, key=lambda one: one.source == "*", default=None)
+
+
+def _entry_of(result: Result) -> Expected | None:
+    if result.verdict != "refused":
+        return None
+    return entry(result.source, result.compiler, result.flags, result.detail)
 
 
 def expects(result: Result) -> bool:
     """Say whether a result is a refusal that is listed here."""
-    if result.verdict != "refused":
-        return False
-    return reason(result.source, result.compiler, result.flags, result.detail) is not None
+    return _entry_of(result) is not None
+
+
+def by_option(result: Result) -> bool:
+    """Say whether a result is a refusal that is listed here for an option, whatever the source."""
+    found = _entry_of(result)
+    return found is not None and found.source == "*"
 
 
 def failed(result: Result) -> bool:

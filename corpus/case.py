@@ -19,12 +19,14 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nopfix.corpus import debugger, execution, kept, oracle, slots, toolchain
-from nopfix.corpus.prepare import Prepared, Verdict, prepare
+from nopfix.corpus import chroot, debugger, execution, kept, objects, oracle, slots, toolchain
+from nopfix.corpus.prepare import Compile, Prepared, Verdict, prepare
 from nopfix.corpus.verdicts import GOOD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from nopfix.corpus.toolchain import Tools
 
 #: The checks by name, in the order in which they run.
 CHECKS = ("oracle", "qemu", "verify", "slots", "gdb")
@@ -37,23 +39,26 @@ class Case(NamedTuple):
     """The inputs of a case.
 
     `source` is the file, a ``.c``/``.C`` or a ready-made ``.o``; `name` and `corpus` are for the
-    reports.  `compiler` is "" for a ready-made object.  `flags` are the matrix's, `own` those that
+    reports, as is `origin`, the sources' version.  The compiler of `tools` is "" for a ready-made
+    object.  `flags` are the matrix's, `own` those that
     the source itself asks for, put before them.  `folder`, where set, is the folder to
     compile in (a kernel tree has relative include paths); `context` is a digest of the files that
     the source may include; `objects`, where set, the folder that keeps what compilers made
-    (corpus.kept): the result doesn't depend on it.
+    (corpus.kept): the result doesn't depend on it.  `offset` is where in a library an object is.
     """
 
     corpus: str
     name: str
     source: str
-    compiler: str
+    tools: Tools
     flags: tuple[str, ...]
     checks: tuple[str, ...]
     own: tuple[str, ...] = ()
     folder: str = ""
     context: str = ""
     objects: str = ""
+    origin: str = ""
+    offset: int = 0
 
     def all_flags(self) -> tuple[str, ...]:
         """Return what the compiler is given: the source's own flags, then the matrix's."""
@@ -65,6 +70,8 @@ class Result(NamedTuple):
 
     `verdict` is a word of corpus.verdicts, `behaviour` the word of corpus.execution when programs
     were run.  Sizes in bytes, times in seconds: of the clock, but `rewrite_cpu` of the processor.
+    `compiler` is the tools' label; `version` and `assembler` say what they call themselves, and
+    `origin` which sources they were given ("gcc-12.2.0").
     """
 
     key: str
@@ -86,6 +93,8 @@ class Result(NamedTuple):
     rewrite_time: float
     total_time: float
     rewrite_cpu: float = 0.0
+    assembler: str = ""
+    origin: str = ""
 
     def identity(self) -> tuple[str, ...]:
         """Return what makes two results those of one case, whichever nopfix and checks it had."""
@@ -100,7 +109,7 @@ _JUDGES = {
     "slots": ("slots.py",),
     "gdb": ("execution.py", "debugger.py"),
 }
-_ALWAYS = ("case.py", "oracle.py", "prepare.py", "assembly.py", "toolchain.py")
+_ALWAYS = ("case.py", "oracle.py", "prepare.py", "assembly.py", "entries.py", "toolchain.py")
 
 
 #: The commands around the rewriter, which can't change what becomes of an object.
@@ -141,8 +150,8 @@ def _content_digest(source: str, modified: int, size: int) -> str:
 def _compiled_from(case: Case) -> tuple[str, ...]:
     """Return all that the compiler and the assembler are given for `case`, and what they are."""
     return (
-        content(case.source), case.context, case.name, toolchain.version(case.compiler),
-        toolchain.assembler_version(case.compiler), *case.all_flags(),
+        content(case.source), case.context, case.name, toolchain.version(case.tools),
+        toolchain.assembler_version(case.tools), *case.all_flags(),
     )  # fmt: skip
 
 
@@ -151,7 +160,7 @@ def key(case: Case) -> str:
 
     Raises OSError for a source that isn't there, ToolError for a compiler that isn't.
     """
-    made = _compiled_from(case) if case.compiler else (content(case.source), case.name)
+    made = _compiled_from(case) if case.tools.compiler else (content(case.source), case.name)
     judges = _code_digest((*_ALWAYS, *(file for check in case.checks for file in _JUDGES[check])))
     parts = (case.corpus, *made, "", *case.checks, nopfix_version(), judges)
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape"))
@@ -208,42 +217,56 @@ def run(case: Case) -> Result:
     with tempfile.TemporaryDirectory(prefix="nopfix-case-") as name:
         try:
             with _time_limit(TIMEOUT_SECONDS):
+                chroot.show(case.tools.root, _folders(case))
                 outcome = _run_in(case, Path(name))
         except _TooLong:
             outcome = _Outcome(Verdict("crashed", f"no end after {TIMEOUT_SECONDS} s"))
-        except toolchain.ToolError:
+        except (toolchain.ToolError, chroot.RootError):
             raise
         except Exception:
             detail = traceback.format_exc(limit=-4).strip()
             outcome = _Outcome(Verdict("crashed", detail))
-    verdict = outcome.verdict
+    verdict = outcome.verdict._replace(detail=outcome.verdict.detail.replace(name, "")[:4000])
+    return result(case, verdict, outcome.behaviour, verdict.prepare_time + outcome.seconds)
+
+
+def _folders(case: Case) -> tuple[Path | str, ...]:
+    """Return the folders that a compiler elsewhere has to see."""
+    return (Path(case.source).parent, *([case.folder] if case.folder else []))
+
+
+def result(case: Case, verdict: Verdict, behaviour: str = "", total_time: float = 0.0) -> Result:
+    """Return the row of a case that came out so."""
+    compiled = bool(case.tools.compiler)
     return Result(
         key=key(case),
         corpus=case.corpus,
         source=case.name,
-        compiler=case.compiler,
-        version=toolchain.version(case.compiler) if case.compiler else "",
+        compiler=case.tools.label() if compiled else "",
+        version=toolchain.version(case.tools) if compiled else "",
         flags=" ".join(case.flags),
         checks=",".join(case.checks),
         nopfix=nopfix_version(),
         verdict=verdict.verdict,
-        detail=verdict.detail.replace(name, "")[:4000],
-        behaviour=outcome.behaviour,
+        detail=verdict.detail,
+        behaviour=behaviour,
         nops=verdict.nops,
         size_before=verdict.size_before,
         size_after=verdict.size_after,
         compile_time=verdict.compile_time,
         assemble_time=verdict.assemble_time,
         rewrite_time=verdict.rewrite_time,
-        total_time=verdict.prepare_time + outcome.seconds,
+        total_time=total_time,
         rewrite_cpu=verdict.rewrite_cpu,
+        assembler=toolchain.assembler_version(case.tools) if compiled else "",
+        origin=case.origin,
     )
 
 
 def _run_in(case: Case, folder: Path) -> _Outcome:
     """Prepare the case and run its checks."""
-    if not case.compiler:
-        return _check(case, folder, lambda: _rewrite_object(Path(case.source), folder))
+    if not case.tools.compiler:
+        return _check(case, folder, lambda: _rewrite_object(case, folder))
     prepared = _prepared(case, folder)
     return _check(
         case, folder,
@@ -258,7 +281,9 @@ def _check(case: Case, folder: Path, judge: Callable[[], Verdict]) -> _Outcome:
     if verdict.verdict in GOOD:
         if "qemu" in case.checks and verdict.nops:
             cxx = Path(case.source).suffix in toolchain.CXX_SUFFIXES
-            ran = execution.same_behaviour(folder / "plain.o", folder / "got.o", cxx=cxx)
+            ran = execution.same_behaviour(
+                folder / "plain.o", folder / "got.o", case.tools, cxx=cxx
+            )
             behaviour = ran.verdict
             if behaviour == "changed":
                 verdict = verdict._replace(verdict="run-changed", detail=ran.detail)
@@ -266,18 +291,18 @@ def _check(case: Case, folder: Path, judge: Callable[[], Verdict]) -> _Outcome:
                 verdict = _debugged(verdict, case, folder)
         for name, check in (("verify", _verified), ("slots", _with_slots)):
             if name in case.checks and verdict.verdict in GOOD:
-                verdict = check(verdict, folder)
+                verdict = check(verdict, folder, case.tools.root)
     return _Outcome(verdict, behaviour, time.perf_counter() - begun)
 
 
 def _debugged(verdict: Verdict, case: Case, folder: Path) -> Verdict:
     """Compare what gdb says of the programs that were linked to be run."""
     source = Path(case.source).name
-    found = debugger.difference(folder / "before", folder / "after", source)
+    found = debugger.difference(folder / "before", folder / "after", source, case.tools.root)
     return verdict._replace(verdict="gdb-changed", detail=found) if found else verdict
 
 
-def _verified(verdict: Verdict, folder: Path) -> Verdict:
+def _verified(verdict: Verdict, folder: Path, root: str) -> Verdict:
     """Ask nopfix-verify for its second opinion."""
     from nopfix import verifier
 
@@ -290,9 +315,12 @@ def _verified(verdict: Verdict, folder: Path) -> Verdict:
     return verdict._replace(verdict="not-verified", detail=detail)
 
 
-def _with_slots(verdict: Verdict, folder: Path) -> Verdict:
+def _with_slots(verdict: Verdict, folder: Path, root: str) -> Verdict:
     """Count the calls without slot in objdump's output."""
-    lacking = slots.calls_without_slot(folder / "got.o")
+    try:
+        lacking = slots.calls_without_slot(folder / "got.o", root)
+    except slots.Unreadable as why:
+        return verdict._replace(verdict="unjudged", detail=f"the slots can't be counted: {why}")
     if not lacking:
         return verdict
     places = [f"{c.section}+{c.offset:#x} in {c.function}: {c.callee}" for c in lacking]
@@ -308,19 +336,25 @@ def _prepared(case: Case, folder: Path) -> Prepared:
         path = kept.place(case.objects, inputs)
         if (found := kept.load(path, folder)) is not None:
             return found
-    prepared = prepare(
-        Path(case.source), case.compiler, case.all_flags(), folder,
-        compile_in=Path(case.folder) if case.folder else None, with_want=with_want,
-    )  # fmt: skip
+    run_in = Path(case.folder) if case.folder else None
+    what = Compile(
+        Path(case.source), case.tools, case.all_flags(), run_in=run_in, with_want=with_want
+    )
+    prepared = prepare(what, folder)
     if path is not None:
         kept.save(path, prepared)
     return prepared
 
 
-def _rewrite_object(source: Path, folder: Path) -> Verdict:
+def _rewrite_object(case: Case, folder: Path) -> Verdict:
     """Rewrite a ready-made object: there is no assembly, so nothing to compare with."""
-    data = source.read_bytes()
+    data = objects.load(Path(case.source), case.offset)
     plain = folder / "plain.o"
     plain.write_bytes(data)
-    base = Verdict("", size_before=len(data), nops=len(slots.calls_without_slot(plain)))
+    base = Verdict("", size_before=len(data))
+    try:
+        lacking = slots.calls_without_slot(plain, case.tools.root)
+    except slots.Unreadable as why:
+        return base._replace(verdict="unjudged", detail=f"the slots can't be counted: {why}")
+    base = base._replace(nops=len(lacking))
     return oracle.judge(Prepared(base, plain, plain), compare_with_want=False)

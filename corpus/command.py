@@ -11,7 +11,21 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nopfix.corpus import baseline, case, matrix, plan, pool, sources, store, toolchain
+from nopfix.corpus import (
+    baseline,
+    case,
+    chroot,
+    debian,
+    matrix,
+    objects,
+    pool,
+    roots,
+    runs,
+    sources,
+    store,
+    toolchain,
+)
+from nopfix.corpus.runs import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,13 +34,13 @@ if TYPE_CHECKING:
 
 #: How often plain progress lines are printed when the output is no terminal, in seconds.
 PLAIN_INTERVAL = 30.0
-#: What is checked when nothing is said.
-_CHECKS = "oracle,slots"
+#: What the user can mend: said in one line, exit status 2.
+_EXPECTED = (
+    sources.NoSources, toolchain.ToolError, UsageError, debian.AptError, chroot.RootError,
+    objects.Unreadable,
+)  # fmt: skip
 #: Results are committed to the file at least this often, in seconds.
 COMMIT_INTERVAL = 0.5
-
-#: What makes the matrix of a run: ``--resume`` takes it from the last one.
-_REMEMBERED = ("matrix", "corpus", "cc", "flags", "list", "check", "thin")
 
 _EXAMPLES = """examples:
   nopfix-corpus run --corpus gcc.c-torture/execute --cc gcc-12 --flags=-O2 --flags="-O2 -g"
@@ -34,6 +48,9 @@ _EXAMPLES = """examples:
   nopfix-corpus run --corpus csmith:1-500 --cc gcc-12 --list levels --check oracle,qemu,slots
   nopfix-corpus run --corpus all --cc gcc-12 --list code --list debug --thin 2
   nopfix-corpus run --matrix full --thin 1
+  nopfix-corpus roots make /srv/roots trixie sid
+  nopfix-corpus run --root /srv/roots/sid --cc gcc-16 --matrix full --thin 1
+  nopfix-corpus run --corpus debian:libc6-dev@sid
   nopfix-corpus run --resume
   nopfix-corpus report --html report.html
   nopfix-corpus compare yesterday.db today.db
@@ -43,32 +60,18 @@ exit status: 0 nothing is wrong, 1 something is, 2 usage or a missing tool, 70 i
 """
 
 
-class UsageError(Exception):
-    """Arguments that don't go together, or that take what isn't installed."""
-
-
 # -- run ------------------------------------------------------------------------------------------
 
 
-def _matrix(options: argparse.Namespace) -> list[Case]:
-    """Return the cases that the command line asks for.  Raises UsageError for a check unknown."""
-    checks = tuple((options.check or _CHECKS).split(","))
-    if unknown := set(checks) - set(case.CHECKS):
-        raise UsageError(f"no such check: {', '.join(sorted(unknown))}")
-    if options.matrix:
-        asked, parts = ["all"], matrix.MATRICES[options.matrix]
-    else:
-        asked = ["gcc.c-torture/execute"]
-        parts = (matrix.Part(tuple(options.cc or ["gcc-12"]), tuple(options.list or ())),)
-    corpora = [name for one in options.corpus or asked for name in sources.expanded(one)]
-    kept = str(options.keep_objects.resolve()) if options.keep_objects else ""
-    made = []
-    for part in parts:
-        flags = [tuple(text.split()) for text in options.flags or ()]
-        flags += [entry for name in part.lists for entry in matrix.LISTS[name]]
-        every = dict.fromkeys(flags or [("-O2",)])
-        made += plan.cases(corpora, part.compilers, every, checks, thin=options.thin, objects=kept)
-    return made
+def _resume(options: argparse.Namespace, results: store.Store) -> None:
+    """Take the matrix of the last run of the file.  Raises UsageError."""
+    if given := [name for name in runs.REMEMBERED if getattr(options, name)]:
+        raise UsageError(f"--resume takes --{given[0]} from the run that it goes on with")
+    remembered = results.arguments()
+    if remembered is None:
+        raise UsageError(f"{options.db}: there is no run to resume")
+    for name, value in remembered.items():
+        setattr(options, name, value)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -76,34 +79,39 @@ def _run(options: argparse.Namespace) -> int:
 
     with store.opened(options.db) as results:
         if options.resume:
-            if given := [name for name in _REMEMBERED if getattr(options, name)]:
-                raise UsageError(f"--resume takes --{given[0]} from the run that it goes on with")
-            remembered = results.arguments()
-            if remembered is None:
-                print(f"nopfix-corpus: {options.db}: there is no run to resume", file=sys.stderr)
-                return 2
-            for name, value in remembered.items():
-                setattr(options, name, value)
-        everything = _matrix(options)
-        _need_libraries(everything, options)
-        results.remember({name: getattr(options, name) for name in _REMEMBERED})
-        known = results.keys()
-        keys = {one: case.key(one) for one in everything}
-        todo = [one for one in everything if keys[one] not in known]
-        text = f"{len(everything)} cases, {len(everything) - len(todo)} of them known"
-        if options.limit:
-            todo = todo[: options.limit]
-            text += f", {len(todo)} to run now"
-        print(text, flush=True)
-        if options.scheduler:
-            coming = pool.run_on_cluster(todo, options.scheduler)
-        else:
-            coming = pool.run_local(todo, options.jobs)
-        _collect(coming, len(todo), results)
-        wanted = set(keys.values())
+            _resume(options, results)
+        planned = runs.planned(options)
+        if not planned.cases:
+            raise UsageError("nothing to do: no source, or none of the option lists is for it")
+        _need_libraries(planned.cases, options)
+        results.remember({name: getattr(options, name) for name in runs.REMEMBERED})
+        results.leave_out({one.tools.label() for one in planned.cases}, planned.left_out)
+        for line in planned.remarks:
+            print(f"nopfix-corpus: {line}", file=sys.stderr)
+        _run_missing(planned.cases, options, results)
+        wanted = {case.key(one) for one in planned.cases}
         rows = [result for result in results.results() if result.key in wanted]
-    print(report.as_text(rows))
-    return 1 if any(baseline.failed(result) for result in rows) else 0
+    print(report.as_text(rows, planned.left_out))
+    uncompiled = runs.uncompiled(rows)
+    for line in uncompiled:
+        print(f"nopfix-corpus: too little compiles: {line}", file=sys.stderr)
+    return 1 if uncompiled or any(baseline.failed(result) for result in rows) else 0
+
+
+def _run_missing(cases: list[Case], options: argparse.Namespace, results: store.Store) -> None:
+    """Run the cases that have no result yet, and store theirs."""
+    known = results.keys()
+    todo = [one for one in cases if case.key(one) not in known]
+    text = f"{len(cases)} cases, {len(cases) - len(todo)} of them known"
+    if options.limit:
+        todo = todo[: options.limit]
+        text += f", {len(todo)} to run now"
+    print(text, flush=True)
+    if options.scheduler:
+        coming = pool.run_on_cluster(todo, options.scheduler)
+    else:
+        coming = pool.run_local(todo, options.jobs)
+    _collect(coming, len(todo), results)
 
 
 def _need_libraries(cases: Iterable[Case], options: argparse.Namespace) -> None:
@@ -183,8 +191,8 @@ def _report(options: argparse.Namespace) -> int:
     from nopfix.corpus import report
 
     with store.opened(options.db) as results:
-        rows = results.results()
-    print(report.as_markdown(rows) if options.markdown else report.as_text(rows))
+        rows, left_out = results.results(), results.left_out()
+    print(report.as_markdown(rows) if options.markdown else report.as_text(rows, left_out))
     if options.html:
         options.html.write_text(report.as_html(rows), "utf-8")
     return 0
@@ -212,9 +220,22 @@ def _reduce(options: argparse.Namespace) -> int:
     if options.db.exists():
         with store.opened(options.db) as results:
             known = results.results()
-    failing = reduce.find(options.case, options.cc, options.flags, options.check, known)
+    asked = reduce.Asked(
+        options.cc, options.flags, options.check, options.root or "", options.assembler or ""
+    )
+    chroot.show(asked.root, [sources.cache_folder(), *sources.folders_of(options.case)])
+    failing = reduce.find(options.case, asked, known)
     status: int = reduce.reduce(failing, options.output, options.jobs)
     return status
+
+
+def _make_roots(options: argparse.Namespace) -> int:
+    for suite in options.suites or roots.PACKAGES:
+        made = roots.make(
+            options.directory.resolve() / suite, suite, options.mirror or "", options.package
+        )
+        print(f"{made}: --root {made}; it has {', '.join(roots.compilers(made))}", flush=True)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -225,31 +246,62 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    _describe_run(commands.add_parser("run", help="compile, rewrite and check a matrix of cases"))
+    _describe_report(commands.add_parser("report", help="tables and charts of the results"))
+    _describe_compare(commands.add_parser("compare", help="what got better, worse, slower"))
+    _describe_reduce(commands.add_parser("reduce", help="shrink a failing source with creduce"))
+    _describe_roots(
+        commands.add_parser("roots", help="make folders with other releases' compilers")
+    )
+    return parser
 
-    def add_database(to: argparse.ArgumentParser) -> None:
-        to.add_argument(
-            "--db", type=Path, default=Path("nopfix-corpus.db"), metavar="FILE",
-            help="the results file (default %(default)s)",
-        )  # fmt: skip
 
-    run = commands.add_parser("run", help="compile, rewrite and check a matrix of cases")
+def _add_database(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--db", type=Path, default=Path("nopfix-corpus.db"), metavar="FILE",
+        help="the results file (default %(default)s)",
+    )  # fmt: skip
+
+
+def _add_tools(to: argparse.ArgumentParser) -> None:
+    to.add_argument(
+        "--root", metavar="DIR",
+        help="the folder of the system in which compiler, binutils and qemu live (as root)",
+    )  # fmt: skip
+    to.add_argument(
+        "--as", dest="assembler", metavar="COMMAND", help="in place of the compiler's assembler"
+    )
+
+
+def _describe_run(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--corpus", action="append", metavar="NAME|DIR",
         help=f"all ({', '.join(sources.CORPORA)}), one of these, gcc.c-torture, g++.dg, "
-        "csmith:FIRST-LAST, kernel:DIR or a folder",
+        "csmith:FIRST-LAST, kernel:DIR, debian:PACKAGE[@SUITE] or a folder",
+    )  # fmt: skip
+    run.add_argument(
+        "--sources", metavar="DIR|TARBALL|PACKAGE[@SUITE]",
+        help=f"the GCC whose testsuite it is (default {sources.DEFAULT})",
+    )  # fmt: skip
+    run.add_argument(
+        "--new-since", metavar="DIR|TARBALL|PACKAGE[@SUITE]",
+        help="only the files of the testsuite that these sources don't have",
     )  # fmt: skip
     run.add_argument("--cc", action="append", metavar="CC", help="gcc-12, gcc-11, clang-19 ...")
+    _add_tools(run)
     run.add_argument("--flags", action="append", metavar='"..."', help="one list of flags")
     run.add_argument(
         "--list", action="append", choices=sorted(matrix.LISTS), help="flags known by name"
     )
     run.add_argument(
         "--check", metavar="CHECK,...",
-        help=f"of {', '.join(case.CHECKS)} (default {_CHECKS}; ready-made objects: verify,slots)",
+        help=f"of {', '.join(case.CHECKS)} (default {runs.CHECKS}; ready-made objects: "
+        "verify,slots)",
     )  # fmt: skip
     run.add_argument(
         "--matrix", choices=sorted(matrix.MATRICES),
-        help="all corpora, compilers and flags of this name (--corpus, --thin restrict it)",
+        help="all corpora, compilers and flags of this name (--corpus, --thin restrict it; --cc "
+        "names other compilers)",
     )  # fmt: skip
     run.add_argument(
         "--thin", type=int, default=0, metavar="N", help="each source with N of the flag lists only"
@@ -262,18 +314,20 @@ def _parser() -> argparse.ArgumentParser:
         help="keep what the compilers make here, and take it from here",
     )  # fmt: skip
     run.add_argument("--limit", type=int, default=0, metavar="N", help="at most N cases now")
-    add_database(run)
+    _add_database(run)
     run.set_defaults(action=_run)
 
-    report = commands.add_parser("report", help="tables and charts of the results")
+
+def _describe_report(report: argparse.ArgumentParser) -> None:
     report.add_argument("--html", type=Path, metavar="FILE", help="write one HTML file too")
     report.add_argument(
         "--markdown", action="store_true", help="print the table by corpus and compiler alone"
     )
-    add_database(report)
+    _add_database(report)
     report.set_defaults(action=_report)
 
-    compare = commands.add_parser("compare", help="what got better, worse, slower")
+
+def _describe_compare(compare: argparse.ArgumentParser) -> None:
     compare.add_argument("old", type=Path, metavar="OLD")
     compare.add_argument("new", type=Path, metavar="NEW")
     compare.add_argument(
@@ -281,12 +335,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(action=_compare)
 
-    reduce = commands.add_parser("reduce", help="shrink a failing source with creduce")
+
+def _describe_reduce(reduce: argparse.ArgumentParser) -> None:
     reduce.add_argument(
         "case", metavar="CASE",
         help="a source, by its name in the results (then as it failed there) or by path",
     )  # fmt: skip
     reduce.add_argument("--cc", metavar="CC", help="compiler (else as it failed, else gcc-12)")
+    _add_tools(reduce)
     reduce.add_argument("--flags", metavar='"..."', help="flags (else as it failed, else -O2)")
     reduce.add_argument("--check", metavar="CHECK,...", help="else as it failed, else oracle,slots")
     reduce.add_argument(
@@ -294,9 +350,24 @@ def _parser() -> argparse.ArgumentParser:
         help="where to keep the result (default: among the regression tests)",
     )  # fmt: skip
     reduce.add_argument("-j", "--jobs", type=int, default=1)
-    add_database(reduce)
+    _add_database(reduce)
     reduce.set_defaults(action=_reduce)
-    return parser
+
+
+def _describe_roots(of: argparse.ArgumentParser) -> None:
+    commands = of.add_subparsers(dest="roots_command", required=True)
+    make = commands.add_parser(
+        "make", help="make a root for each release, or bring one up to date",
+        description=f"Releases and what goes into their roots: {roots.as_text()}.  Needs to be "
+        "root, debootstrap, and 2 GB and some minutes for each.",
+    )  # fmt: skip
+    make.add_argument("directory", type=Path, metavar="DIR", help="where the roots are made")
+    make.add_argument("suites", nargs="*", metavar="SUITE", help="default: all of them")
+    make.add_argument("--mirror", metavar="URL", help="default: where this system's apt takes it")
+    make.add_argument(
+        "--package", action="append", default=[], metavar="NAME", help="put this in as well"
+    )
+    make.set_defaults(action=_make_roots)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -308,7 +379,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.action(options)
-    except (sources.NoSources, toolchain.ToolError, UsageError, OSError) as error:
+    except (*_EXPECTED, OSError) as error:
         print(f"nopfix-corpus: {error}", file=sys.stderr)
         return 2
     except sqlite3.DatabaseError as error:

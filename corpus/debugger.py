@@ -13,7 +13,7 @@ import socket
 import subprocess
 from typing import TYPE_CHECKING
 
-from nopfix.corpus.execution import SYSROOT
+from nopfix.corpus.execution import emulator
 from nopfix.corpus.toolchain import ToolError
 
 if TYPE_CHECKING:
@@ -35,15 +35,14 @@ def _free_port() -> int:
     return port
 
 
-def transcript(program: Path, source: str) -> list[str]:
+def transcript(program: Path, source: str, root: str = "") -> list[str]:
     """Return what gdb prints at the functions of `source` (a file's name) while `program` runs.
 
     Raises ToolError when gdb-multiarch or qemu isn't installed.
     """
-    emulator = shutil.which("qemu-ppc64le") or shutil.which("qemu-ppc64le-static")
     debugger = shutil.which("gdb-multiarch")
-    if emulator is None or debugger is None:
-        raise ToolError("gdb-multiarch and qemu-user: not installed")
+    if debugger is None:
+        raise ToolError("gdb-multiarch: not installed")
     port = _free_port()
     stop = ["-ex", "bt", "-ex", "info locals", "-ex", "continue"]
     questions = [
@@ -55,7 +54,7 @@ def transcript(program: Path, source: str) -> list[str]:
         command += ["-ex", question]
     command += ["-ex", "continue", *(stop * STOPS), "-ex", "kill"]
     with subprocess.Popen(
-        [emulator, "-cpu", "power10", "-L", SYSROOT, "-g", str(port), str(program)],
+        [*emulator(root), "-g", str(port), str(program)],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as running:  # fmt: skip
         try:
@@ -72,9 +71,9 @@ def transcript(program: Path, source: str) -> list[str]:
     return [line for line in lines if line and not _NOISE.match(line)]
 
 
-def difference(before: Path, after: Path, source: str) -> str:
+def difference(before: Path, after: Path, source: str, root: str = "") -> str:
     """Say where the transcripts of two programs first differ, "" when they don't."""
-    expected, seen = transcript(before, source), transcript(after, source)
+    expected, seen = transcript(before, source, root), transcript(after, source, root)
     for old, new in zip(expected, seen, strict=False):
         if old != new:
             return f"gdb: {new!r}, untouched: {old!r}"

@@ -12,19 +12,20 @@ Two kinds of evidence that no comparison of bytes gives:
 
 from __future__ import annotations
 
-import shutil
+import re
 import struct
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
 
-from nopfix.corpus import compare
-from nopfix.corpus.toolchain import TARGET, ToolError, run
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from nopfix.corpus import chroot, compare
+from nopfix.corpus.toolchain import TARGET, ToolError, Tools, run
 
 #: Where Debian's cross libc keeps its dynamic linker and libraries.
 SYSROOT = f"/usr/{TARGET}"
+#: The cross GCC without a version.
+THIS_MACHINE = Tools("gcc")
 
 
 class Outcome(NamedTuple):
@@ -34,24 +35,67 @@ class Outcome(NamedTuple):
     output: bytes
 
 
-def link(objects: list[Path], program: Path, *, cxx: bool = False, static: bool = True) -> str:
+def _driver(tools: Tools, cxx: bool) -> str:
+    """Return the driver that links: the compiler's own where it is GCC, else any GCC of the target.
+
+    Raises ToolError.
+    """
+    name = "g++" if cxx else "gcc"
+    own = tools.compiler.replace("gcc", name) if re.fullmatch(r"gcc(-\d+)?", tools.compiler) else ""
+    names = [own, name, *(f"{name}-{number}" for number in range(30, 4, -1))]
+    for driver in (f"{TARGET}-{one}" for one in names if one):
+        if chroot.which(driver, tools.root):
+            return driver
+    raise ToolError(f"{TARGET}-{name}: not installed{f' in {tools.root}' if tools.root else ''}")
+
+
+def link(
+    objects: list[Path],
+    program: Path,
+    tools: Tools = THIS_MACHINE,
+    *,
+    cxx: bool = False,
+    static: bool = True,
+) -> str:
     """Link `objects` into `program`; return the linker's complaint, "" when it linked."""
-    driver = f"{TARGET}-{'g++' if cxx else 'gcc'}"
-    if shutil.which(driver) is None:
-        raise ToolError(f"{driver}: not installed")
     how = "-static" if static else "-no-pie"
-    done = run([driver, how, *map(str, objects), "-lm", "-o", str(program)])
+    words = [_driver(tools, cxx), how, *map(str, objects), "-lm", "-o", str(program)]
+    done = run(words, cwd=program.parent, root=tools.root)
     return done.errors.strip() or "the linker failed" if done.status else ""
 
 
-def execute(program: Path, *, timeout: float = 20) -> Outcome:
+def emulator(root: str = "") -> list[str]:
+    """Return the command that runs a ppc64le program: the root's qemu, else this machine's.
+
+    Raises ToolError.
+    """
+    for place in dict.fromkeys((root, "")):
+        for name in ("qemu-ppc64le", "qemu-ppc64le-static"):
+            if chroot.which(name, place):
+                return chroot.inside(place, [name, "-cpu", "power10", "-L", SYSROOT])
+    raise ToolError("qemu-ppc64le: not installed")
+
+
+def missing(tools: Tools) -> str:
+    """Say what ``--check qemu`` lacks with these tools, "" when a program links and runs."""
+    with tempfile.TemporaryDirectory(prefix="nopfix-qemu-") as name:
+        folder = Path(name)
+        (folder / "main.s").write_text("\t.globl main\nmain:\n\tli 3,0\n\tblr\n")
+        try:
+            complaint = link([folder / "main.s"], folder / "main", tools)
+            if complaint:
+                return f"a static libc of the target (libc6-dev-ppc64el-cross): {complaint}"
+            outcome = execute(folder / "main", root=tools.root)
+        except ToolError as lacking:
+            return f"{lacking} (gcc-powerpc64le-linux-gnu, libc6-dev-ppc64el-cross, qemu-user)"
+    return f"a program that runs: qemu ended with {outcome.status}" if outcome.status else ""
+
+
+def execute(program: Path, *, timeout: float = 20, root: str = "") -> Outcome:
     """Run a ppc64le program under qemu's user emulation; a timeout counts as status 124."""
-    emulator = shutil.which("qemu-ppc64le") or shutil.which("qemu-ppc64le-static")
-    if emulator is None:
-        raise ToolError("qemu-ppc64le: not installed")
     try:
         done = subprocess.run(
-            [emulator, "-cpu", "power10", "-L", SYSROOT, str(program)],
+            [*emulator(root), str(program)],
             cwd=program.parent, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, timeout=timeout, check=False,
         )  # fmt: skip
@@ -67,22 +111,24 @@ class Behaviour(NamedTuple):
     detail: str = ""
 
 
-def same_behaviour(before: Path, after: Path, *, cxx: bool = False) -> Behaviour:
+def same_behaviour(
+    before: Path, after: Path, tools: Tools = THIS_MACHINE, *, cxx: bool = False
+) -> Behaviour:
     """Link and run both objects and compare exit status and output.
 
     A program that doesn't link, or fails without any rewriting, tells nothing.
     """
     folder = before.parent
-    complaint = link([before], folder / "before", cxx=cxx)
+    complaint = link([before], folder / "before", tools, cxx=cxx)
     if complaint:
         return Behaviour("no-link", complaint)
-    expected = execute(folder / "before")
+    expected = execute(folder / "before", root=tools.root)
     if expected.status:
         return Behaviour("fails", f"status {expected.status} untouched")
-    complaint = link([after], folder / "after", cxx=cxx)
+    complaint = link([after], folder / "after", tools, cxx=cxx)
     if complaint:
         return Behaviour("changed", complaint)
-    seen = execute(folder / "after")
+    seen = execute(folder / "after", root=tools.root)
     if seen == expected:
         return Behaviour("same")
     if seen.status != expected.status:

@@ -27,8 +27,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from nopfix.corpus import compare
-from nopfix.corpus.prepare import Prepared, Verdict, prepare
+from nopfix.corpus import chroot, compare
+from nopfix.corpus.prepare import Compile, Prepared, Verdict, prepare
+from nopfix.corpus.toolchain import Tools
 from nopfix.corpus.verdicts import GOOD
 
 
@@ -133,14 +134,7 @@ def judge(
 
 
 def run_case(
-    source: Path,
-    cc: str,
-    flags: tuple[str, ...],
-    *,
-    rewrite: Rewriter = rewrite_in_process,
-    folder: Path | None = None,
-    keep_alignment: bool = False,
-    compile_in: Path | None = None,
+    what: Compile, *, rewrite: Rewriter = rewrite_in_process, folder: Path | None = None
 ) -> Verdict:
     """Run one whole case; with `folder` its files are left there."""
     with contextlib.ExitStack() as stack:
@@ -148,10 +142,7 @@ def run_case(
             scratch = tempfile.TemporaryDirectory(prefix="nopfix-oracle-")
             folder = Path(stack.enter_context(scratch))
         folder.mkdir(parents=True, exist_ok=True)
-        prepared = prepare(
-            source, cc, flags, folder, keep_alignment=keep_alignment, compile_in=compile_in
-        )
-        return judge(prepared, rewrite)
+        return judge(prepare(what, folder), rewrite)
 
 
 # -- the command ----------------------------------------------------------------------------------
@@ -172,6 +163,8 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--cc", default="gcc-12", help="compiler (default %(default)s)")
+    parser.add_argument("--root", default="", help="the folder of the system that it lives in")
+    parser.add_argument("--as", dest="assembler", default="", help="assembler")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the files made in DIR")
     parser.add_argument("--alignment-kept", action="store_true", help="keep inner alignment")
     parser.add_argument("--command", help="run this command IN OUT in place of the library")
@@ -190,25 +183,23 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command:
         rewrite = rewrite_by_command(shlex.split(options.command))
     worst = 0
+    tools = Tools(options.cc, options.root, options.assembler)
+    chroot.show(options.root, (Path.cwd(), *(one.resolve().parent for one in options.sources)))
     for source in options.sources:
-        folder = options.keep
+        folder = options.keep.resolve() if options.keep else None
         if folder is not None and len(options.sources) > 1:
             folder = folder / source.name
+        what = Compile(
+            source.resolve(), tools, options.flags, keep_alignment=options.alignment_kept
+        )
         if options.no_rewriter:
             with tempfile.TemporaryDirectory() as name:
                 place = folder or Path(name)
                 place.mkdir(parents=True, exist_ok=True)
-                verdict = prepare(
-                    source.resolve(), options.cc, options.flags, place.resolve(),
-                    keep_alignment=options.alignment_kept,
-                ).verdict  # fmt: skip
+                verdict = prepare(what, place).verdict
             verdict = verdict._replace(verdict=verdict.verdict or "prepared")
         else:
-            verdict = run_case(
-                source.resolve(), options.cc, options.flags, rewrite=rewrite,
-                folder=folder.resolve() if folder else None,
-                keep_alignment=options.alignment_kept,
-            )  # fmt: skip
+            verdict = run_case(what, rewrite=rewrite, folder=folder)
         worst |= verdict.verdict not in GOOD | {"prepared"}
         times = f"{1e3 * verdict.rewrite_time:.1f} ms, as {1e3 * verdict.assemble_time:.1f} ms"
         print(f"{verdict.verdict:16}{source} ({verdict.nops} nops, {times})")

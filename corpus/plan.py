@@ -7,7 +7,9 @@ Besides folders, files and the corpora of `corpus.sources`, two more kinds of so
 ``kernel:DIR``
     a kernel that was built in DIR: each ``.x.o.cmd`` that kbuild left there says with which
     compiler flags ``x.c`` is compiled and which headers it reads.  The compiler and the flags of
-    the matrix are added.
+    the matrix are added;
+``debian:PACKAGE[@SUITE]``
+    the objects in a package of Debian's for ppc64el: libraries, modules, single ones.
 
 What a source includes is an input of its case too.  For a folder of the user's that is taken to be
 every header in the folder; the test suite doesn't change.
@@ -23,11 +25,12 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nopfix.corpus import sources, toolchain
+from nopfix.corpus import debian, objects, sources, toolchain
 from nopfix.corpus.case import Case, content
+from nopfix.corpus.toolchain import Tools
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from nopfix.corpus.matrix import Flags
 
@@ -49,7 +52,7 @@ _OTHER_PURPOSE = re.compile(
 
 class Source(NamedTuple):
     """One input: file, name in reports, the flags that it needs itself, where to compile it, a
-    digest of what it may include.
+    digest of what it may include; for an object of a library, where it is in there.
     """
 
     path: Path
@@ -57,28 +60,86 @@ class Source(NamedTuple):
     flags: tuple[str, ...] = ()
     folder: str = ""
     context: str = ""
+    offset: int = 0
 
 
-def sources_of(corpus: str) -> Iterator[Source]:
-    """Return the inputs of a corpus.  Raises sources.NoSources."""
+class Suite(NamedTuple):
+    """Which GCC's testsuite is meant: as `sources.testsuite` takes it, "" for the default one.
+
+    With `new_since` only the files that those sources don't have.
+    """
+
+    where: str = ""
+    new_since: str = ""
+
+
+DEFAULT_SUITE = Suite()
+
+
+class Matrix(NamedTuple):
+    """What every source is compiled with: the tools, the flag lists, the checks."""
+
+    tools: Tools
+    flags: tuple[Flags, ...]
+    checks: tuple[str, ...]
+
+
+def sources_of(corpus: str, suite: Suite = DEFAULT_SUITE) -> Iterator[Source]:
+    """Return the inputs of a corpus.  Raises sources.NoSources, debian.AptError."""
     kind, _, rest = corpus.partition(":")
     if kind == "csmith":
         yield from _csmith(rest)
     elif kind == "kernel":
         yield from _kernel(Path(rest))
+    elif kind == "debian":
+        package, _, release = rest.partition("@")
+        yield from _objects_below(debian.unpacked(package, release), package)
+    elif sources.of_the_testsuite(corpus):
+        yield from _tests(corpus, suite)
     else:
-        tests = sources.of_the_testsuite(corpus)
-        context = "" if tests else _digest(_headers(Path(corpus)))
+        context = _digest(_headers(Path(corpus)))
         for path in sources.files(corpus):
-            # The C torture tests are for any flags; the others say what they must be given.
-            asks = tests and not corpus.startswith("gcc.c-torture")
-            own = test_flags(path.read_text("utf-8", "replace")) if asks else ()
-            yield Source(path, sources.name_of(path), own, context=context)
+            if objects.is_one(path):
+                yield from _objects_in(path, str(path))
+            else:
+                yield Source(path, str(path), context=context)
+
+
+def _tests(corpus: str, suite: Suite) -> Iterator[Source]:
+    """Return the files of a part of GCC's testsuite."""
+    known: frozenset[str] = frozenset()
+    if suite.new_since:
+        known = frozenset(map(sources.name_of, sources.files(corpus, suite.new_since)))
+    for path in sources.files(corpus, suite.where):
+        name = sources.name_of(path)
+        if name in known or objects.is_one(path):
+            continue
+        # The C torture tests are for any flags; the others say what they must be given.
+        asks = not corpus.startswith("gcc.c-torture")
+        yield Source(path, name, test_flags(path.read_text("utf-8", "replace")) if asks else ())
+
+
+def _objects_below(folder: Path, name: str) -> Iterator[Source]:
+    """Return the objects in a package's files."""
+    files = (path for path in sorted(folder.rglob("*")) if objects.is_one(path))
+    found = False
+    for path in files:
+        if path.is_file() and not path.is_symlink():
+            for one in _objects_in(path, f"{name}/{path.relative_to(folder)}"):
+                found = True
+                yield one
+    if not found:
+        raise sources.NoSources(f"{name}: the package holds no object for ppc64le")
+
+
+def _objects_in(path: Path, name: str) -> Iterator[Source]:
+    for inner in objects.found_in(path):
+        yield Source(path, f"{name}({inner.name})" if inner.name else name, offset=inner.offset)
 
 
 def _headers(place: Path) -> list[Path]:
     """Return what the sources in a folder, or a single source, may include."""
-    if place.suffix == ".o":
+    if objects.is_one(place):
         return []
     found = place.rglob("*") if place.is_dir() else place.resolve().parent.glob("*")
     return sorted(path for path in found if path.suffix in _HEADER_SUFFIXES and path.is_file())
@@ -157,59 +218,73 @@ def _compile_flags(words: list[str]) -> Iterator[str]:
 
 def cases(
     corpora: Iterable[str],
-    compilers: Iterable[str],
-    flag_lists: Iterable[Flags],
-    checks: tuple[str, ...],
+    matrices: Sequence[Matrix],
+    suite: Suite = DEFAULT_SUITE,
     *,
     thin: int = 0,
-    objects: str = "",
+    kept: str = "",
 ) -> list[Case]:
-    """Return the cases of a matrix, in the order of the corpora, compilers and flags.
+    """Return the cases of some matrices, in the order of the corpora, matrices and flags.
 
     A ready-made object is one case with checks of its own, whatever the matrix says.  With `thin`,
     each source is compiled with that many of the flag lists only, taken in turn, so that every
     source and every list comes up all the same; the order is then shuffled (always in the same
-    way), so that a run that is stopped has seen a bit of everything.
+    way), so that a run that is stopped has seen a bit of everything.  `kept` is the folder that
+    keeps what compilers made, "" for none.
 
-    Raises sources.NoSources and ToolError.
+    Raises sources.NoSources, debian.AptError and ToolError.
     """
     made: list[Case] = []
-    compilers, flag_lists = list(compilers), list(flag_lists)
-    for compiler in compilers:
-        toolchain.compiler(compiler)
+    for matrix in matrices:
+        toolchain.compiler(matrix.tools)
     for corpus in corpora:
-        found = [one._replace(path=one.path.resolve()) for one in sources_of(corpus)]
-        made.extend(
-            Case(corpus, source.name, str(source.path), "", (), _OBJECT_CHECKS)
-            for source in found
-            if source.path.suffix == ".o"
-        )
-        for compiler in compilers:
-            for number, flags in enumerate(flag_lists):
+        found = [one._replace(path=one.path.resolve()) for one in sources_of(corpus, suite)]
+        of_a_suite = found and sources.of_the_testsuite(corpus)
+        origin = sources.version(sources.suite_folder(suite.where)) if of_a_suite else ""
+        made.extend(_ready_made(corpus, source) for source in found if objects.is_one(source.path))
+        texts = [source for source in found if not objects.is_one(source.path)]
+        for tools, every, checks in matrices:
+            for number, flags in enumerate(every):
                 made.extend(
                     Case(
-                        corpus, source.name, str(source.path), compiler, flags, checks,
-                        _understood(source.flags, compiler), source.folder, source.context, objects,
+                        corpus, source.name, str(source.path), tools, flags, checks,
+                        _understood(source.flags, tools), source.folder, source.context, kept,
+                        origin,
                     )
-                    for source in found
-                    if source.path.suffix != ".o"
-                    and (not thin or _its_turn(source, compiler, number, len(flag_lists), thin))
+                    for source in texts
+                    if not thin or _its_turn(source, tools, (number, len(every)), thin)
                 )  # fmt: skip
     if thin:
-        made.sort(key=lambda one: zlib.crc32(f"{one.name} {one.compiler} {one.flags}".encode()))
+        made.sort(key=_shuffled)
     return list(dict.fromkeys(made))
 
 
-def _understood(own: tuple[str, ...], compiler: str) -> tuple[str, ...]:
-    """Return a source's own flags as `compiler` spells them."""
-    if not toolchain.is_clang(compiler):
+def _ready_made(corpus: str, source: Source) -> Case:
+    """Return the case of a ready-made object."""
+    return Case(
+        corpus, source.name, str(source.path), Tools(""), (), _OBJECT_CHECKS, offset=source.offset
+    )
+
+
+def _shuffled(one: Case) -> int:
+    words = f"{one.name} {one.tools.compiler} {one.flags}"
+    return zlib.crc32(words.encode("utf-8", "surrogateescape"))
+
+
+def _understood(own: tuple[str, ...], tools: Tools) -> tuple[str, ...]:
+    """Return a source's own flags as the compiler spells them."""
+    if not tools.is_clang():
         return own
     return tuple(
         flag.replace("-mdejagnu-cpu=", "-mcpu=") for flag in own if not flag.startswith("--param")
     )
 
 
-def _its_turn(source: Source, compiler: str, number: int, lists: int, thin: int) -> bool:
-    """Say whether flag list `number` of `lists` is among the `thin` ones of this source."""
-    first = zlib.crc32(f"{source.name} {compiler}".encode("utf-8", "surrogateescape")) % lists
-    return any((first + turn * lists // thin) % lists == number for turn in range(thin))
+def _its_turn(source: Source, tools: Tools, turn: tuple[int, int], thin: int) -> bool:
+    """Say whether the flag list of this `turn` (its number, of how many) is among the `thin` ones
+    of this source.
+    """
+    number, lists = turn
+    words = f"{source.name} {tools.compiler}".encode("utf-8", "surrogateescape")
+    first = zlib.crc32(words) % lists
+    return any((first + step * lists // thin) % lists == number for step in range(thin))

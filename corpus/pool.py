@@ -18,11 +18,13 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nopfix.corpus import case
-from nopfix.corpus.case import Case, Result
+from nopfix.corpus.prepare import Verdict
 from nopfix.corpus.toolchain import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
+
+    from nopfix.corpus.case import Case, Result
 
 #: Cases handed to a worker at once: enough to hide the cost of handing over, few enough that a
 #: worker that dies costs little.
@@ -45,13 +47,7 @@ def chunks(cases: Sequence[Case], size: int = CHUNK) -> list[Sequence[Case]]:
 
 def died(one: Case) -> Result:
     """Return the result of a case that took its worker down twice."""
-    return Result(
-        key=case.key(one), corpus=one.corpus, source=one.name, compiler=one.compiler,
-        version="", flags=" ".join(one.flags), checks=",".join(one.checks),
-        nopfix=case.nopfix_version(), verdict="crashed", detail="the worker process died",
-        behaviour="", nops=0, size_before=0, size_after=0, compile_time=0.0, assemble_time=0.0,
-        rewrite_time=0.0, total_time=0.0,
-    )  # fmt: skip
+    return case.result(one, Verdict("crashed", "the worker process died"))
 
 
 def _stop(signum: int, frame: object) -> None:

@@ -17,6 +17,8 @@ from nopfix.corpus import assembly, toolchain
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nopfix.corpus.toolchain import Tools
+
 #: How gas says that a branch doesn't reach.
 _TOO_FAR = re.compile(r"want\.s:(\d+): Error: operand out of range")
 #: Expanding a branch can push another one out of reach; this many rounds are enough for anything.
@@ -57,67 +59,62 @@ class Prepared(NamedTuple):
     expanded: tuple[int, ...] = ()
 
 
-def prepare(
-    source: Path,
-    cc: str,
-    flags: tuple[str, ...],
-    folder: Path,
-    *,
-    keep_alignment: bool = False,
-    compile_in: Path | None = None,
-    with_want: bool = True,
-) -> Prepared:
-    """Compile `source` and assemble ``plain.o`` and ``want.o`` in `folder`.
+class Compile(NamedTuple):
+    """What is compiled, with what, and where.
 
-    The compiler runs in `compile_in` where that is given, else in `folder` too.  Without
+    The compiler runs in `run_in` where that is given, else in the folder in which the objects are
+    made.  With `keep_alignment` the alignment inside functions stays in the text; without
     `with_want` only ``plain.o`` is made.
+    """
+
+    source: Path
+    tools: Tools
+    flags: tuple[str, ...]
+    run_in: Path | None = None
+    keep_alignment: bool = False
+    with_want: bool = True
+
+
+def prepare(what: Compile, folder: Path) -> Prepared:
+    """Compile the source and assemble ``plain.o`` and ``want.o`` in `folder`.
 
     The verdict's word is "" when the files are there.  Raises ToolError when a tool is missing.
     """
     begun = time.perf_counter()
-    prepared = _prepare(source, cc, flags, folder, keep_alignment, compile_in, with_want)
+    prepared = _prepare(what, folder)
     verdict = prepared.verdict._replace(prepare_time=time.perf_counter() - begun)
     return prepared._replace(verdict=verdict)
 
 
-def _prepare(
-    source: Path,
-    cc: str,
-    flags: tuple[str, ...],
-    folder: Path,
-    keep_alignment: bool,
-    compile_in: Path | None,
-    with_want: bool,
-) -> Prepared:
+def _prepare(what: Compile, folder: Path) -> Prepared:
     text, plain, want = folder / "f.s", folder / "plain.o", folder / "want.o"
     begun = time.perf_counter()
     done = toolchain.run(
-        toolchain.compile_command(cc, flags, source, text), cwd=compile_in or folder
-    )
+        toolchain.compile_command(what.tools, what.flags, what.source, text),
+        cwd=what.run_in or folder, root=what.tools.root,
+    )  # fmt: skip
     verdict = Verdict("", compile_time=time.perf_counter() - begun)
     prepared = Prepared(verdict, plain, want)
     if done.status:
         return prepared._replace(verdict=_failed(verdict, "compile-failed", done))
-    edit = assembly.edit(text.read_text("utf-8", "surrogateescape"), keep_alignment=keep_alignment)
+    edit = assembly.edit(
+        text.read_text("utf-8", "surrogateescape"), keep_alignment=what.keep_alignment
+    )
     verdict = verdict._replace(nops=edit.nops, unwritable_indices=edit.unwritable_indices)
-    command = list(toolchain.assembler(cc, flags))
-    split = "-gsplit-dwarf" in flags and not toolchain.is_clang(cc)
     begun = time.perf_counter()
-    done = _assemble(command, edit.plain, plain)
+    done = _assemble(what, edit.plain, plain)
     verdict = verdict._replace(assemble_time=time.perf_counter() - begun)
     if done.status:
         return prepared._replace(verdict=_failed(verdict, "compile-failed", done))
-    if split:
-        _split(plain)
+    _split(what, plain)
     prepared = prepared._replace(verdict=verdict._replace(size_before=plain.stat().st_size))
-    if not edit.nops or not with_want:
+    if not edit.nops or not what.with_want:
         return prepared
-    done, expanded = _assemble_expanding(command, edit.want, want)
+    done, expanded = _assemble_expanding(what, edit.want, want)
     prepared = prepared._replace(expanded=expanded)
     if done.status:
         return prepared._replace(verdict=_failed(verdict, "assemble-failed", done))
-    if split:
-        _split(want)
+    _split(what, want)
     return prepared
 
 
@@ -125,21 +122,24 @@ def _failed(verdict: Verdict, word: str, done: toolchain.Run) -> Verdict:
     return verdict._replace(verdict=word, detail=done.errors.strip())
 
 
-def _assemble(command: list[str], text: str, output: Path) -> toolchain.Run:
+def _assemble(what: Compile, text: str, output: Path) -> toolchain.Run:
     """Assemble `text`, which is left beside the object as a ``.s`` file."""
     file = output.with_suffix(".s")
     file.write_text(text, "utf-8", "surrogateescape")
-    return toolchain.run([*command, "-o", str(output), str(file)], cwd=output.parent)
+    command = [*toolchain.assembler(what.tools, what.flags), "-o", str(output)]
+    if toolchain.splits_itself(what.tools, what.flags):
+        command += ["-split-dwarf-output", str(output.with_suffix(".dwo"))]
+    return toolchain.run([*command, str(file)], cwd=output.parent, root=what.tools.root)
 
 
 def _assemble_expanding(
-    command: list[str], text: str, output: Path
+    what: Compile, text: str, output: Path
 ) -> tuple[toolchain.Run, tuple[int, ...]]:
     """Assemble `text`; where conditional branches don't reach, expand those and try again.
 
     Returns how the assembler ended and the number of branches expanded in each round.
     """
-    done = _assemble(command, text, output)
+    done = _assemble(what, text, output)
     expanded: list[int] = []
     while done.status and len(expanded) < _ROUNDS:
         far = {int(number) for number in _TOO_FAR.findall(done.errors)}
@@ -148,12 +148,20 @@ def _assemble_expanding(
             break
         text = grown
         expanded.append(len(far))
-        done = _assemble(command, text, output)
+        done = _assemble(what, text, output)
     return done, tuple(expanded)
 
 
-def _split(path: Path) -> None:
-    """Move the split DWARF of an object into a .dwo beside it, as GCC's driver does."""
-    objcopy = toolchain.binutil("objcopy")
-    toolchain.run([objcopy, "--extract-dwo", str(path), str(path.with_suffix(".dwo"))])
-    toolchain.run([objcopy, "--strip-dwo", str(path)])
+def _split(what: Compile, path: Path) -> None:
+    """Move an object's split DWARF into a .dwo beside it, as GCC's driver does.
+
+    Raises ToolError.
+    """
+    if not toolchain.splits(what.flags) or toolchain.splits_itself(what.tools, what.flags):
+        return
+    objcopy = toolchain.binutil("objcopy", what.tools.root)
+    for words in (["--extract-dwo", str(path), str(path.with_suffix(".dwo"))],
+                  ["--strip-dwo", str(path)]):  # fmt: skip
+        done = toolchain.run([objcopy, *words], cwd=path.parent, root=what.tools.root)
+        if done.status:
+            raise toolchain.ToolError(f"{objcopy} {words[0]}: {done.errors.strip()}")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.corpus import baseline, case, plan, sources, toolchain
 from nopfix.corpus.case import Case
+from nopfix.corpus.toolchain import Tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +54,8 @@ def origin(file: Path) -> Origin:
 def reduced_case(file: Path) -> Case:
     """Return the case that a reduced file stands for."""
     how = origin(file)
-    return Case("reduced", file.name, str(file.resolve()), how.compiler, how.flags, how.checks)
+    tools = Tools(how.compiler)
+    return Case("reduced", file.name, str(file.resolve()), tools, how.flags, how.checks)
 
 
 def failure(result: Result) -> str:
@@ -68,30 +70,47 @@ def failure(result: Result) -> str:
     return f"{result.verdict}: {text}".strip()
 
 
-def find(
-    name: str, compiler: str | None, flags: str | None, checks: str | None, results: list[Result]
-) -> Case:
+class Asked(NamedTuple):
+    """What the user says of the case to reduce; None: as it failed, else gcc-12, -O2, and the
+    checks oracle and slots.
+    """
+
+    compiler: str | None = None
+    flags: str | None = None
+    checks: str | None = None
+    root: str = ""
+    assembler: str = ""
+
+
+def find(name: str, asked: Asked, results: list[Result]) -> Case:
     """Return the case that `name` names: the last failing one of `results` with that source (and
     with that compiler and those flags, where given), else a file, by path or by its name in GCC's
-    test suite, with `compiler` (gcc-12), `flags` (-O2) and `checks` (oracle,slots).
+    test suite.
 
     Raises sources.NoSources.
     """
     corpus = name
     for result in reversed(results):
+        compiler = asked.compiler or re.split("[@+]", result.compiler)[0]
+        label = Tools(compiler, asked.root, asked.assembler).label()
         if (
             result.source == name
             and baseline.failed(result)
-            and compiler in (None, result.compiler)
-            and flags in (None, result.flags)
+            and asked.flags in (None, result.flags)
+            and (not asked.compiler or label == result.compiler)
         ):
-            corpus, compiler, flags = result.corpus, result.compiler, result.flags
-            checks = checks or result.checks
+            if label != result.compiler:
+                raise sources.NoSources(f"{name}: failed with {result.compiler}: say --root, --as")
+            checks = asked.checks or result.checks
+            corpus = result.corpus
+            asked = asked._replace(compiler=compiler, flags=result.flags, checks=checks)
             break
-    asked = tuple((checks or "oracle,slots").split(","))
-    made = plan.cases([corpus], [compiler or "gcc-12"], [tuple((flags or "-O2").split())], asked)
+    tools = Tools(asked.compiler or "gcc-12", asked.root, asked.assembler)
+    flags, checks = asked.flags or "-O2", asked.checks or "oracle,slots"
+    matrix = plan.Matrix(tools, (tuple(flags.split()),), tuple(checks.split(",")))
+    made = plan.cases([corpus], [matrix])
     found = [one for one in made if corpus == name or one.name == name]
-    if not found or not found[0].compiler:
+    if not found or not found[0].tools.compiler:
         raise sources.NoSources(f"{name}: no source that can be reduced")
     return found[0]
 
@@ -140,22 +159,22 @@ def reduce(failing: Case, output: Path | None, jobs: int = 1) -> int:
 
 
 def _origin_words(one: Case, wanted: str) -> tuple[str, ...]:
-    return one.compiler, ",".join(one.checks), " ".join(one.flags), wanted
+    return one.tools.compiler, ",".join(one.checks), " ".join(one.flags), wanted
 
 
 def _one_file(failing: Case, folder: Path) -> Case:
     """Preprocess, so that the source stands alone and headers shrink too; return that case."""
     source = Path(failing.source)
     target = folder / f"reduced-{source.name}"
-    command = [*toolchain.compiler(failing.compiler), "-w", "-P", "-E", *failing.all_flags()]
+    command = [*toolchain.compiler(failing.tools), "-w", "-P", "-E", *failing.all_flags()]
     done = toolchain.run(
         [*command, str(source), "-o", str(target)],
-        cwd=Path(failing.folder) if failing.folder else None,
-    )
+        cwd=Path(failing.folder) if failing.folder else None, root=failing.tools.root,
+    )  # fmt: skip
     if done.status:
         shutil.copy(source, target)
     flags = tuple(_without_includes(failing.all_flags()))
-    return Case("reduced", target.name, str(target), failing.compiler, flags, failing.checks)
+    return Case("reduced", target.name, str(target), failing.tools, flags, failing.checks)
 
 
 def _without_includes(flags: tuple[str, ...]) -> Iterator[str]:
@@ -170,7 +189,7 @@ def _without_includes(flags: tuple[str, ...]) -> Iterator[str]:
 
 def _script(target: Case, wanted: str) -> str:
     """Write creduce's question as a shell script: exit status 0 means interesting."""
-    words = [sys.executable, "-m", "nopfix.corpus.reduce", target.name, wanted, target.compiler]
+    words = [sys.executable, "-m", "nopfix.corpus.reduce", target.name, wanted, *target.tools]
     words += [",".join(target.checks), *target.flags]
     return (
         "#!/bin/sh\n"
@@ -181,9 +200,9 @@ def _script(target: Case, wanted: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Answer creduce: 0 when the file still fails in the same way."""
-    name, wanted, compiler, checks, *flags = arguments
+    name, wanted, compiler, root, assembler, checks, *flags = arguments
     variant = Case(
-        "reduced", name, str(Path(name).resolve()), compiler, tuple(flags),
+        "reduced", name, str(Path(name).resolve()), Tools(compiler, root, assembler), tuple(flags),
         tuple(checks.split(",")),
     )  # fmt: skip
     return 0 if failure(case.run(variant)) == wanted else 1

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.corpus import baseline
 from nopfix.corpus.compare import SAME_ROWS
+from nopfix.corpus.toolchain import first_error
 from nopfix.corpus.verdicts import KINDS, WRONG
 
 if TYPE_CHECKING:
     from nopfix.corpus.case import Result
+    from nopfix.corpus.matrix import LeftOut
 
 #: What a case may cost, in terms of compiling and assembling alone.
 COST_AIM = 1.3
@@ -27,8 +29,9 @@ class Row(NamedTuple):
     """One line of the table: where, and counts in the order of the columns.
 
     `to_fix` counts the cases with a call to fix; `equal` those that passed, `by_rule` those of them
-    that are equal by the rule of corpus.lines; `expected` the refusals that the baseline lists
-    (they are not in `refused`); `wrong` everything else that is not good.  `base_time` is the time
+    that are equal by the rule of corpus.lines; `expected` the refusals that the baseline lists for
+    their sources, `by_option` those that it lists for an option (neither are in `refused`); `wrong`
+    everything else that is not good.  `base_time` is the time
     of compiling and assembling alone, `total_time` that of the same cases as a whole, in seconds.
     """
 
@@ -42,6 +45,7 @@ class Row(NamedTuple):
     by_rule: int = 0
     unchanged: int = 0
     expected: int = 0
+    by_option: int = 0
     refused: int = 0
     wrong: int = 0
     nops: int = 0
@@ -50,7 +54,7 @@ class Row(NamedTuple):
 
     def cells(self) -> tuple[str, ...]:
         """Return the text of each column after the first three."""
-        return (*map(str, self[3:13]), self.cost())
+        return (*map(str, self[3:14]), self.cost())
 
     def cost(self) -> str:
         """Return how many times as long as compiling and assembling alone the cases took."""
@@ -58,8 +62,8 @@ class Row(NamedTuple):
 
 
 _WHERE = ("corpus", "compiler", "flags")
-_COLUMNS = ("cases", "compiled", "to fix", "equal", "by rule", "unchanged", "expected", "refused",
-            "wrong", "nops", "cost")  # fmt: skip
+_COLUMNS = ("cases", "compiled", "to fix", "equal", "by rule", "unchanged", "expected",
+            "by option", "refused", "wrong", "nops", "cost")  # fmt: skip
 _MUST_BE_0 = frozenset({"refused", "wrong"})
 
 
@@ -85,6 +89,7 @@ def _row(corpus: str, compiler: str, flags: str, group: list[Result]) -> Row:
     compiled = [result for result in group if KINDS[result.verdict].rank is not None]
     timed = [result for result in compiled if result.compile_time]
     expected = sum(map(baseline.expects, group))
+    by_option = sum(map(baseline.by_option, group))
     return Row(
         corpus, compiler, flags,
         cases=len(group),
@@ -93,7 +98,8 @@ def _row(corpus: str, compiler: str, flags: str, group: list[Result]) -> Row:
         equal=counts["equal"] + counts["rewritten"],
         by_rule=sum(result.verdict == "equal" and SAME_ROWS in result.detail for result in group),
         unchanged=counts["unchanged"],
-        expected=expected,
+        expected=expected - by_option,
+        by_option=by_option,
         refused=counts["refused"] - expected,
         wrong=sum(counts[word] for word in WRONG),
         nops=sum(result.nops for result in compiled),
@@ -131,7 +137,7 @@ def reasons(results: list[Result], verdicts: frozenset[str]) -> list[tuple[str, 
     for result in results:
         if result.verdict in verdicts:
             lines = result.detail.splitlines() or [""]
-            line = lines[-1] if result.verdict == "crashed" else _telling(lines)
+            line = lines[-1] if result.verdict == "crashed" else first_error(result.detail)
             line = re.sub(r": got .* bytes differ.*", " differs", _PLACE.sub("", line))
             reason = re.sub(r"0x[0-9a-f]+|\b\d+\b", "N", line)
             reason = f"{result.verdict}: {reason}"[:240]
@@ -140,46 +146,56 @@ def reasons(results: list[Result], verdicts: frozenset[str]) -> list[tuple[str, 
     return [(reason, count, example[reason]) for reason, count in counts.most_common()]
 
 
-def _telling(lines: list[str]) -> str:
-    """Return the first line that says something: assemblers and compilers begin with a heading."""
-    return next((line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), lines[0])
-
-
 def versions(results: list[Result]) -> list[str]:
-    """Return the compilers' versions and nopfix's own that occur."""
-    return sorted({result.version for result in results if result.version}) + [
-        f"nopfix sources {name}" for name in sorted({result.nopfix for result in results})
+    """Return what was used: compilers with their assemblers, the sources, and nopfix itself."""
+    used = {
+        f"{result.compiler}: {result.version}"
+        + ("" if result.assembler in ("", result.version) else f", {result.assembler}")
+        for result in results
+        if result.version
+    }
+    origins = sorted({result.origin for result in results if result.origin})
+    return [
+        *sorted(used),
+        *([f"sources: {', '.join(origins)}"] if origins else []),
+        f"nopfix: {', '.join(sorted({result.nopfix for result in results}))}",
     ]
 
 
 # -- text -----------------------------------------------------------------------------------------
 
 
-def as_text(results: list[Result]) -> str:
-    """Write the report for a terminal."""
+#: More lines than this of one kind aren't shown on a terminal: the HTML has them all.
+_MOST_LINES = 10
+
+
+def as_text(results: list[Result], left_out: list[LeftOut] | None = None) -> str:
+    """Write the report for a terminal: a row for each corpus and compiler, then what isn't good."""
     if not results:
         return "no results"
-    counted = rows(results)
-    header = (*_WHERE, *_COLUMNS)
+    counted = rows(results, _WHERE[:2])
+    header = (*_WHERE[:2], *_COLUMNS)
     everything = total(counted)
-    body = [(*row[:3], *row.cells()) for row in [*counted, everything]]
+    body = [(*row[:2], *row.cells()) for row in [*counted, everything]]
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
     lines = [
         "  ".join(
-            cell.ljust(width) if i < len(_WHERE) else cell.rjust(width)
+            cell.ljust(width) if i < 2 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in [header, *body]
     ]
-    lines += ["", cost_line(everything), *versions(results)]
-    lines += _reason_lines("refusals", reasons(results, frozenset({"refused"})))
+    lines += ["", *filter(None, [cost_line(everything)]), *versions(results)]
+    lines += _left_out_lines(left_out or [])
+    unexpected = [result for result in results if not baseline.expects(result)]
+    lines += _reason_lines("refusals", reasons(unexpected, frozenset({"refused"})))
     lines += _reason_lines("wrong", reasons(results, WRONG))
     return "\n".join(lines)
 
 
 def as_markdown(results: list[Result]) -> str:
     """Write the table by corpus and compiler as docs/corpus.md has it, with versions and cost."""
-    counted = rows(results, ("corpus", "compiler"))
+    counted = rows(results, _WHERE[:2])
     everything = total(counted)
     header = (*_WHERE[:2], *_COLUMNS)
     lines = [header, ("---",) * 2 + ("---:",) * len(_COLUMNS)]
@@ -188,9 +204,26 @@ def as_markdown(results: list[Result]) -> str:
     return "\n".join([*table, "", cost_line(everything), *versions(results)])
 
 
+def _left_out_lines(left_out: list[LeftOut]) -> list[str]:
+    """Say which option lists a compiler doesn't take: a line for each message of it."""
+    by_message: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in left_out:
+        by_message[one.compiler, one.message].append(one.flags)
+    lines = ["", "option lists left out, which the compiler doesn't take:"] if left_out else []
+    for (compiler, message), flags in by_message.items():
+        more = f" and {len(flags) - 1} more" if len(flags) > 1 else ""
+        lines.append(f"  {compiler} {_options(flags[0])}{more}: {message}"[:200])
+    return lines
+
+
 def _reason_lines(title: str, found: list[tuple[str, int, str]]) -> list[str]:
     lines = ["", f"{title}, most frequent first:"] if found else []
-    return lines + [f"{count:7} {reason}\n        e.g. {where}" for reason, count, where in found]
+    for reason, count, where in found[:_MOST_LINES]:
+        lines += [f"{count:7} {reason}", f"        e.g. {where}"]
+    if rest := found[_MOST_LINES:]:
+        count = sum(count for _, count, _ in rest)
+        lines.append(f"{count:7} more, of {len(rest)} other reasons: report --html has them")
+    return lines
 
 
 # -- HTML -----------------------------------------------------------------------------------------
@@ -266,8 +299,9 @@ def _summary(row: Row) -> str:
 _NOTE = (
     "<p class='note'>compiled: all but what the compiler refused. to fix: with a call that lacks "
     "its slot. equal: every section, relocation and symbol as the assembler makes it; by rule: of "
-    "these, with a line table of the same rows. expected: refused, as the baseline says. cost: the "
-    "whole case against compiling and assembling alone.</p>"
+    "these, with a line table of the same rows. expected: refused, as the baseline says of the "
+    "source; by option: as it says of an option, whatever the source. cost: the whole case against "
+    "compiling and assembling alone.</p>"
 )
 
 

@@ -24,6 +24,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from nopfix.corpus import chroot
 from nopfix.corpus.toolchain import binutil
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ _FUNCTION = re.compile(r"[0-9a-f]+ <(.*)>:$")
 _INSTRUCTION = re.compile(r" *([0-9a-f]+):\t(?:[0-9a-f]{2} )+\t?(.*)$")
 _RELOCATION = re.compile(r"\s+([0-9a-f]+): (R_PPC64_\w+)\t(\S+)")
 _SLOTS = frozenset({"nop", "ld r2,24(r1)", "cror 4*cr3+so,4*cr3+so,4*cr3+so", "cror 31,31,31"})
+
+
+class Unreadable(Exception):
+    """objdump can't read an object (an old one, sections compressed by a newer assembler)."""
 
 
 class Call(NamedTuple):
@@ -113,9 +118,16 @@ def _reads_return_address(call: _Line, words: list[_Line]) -> bool:
     )
 
 
-def calls_without_slot(path: Path) -> list[Call]:
-    """Return every call in the object at `path` that lacks its slot."""
-    done = subprocess.run([binutil("objdump"), "-drz", str(path)], capture_output=True, check=True)
+def calls_without_slot(path: Path, root: str = "") -> list[Call]:
+    """Return every call in the object at `path` that lacks its slot, as the objdump of `root` sees
+    it.
+
+    Raises Unreadable where objdump can't read it, ToolError where there is none.
+    """
+    command = [binutil("objdump", root), "-drz", str(path)]
+    done = subprocess.run(chroot.inside(root, command), capture_output=True, check=False)
+    if done.returncode:
+        raise Unreadable(done.stderr.decode("utf-8", "replace").strip() or f"{command[0]} failed")
     lines = done.stdout.decode("utf-8", "replace").splitlines()
     return [
         call

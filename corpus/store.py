@@ -13,6 +13,7 @@ import sqlite3
 from typing import TYPE_CHECKING, get_type_hints
 
 from nopfix.corpus.case import Result
+from nopfix.corpus.matrix import LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +27,7 @@ _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS results ({_COLUMNS},
     finished TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (key));
 CREATE INDEX IF NOT EXISTS by_case ON results (corpus, source, compiler, flags);
+CREATE TABLE IF NOT EXISTS left_out (compiler TEXT, flags TEXT, message TEXT);
 CREATE TABLE IF NOT EXISTS runs (begun TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP, arguments TEXT);
 """
 
@@ -80,6 +82,19 @@ class Store:
             result = Result(*row)
             newest[result.identity()] = result
         return list(newest.values())
+
+    def leave_out(self, compilers: Iterable[str], left_out: Iterable[LeftOut]) -> None:
+        """Note the option lists that the compilers of a run don't take, in place of older notes."""
+        with self._connection:
+            self._connection.executemany(
+                "DELETE FROM left_out WHERE compiler = ?", [(name,) for name in compilers]
+            )
+            self._connection.executemany("INSERT INTO left_out VALUES (?, ?, ?)", left_out)
+
+    def left_out(self) -> list[LeftOut]:
+        """Return the option lists that compilers didn't take."""
+        rows = self._connection.execute("SELECT compiler, flags, message FROM left_out")
+        return [LeftOut(*row) for row in rows]
 
     def remember(self, arguments: dict[str, object]) -> None:
         """Note the arguments of a run, for `arguments`."""

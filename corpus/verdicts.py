@@ -18,7 +18,7 @@ KINDS: dict[str, Kind] = {
     "equal": Kind(0, "rewritten, and equal to the assembler's object"),
     "unchanged": Kind(0, "no call lacks its slot, and the output is the input byte for byte"),
     "rewritten": Kind(0, "rewritten; there was nothing to compare with, the other checks passed"),
-    "unjudged": Kind(1, "the compiler's text can't express a longer uleb128 of an address index"),
+    "unjudged": Kind(1, "rewritten, and what would judge it can't: the detail says what and why"),
     "assemble-failed": Kind(1, "the assembler refused the nops"),
     "refused": Kind(2, "the rewriter refused; a failure unless the baseline expects it"),
     "differs": Kind(3, "rewritten, and not equal to the assembler's object"),

@@ -155,8 +155,8 @@ def test_what_the_packages_import_is_what_the_extras_name() -> None:
 def test_nopfix_corpus_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
     """An expected refusal: the list of those lies beside the modules."""
     try:
-        source = sources.testsuite() / "gcc.c-torture/execute/pr70460.c"
-        toolchain.compiler("gcc-12")
+        source = sources.suite_folder() / "gcc.c-torture/execute/pr70460.c"
+        toolchain.compiler(toolchain.Tools("gcc-12"))
     except (sources.NoSources, toolchain.ToolError) as error:
         pytest.skip(str(error))
     assert source.is_file()

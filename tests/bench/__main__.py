@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="rows to show")
     options = parser.parse_args()
     try:
-        toolchain.compiler("gcc-12")
+        toolchain.compiler(toolchain.Tools("gcc-12"))
     except toolchain.ToolError as missing:
         print(f"skipped: {missing}")
         return 0
@@ -198,10 +198,10 @@ def _make(
 ) -> tuple[list[str], list[str]]:
     """Make the object and its assembly; the commands that compile and that assemble."""
     flags = (*source.flags, *debug)
-    compiler = [*toolchain.compiler("gcc-12"), "-w", *flags, str(source.path)]
+    compiler = [*toolchain.compiler(toolchain.Tools("gcc-12")), "-w", *flags, str(source.path)]
     subprocess.run([*compiler, "-S", "-o", str(text)], check=True, cwd=source.folder)
     plain = tuple(flag for flag in flags if flag[:2] not in ("-I", "-D", "-i"))
-    assemble = [*toolchain.assembler("gcc-12", plain), "-o", str(obj), str(text)]
+    assemble = [*toolchain.assembler(toolchain.Tools("gcc-12"), plain), "-o", str(obj), str(text)]
     subprocess.run(assemble, check=True)
     assemble[assemble.index(str(obj))] = str(obj.with_name("as.o"))
     return [*compiler, "-c", "-o", str(obj.with_name("gcc.o"))], assemble

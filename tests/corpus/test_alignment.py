@@ -67,12 +67,12 @@ def test_the_reason_for_a_difference_is_read_off_the_three_paddings(
 @pytest.mark.parametrize("flags", ["-O2", "-O3 -mcpu=power9", "-O2 -falign-jumps=32"])
 def test_every_label_that_had_padding_is_aligned_as_before(flags: str, tmp_path: Path) -> None:
     try:
-        toolchain.compiler("gcc-12")
+        toolchain.compiler(toolchain.Tools("gcc-12"))
     except toolchain.ToolError as missing:
         pytest.skip(str(missing))
     (tmp_path / "labels.c").write_text(SOURCE)
     measured = alignment.measure(
-        Source(tmp_path / "labels.c", "labels.c"), "gcc-12", tuple(flags.split())
+        Source(tmp_path / "labels.c", "labels.c"), toolchain.Tools("gcc-12"), tuple(flags.split())
     )
     padded = [label for label in measured.labels if label.plain.size and label.directive.inner]
     assert padded, measured.detail

@@ -142,6 +142,14 @@ def test_an_address_that_is_a_start_too_is_kept_and_the_call_site_gets_its_own()
     assert edited.unwritable_indices == 0
 
 
+def test_the_length_of_64_bit_dwarf_is_no_address() -> None:
+    wide = ADDRESSES.replace("\t.4byte\t0x14\t", "\t.4byte\t0xffffffff\n\t.8byte\t0x14\t")
+    lists = "\t.uleb128 0x1\t # Location list range start index (*.LVL2)\n"
+    edited = assembly.edit(CALLS + wide + lists).want
+    assert "\t.8byte\t0x1c\t # Length of Address Unit" in edited
+    assert "\t.8byte\t.LVL1_ret\t # 0x0\n\t.8byte\t.LVL2\t # 0x1\n\t.8byte\t.LVL2_ret" in edited
+
+
 def test_a_call_of_a_label_in_another_section_is_a_call() -> None:
     text = (
         FUNCTION.format(body="\tbl .LC0\n\tmr 3,4\n") + '\t.section .rodata\n.LC0:\n\t.string "x"\n'

@@ -23,7 +23,9 @@ def text(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     (tmp_path / "f.c").write_text(SOURCE)
     flags = ("-O2", "-g", request.param, "-gsplit-dwarf")
     try:
-        command = toolchain.compile_command("gcc-12", flags, Path("f.c"), Path("f.s"))
+        command = toolchain.compile_command(
+            toolchain.Tools("gcc-12"), flags, Path("f.c"), Path("f.s")
+        )
     except toolchain.ToolError as missing:
         pytest.skip(str(missing))
     assert toolchain.run(command, cwd=tmp_path).status == 0

@@ -40,7 +40,7 @@ int h(int x) { return f(x) * f(x + 1); }
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
     try:
-        toolchain.compiler("gcc-12")
+        toolchain.compiler(toolchain.Tools("gcc-12"))
     except toolchain.ToolError as missing:
         pytest.skip(str(missing))
     folder = tmp_path / "sources"
@@ -48,6 +48,13 @@ def sources(tmp_path: Path) -> Path:
     for number in range(24):
         (folder / f"{number:02}.c").write_text(SOURCE % number)
     return folder
+
+
+def cases_of(
+    corpora: list[str], flags: list[tuple[str, ...]], checks: tuple[str, ...]
+) -> list[Case]:
+    matrix = plan.Matrix(toolchain.Tools("gcc-12"), tuple(flags), checks)
+    return plan.cases(corpora, [matrix])
 
 
 def run(folder: Path, database: Path, *more: str) -> int:
@@ -96,7 +103,7 @@ def test_a_changed_source_is_run_again(sources: Path, tmp_path: Path) -> None:
     known = store.Store(database).keys()
     todo = [
         one
-        for one in plan.cases([str(sources)], ["gcc-12"], [("-O2",)], ("oracle", "slots"))
+        for one in cases_of([str(sources)], [("-O2",)], ("oracle", "slots"))
         if case.key(one) not in known
     ]
     assert [Path(one.source).name for one in todo] == ["03.c"]
@@ -126,7 +133,7 @@ def test_what_stands_around_the_rewriter_is_no_part_of_it() -> None:
 def test_a_changed_header_makes_its_folder_run_again(sources: Path) -> None:
     def keys() -> set[str]:
         checks = ("oracle",)
-        return {case.key(one) for one in plan.cases([str(sources)], ["gcc-12"], [()], checks)}
+        return {case.key(one) for one in cases_of([str(sources)], [()], checks)}
 
     (sources / "a.h").write_text("#define A 1\n")
     before = keys()
@@ -181,14 +188,14 @@ def alive(group: int) -> bool:
 
 
 def test_only_the_checks_that_are_asked_for_are_made(sources: Path) -> None:
-    first, *_ = plan.cases([str(sources)], ["gcc-12"], [("-O2",)], ("slots",))
+    first, *_ = cases_of([str(sources)], [("-O2",)], ("slots",))
     outcome = case.run(first)
     assert (outcome.verdict, outcome.nops) == ("rewritten", 2)
 
 
 def test_corpora_are_known_by_the_names_of_gccs_testsuite() -> None:
     try:
-        corpus_sources.testsuite()
+        corpus_sources.suite_folder()
     except corpus_sources.NoSources as missing:
         pytest.skip(str(missing))
     assert sources_by_name("gcc.c-torture") == (
@@ -215,7 +222,7 @@ def deadly(cases: Sequence[Case]) -> list[Result]:
 
 
 def test_a_case_that_kills_its_worker_costs_only_itself(sources: Path) -> None:
-    cases = plan.cases([str(sources)], ["gcc-12"], [("-O2",), ("-Os",)], ("oracle",))
+    cases = cases_of([str(sources)], [("-O2",), ("-Os",)], ("oracle",))
     results = list(pool.run_local(cases, 2, deadly))
     assert len(results) == len(cases) == len({one.key for one in results})
     crashed = {one.source for one in results if one.verdict == "crashed"}
@@ -254,7 +261,7 @@ def worker(address: str, folder: Path, nanny: str) -> tuple[str, ...]:
 
 
 def test_a_cluster_that_loses_a_worker_loses_no_case(sources: Path, tmp_path: Path) -> None:
-    cases = plan.cases([str(sources)], ["gcc-12"], [("-O2",), ("-Os",)], ("oracle",))
+    cases = cases_of([str(sources)], [("-O2",), ("-Os",)], ("oracle",))
     with started("distributed.cli.dask_scheduler", *HOST, "--port", "0") as head:
         address = scheduler_address(head)
         made = worker(address, tmp_path, "--no-nanny")
@@ -277,7 +284,7 @@ def of_another_version(cases: Sequence[Case]) -> list[Result]:
 def test_on_a_cluster_too_a_case_that_kills_its_worker_costs_only_itself(
     sources: Path, tmp_path: Path
 ) -> None:
-    cases = plan.cases([str(sources)], ["gcc-12"], [("-O2",)], ("oracle",))
+    cases = cases_of([str(sources)], [("-O2",)], ("oracle",))
     once = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
     with started("distributed.cli.dask_scheduler", *HOST, "--port", "0", **once) as head:
         address = scheduler_address(head)
@@ -295,11 +302,11 @@ def test_ready_made_objects_are_rewritten_and_their_slots_counted(
 ) -> None:
     objects = tmp_path / "objects"
     objects.mkdir()
-    compiler = toolchain.compiler("gcc-12")
+    compiler = toolchain.compiler(toolchain.Tools("gcc-12"))
     source = str(sources / "00.c")
     toolchain.run([*compiler, "-O2", "-c", source, "-o", str(objects / "a.o")])
-    (one,) = plan.cases([str(objects)], ["gcc-12"], [("-O2",)], ("oracle",))
-    assert (one.compiler, one.checks) == ("", ("verify", "slots"))
+    (one,) = cases_of([str(objects)], [("-O2",)], ("oracle",))
+    assert (one.tools.compiler, one.checks) == ("", ("verify", "slots"))
     outcome = case.run(one)
     assert (outcome.verdict, outcome.nops) == ("rewritten", 2)
 
@@ -307,7 +314,7 @@ def test_ready_made_objects_are_rewritten_and_their_slots_counted(
 def test_a_time_limit_ends_a_case_in_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(case, "TIMEOUT_SECONDS", 1)
     monkeypatch.setattr(case, "_run_in", forever)
-    one = Case("c", "x.o", __file__, "", (), ("slots",))
+    one = Case("c", "x.o", __file__, toolchain.Tools(""), (), ("slots",))
     found = [case.run(one)]
     thread = threading.Thread(target=lambda: found.append(case.run(one)))
     thread.start()
@@ -342,20 +349,20 @@ def test_a_case_that_passes_is_not_reduced(
 
 def test_reduce_takes_the_failing_case_from_the_results(sources: Path) -> None:
     source = str(sources / "01.c")
-    cases = plan.cases([str(sources)], ["gcc-12"], [("-O2",), ("-Os", "-g")], ("oracle", "qemu"))
+    cases = cases_of([str(sources)], [("-O2",), ("-Os", "-g")], ("oracle", "qemu"))
     bad = [one for one in cases if one.name == source and one.flags == ("-Os", "-g")]
     results = [fake(one, "differs" if one in bad else "equal") for one in cases]
-    assert [reduce.find(source, None, None, None, results)] == bad
+    assert [reduce.find(source, reduce.Asked(), results)] == bad
 
 
 def test_a_failure_is_known_by_its_kind_and_not_by_its_place(sources: Path) -> None:
-    (one,) = plan.cases([str(sources / "01.c")], ["gcc-12"], [("-O2",)], ("oracle",))
+    (one,) = cases_of([str(sources / "01.c")], [("-O2",)], ("oracle",))
     refused = fake(one, "refused")._replace(detail="f.o: .text+0x10 (in 'f'): 12 things")
     assert reduce.failure(refused) == "refused: f.o: .text+N (in N): N things"
 
 
 def test_a_difference_is_known_by_its_section(sources: Path) -> None:
-    (one,) = plan.cases([str(sources / "01.c")], ["gcc-12"], [("-O2",)], ("oracle",))
+    (one,) = cases_of([str(sources / "01.c")], [("-O2",)], ("oracle",))
     detail = "[4] .eh_frame+0x7c: got 7e023f0a 0e004406, want 7e7f0a0e 00440641 (23 bytes differ)"
     assert reduce.failure(fake(one, "differs")._replace(detail=detail)) == (
         "differs: [N] .eh_frame+N"

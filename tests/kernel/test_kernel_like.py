@@ -90,7 +90,7 @@ def assert_equal(
     file.write_text(text)
     made = tmp_path / "made"
     made.mkdir()
-    prepared = oracle.prepare(file, "gcc-12", flags, made)
+    prepared = oracle.prepare(oracle.Compile(file, oracle.Tools("gcc-12"), flags), made)
     assert prepared.verdict.verdict == "", prepared.verdict.detail
     assert prepared.verdict.nops >= 3
     command = [str(tools / "nopfix-gcc-12"), *flags, "-c", str(file), "-o", str(tmp_path / "out.o")]
@@ -120,9 +120,8 @@ def test_base_relative_entries_lie_behind_insertions(tmp_path: Path) -> None:
     source = next(s for s in SOURCES if s.name == "ftr_fixup-dispatch")
     file = tmp_path / "s.c"
     file.write_text(source.text)
-    prepared = oracle.prepare(
-        file, "gcc-12", (*kernel.KERNEL_FLAGS, *kernel.MEDIUM, *kernel.UNALIGNED), tmp_path
-    )
+    flags = (*kernel.KERNEL_FLAGS, *kernel.MEDIUM, *kernel.UNALIGNED)
+    prepared = oracle.prepare(oracle.Compile(file, oracle.Tools("gcc-12"), flags), tmp_path)
     addends = []
     for path in (prepared.plain, prepared.want):
         obj = elf.read(path.read_bytes())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def testsuite() -> Path:
     """GCC's testsuite folder."""
     try:
-        return sources.testsuite()
+        return sources.suite_folder()
     except sources.NoSources as missing:
         pytest.skip(str(missing))
 
@@ -28,7 +28,7 @@ def need_compiler() -> Callable[[str], None]:
 
     def need(name: str) -> None:
         try:
-            toolchain.compiler(name)
+            toolchain.compiler(toolchain.Tools(name))
         except toolchain.ToolError as missing:
             pytest.skip(str(missing))
 

@@ -61,7 +61,9 @@ def prepared(
     folder = tmp_path_factory.mktemp("oracle")
     source = folder / "program.c"
     source.write_text(SOURCE)
-    made = oracle.prepare(source, compiler, tuple(flags.split()), folder)
+    made = oracle.prepare(
+        oracle.Compile(source, oracle.Tools(compiler), tuple(flags.split())), folder
+    )
     assert made.verdict.verdict == "", made.verdict.detail
     return made
 
@@ -89,7 +91,9 @@ def test_the_assembler_is_deterministic(tmp_path: Path) -> None:
     source = tmp_path / "program.c"
     source.write_text(SOURCE)
     made = [
-        oracle.prepare(source, "gcc-12", ("-O2", "-g"), tmp_path).want.read_bytes()
+        oracle.prepare(
+            oracle.Compile(source, oracle.Tools("gcc-12"), ("-O2", "-g")), tmp_path
+        ).want.read_bytes()
         for _ in range(2)
     ]
     assert made[0] == made[1]
@@ -97,7 +101,7 @@ def test_the_assembler_is_deterministic(tmp_path: Path) -> None:
 
 def test_tools_that_are_missing_are_named() -> None:
     with pytest.raises(toolchain.ToolError, match="gcc-99"):
-        toolchain.compiler("gcc-99")
+        toolchain.compiler(toolchain.Tools("gcc-99"))
 
 
 _EMPTY_SECTIONS = """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from nopfix.corpus import case, plan, verdicts
+from nopfix.corpus.toolchain import Tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ def test_a_random_program_that_found_a_bug_passes(
         pytest.skip("csmith: not installed")
     checks = ("oracle", "qemu", "verify", "slots")
     flags = tuple(kept.flags.split())
-    (one,) = plan.cases([f"csmith:{kept.seed}"], ["gcc-12"], [flags], checks)
+    (one,) = plan.cases([f"csmith:{kept.seed}"], [plan.Matrix(Tools("gcc-12"), (flags,), checks)])
     result = case.run(one)
     assert result.verdict in verdicts.GOOD, result.detail
     assert result.nops > 0

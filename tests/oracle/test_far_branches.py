@@ -71,7 +71,7 @@ SHAPES = {"forward": FORWARD, "backward": BACKWARD, "chain": CHAIN}
 
 def prepare(source: Path, flags: tuple[str, ...], folder: Path) -> oracle.Prepared | None:
     """Both objects; None when a branch doesn't reach even in the untouched text."""
-    made = oracle.prepare(source, "gcc-12", flags, folder)
+    made = oracle.prepare(oracle.Compile(source, oracle.Tools("gcc-12"), flags), folder)
     if made.verdict.verdict == "compile-failed":
         assert "operand out of range" in made.verdict.detail, made.verdict.detail
         return None
@@ -236,7 +236,7 @@ def test_a_branch_that_llvms_assembler_let_wrap_round_is_refused(
     need_compiler("clang-19")
     source = tmp_path / "far.c"
     source.write_text(_HEAD.replace("FILL\\n", "8200\\n") + FORWARD + _MAIN)
-    verdict = oracle.run_case(source, "clang-19", ("-O2",))
+    verdict = oracle.run_case(oracle.Compile(source, oracle.Tools("clang-19"), ("-O2",)))
     assert verdict.verdict == "refused"
     assert "outside its section" in verdict.detail
 

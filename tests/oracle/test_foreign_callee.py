@@ -60,7 +60,7 @@ def link_with_foreign_callee(
     source.write_text(LIBRARY)
     library = folder / "libcallee.so"
     made = toolchain.run(
-        [*toolchain.compiler("gcc-12"), "-shared", "-o", str(library), str(source)]
+        [*toolchain.compiler(toolchain.Tools("gcc-12")), "-shared", "-o", str(library), str(source)]
     )
     assert made.status == 0, made.errors
 
@@ -80,7 +80,9 @@ def test_calls_can_leave_the_module_only_with_their_slots(
     source = tmp_path / "program.c"
     source.write_text(PROGRAM)
     options = (*flags.split(), "-fno-ipa-ra", "-fno-inline")
-    verdict = oracle.run_case(source, "gcc-12", options, folder=tmp_path)
+    verdict = oracle.run_case(
+        oracle.Compile(source, oracle.Tools("gcc-12"), options), folder=tmp_path
+    )
     assert verdict.verdict == "equal", verdict.detail
     assert verdict.nops == 3
 

@@ -84,13 +84,20 @@ def with_nops(text: str) -> str:
 def judge(source: Path, compiler: str, flags: tuple[str, ...], folder: Path) -> str:
     """Empty when nopfix gives what the assembler gives, else the refusal or the differences."""
     text = folder / "f.s"
-    done = toolchain.run(toolchain.compile_command(compiler, flags, source, text), cwd=folder)
+    done = toolchain.run(
+        toolchain.compile_command(toolchain.Tools(compiler), flags, source, text), cwd=folder
+    )
     assert done.status == 0, done.errors
     plain = assembly.edit(text.read_text()).plain
     made = {}
     for name, content in (("plain", plain), ("want", with_nops(plain))):
         (folder / f"{name}.s").write_text(content)
-        command = [*toolchain.assembler(compiler, flags), "-o", f"{name}.o", f"{name}.s"]
+        command = [
+            *toolchain.assembler(toolchain.Tools(compiler), flags),
+            "-o",
+            f"{name}.o",
+            f"{name}.s",
+        ]
         assert toolchain.run(command, cwd=folder).status == 0
         made[name] = (folder / f"{name}.o").read_bytes()
     obj = elf.read(made["plain"])

@@ -88,7 +88,9 @@ def test_values_kept_in_lr(
     need_compiler(GCC)
     file = tmp_path / "f.c"
     file.write_text(source)
-    verdict = oracle.run_case(file, GCC, (level, *LINUX), folder=tmp_path / "made")
+    verdict = oracle.run_case(
+        oracle.Compile(file, oracle.Tools(GCC), (level, *LINUX)), folder=tmp_path / "made"
+    )
     assert (verdict.verdict, verdict.detail) == ("equal", "")
     assert " mtlr " in (tmp_path / "made" / "f.s").read_text().replace("\t", " ")
 
@@ -128,7 +130,9 @@ def test_an_interpreter_with_many_opcodes(
     file = tmp_path / "f.c"
     file.write_text(interpreter(opcodes).replace("&&op0,", "&&op_end,", 1).replace("op0:", "", 1))
     flags = (level, "-mtraceback=no", "-fno-align-loops", "-fno-align-jumps", "-fno-align-labels")
-    verdict = oracle.run_case(file, GCC, flags, folder=tmp_path / "made")
+    verdict = oracle.run_case(
+        oracle.Compile(file, oracle.Tools(GCC), flags), folder=tmp_path / "made"
+    )
     assert (verdict.verdict, verdict.detail) == ("equal", "")
 
 
@@ -175,5 +179,7 @@ def test_a_switch(
     file.write_text(source)
     # LLVM up to 17 makes tables of so few cases by default.
     flags = ("-mllvm", "-ppc-min-jump-table-entries=4") if compiler.startswith("clang") else ()
-    verdict = oracle.run_case(file, compiler, ("-O2", *flags), folder=tmp_path / "made")
+    verdict = oracle.run_case(
+        oracle.Compile(file, oracle.Tools(compiler), ("-O2", *flags)), folder=tmp_path / "made"
+    )
     assert (verdict.verdict, verdict.detail) == ("equal", "")

@@ -44,8 +44,11 @@ def test_output_equals_the_assemblers_object(
     failures = []
     for number, name in enumerate(names):
         folder = tmp_path / str(number)
-        verdict = oracle.run_case(testsuite / name, compiler, tuple(flags.split()), folder=folder)
-        if verdict.verdict == "refused" and baseline.reason(name, compiler, flags, verdict.detail):
+        verdict = oracle.run_case(
+            oracle.Compile(testsuite / name, oracle.Tools(compiler), tuple(flags.split())),
+            folder=folder,
+        )
+        if verdict.verdict == "refused" and baseline.entry(name, compiler, flags, verdict.detail):
             continue
         if verdict.verdict not in oracle.GOOD:
             failures.append(f"{name}: {verdict.verdict}: {verdict.detail}")
@@ -76,7 +79,10 @@ def test_programs_run_as_before(
     seen = {}
     for number, name in enumerate(names):
         folder = tmp_path / str(number)
-        verdict = oracle.run_case(testsuite / name, compiler, tuple(flags.split()), folder=folder)
+        verdict = oracle.run_case(
+            oracle.Compile(testsuite / name, oracle.Tools(compiler), tuple(flags.split())),
+            folder=folder,
+        )
         if verdict.verdict == "equal":
             ran = execution.same_behaviour(folder / "plain.o", folder / "got.o")
             seen[name] = ran.verdict

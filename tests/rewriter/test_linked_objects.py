@@ -47,7 +47,7 @@ def text_of(compiler: str, flags: str, folder: Path) -> assembly.Edit:
     """The compiler's text without and with the slots."""
     words = tuple(flags.split())
     (folder / "f.c").write_text(SOURCE)
-    command = toolchain.compile_command(compiler, words, Path("f.c"), Path("f.s"))
+    command = toolchain.compile_command(toolchain.Tools(compiler), words, Path("f.c"), Path("f.s"))
     assert toolchain.run(command, cwd=folder).status == 0
     return assembly.edit((folder / "f.s").read_text())
 
@@ -72,7 +72,7 @@ def test_hundreds_of_units_come_out_as_the_linker_makes_them(
 ) -> None:
     try:
         made = text_of(compiler, flags, tmp_path)
-        command = list(toolchain.assembler(compiler, tuple(flags.split())))
+        command = list(toolchain.assembler(toolchain.Tools(compiler), tuple(flags.split())))
     except toolchain.ToolError as missing:
         pytest.skip(str(missing))
     # The length of a name is part of the text.
