@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nopfix.rewriter.layout.calls import CallSite
+    from nopfix.rewriter.object.program import Program
     from nopfix.rewriter.options import Report, Result
 
 DONE = 0
@@ -284,15 +285,19 @@ def _listing(data: bytes, options: Options, parsed: argparse.Namespace) -> Itera
     if parsed.list:
         claimed = claims.collect(program, program.code, analysis.base_relative)
         for site in plan.call_sites(program, sections, analysis, claimed, options):
-            yield _site_line(program.name(site.section), site)
+            yield _site_line(program, site)
     if parsed.explain:
         for branch in analysis.branches:
             yield printable(branch.explain())
 
 
-def _site_line(section: str, site: CallSite) -> str:
-    function = site.function or "-"
-    fields = f"{section}+{site.place:#x}", function, site.callee, site.action
+def _site_line(program: Program, site: CallSite) -> str:
+    from nopfix.rewriter.object.claims import who
+
+    place = f"{program.name(site.section)}+{site.place:#x}"
+    fields = [place, site.function or "-", site.callee, site.action]
+    if site.claimed is not None:
+        fields.append(f"the no-op behind it is named by {who(program, site.claimed)}")
     return "\t".join(map(printable, fields))
 
 

@@ -36,7 +36,7 @@ from nopfix.rewriter.power.relocation import REL24, REL24_NOTOC, REL24_P9NOTOC
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from nopfix.rewriter.object.claims import Claims
+    from nopfix.rewriter.object.claims import Claims, Reason
     from nopfix.rewriter.object.program import Functions, Program
 
 EXEMPT_NAMES = frozenset(
@@ -58,13 +58,17 @@ Action = Literal["insert", "has slot", "exempt", "no TOC", "not selected", "read
 
 
 class CallSite(Record):
-    """One ``bl``: section number and offset in bytes, who calls, who is called, what to do."""
+    """One ``bl``: section number and offset in bytes, who calls, who is called, what to do.
+
+    ``claimed`` tells who names the no-op behind it, which for that isn't its slot.
+    """
 
     section: int
     place: int
     function: str | None
     callee: str
     action: Action
+    claimed: Reason | None = None
 
 
 class Selection(Record):
@@ -125,7 +129,8 @@ def find(
             action = selection.action(callee)
         if _is_unclear(action, words, place + 4, claims):
             action = "unclear"
-        yield CallSite(section, place, own.at(place), callee, action)
+        claimed = _claimed(words, place + 4, claims) if action == "insert" else None
+        yield CallSite(section, place, own.at(place), callee, action, claimed)
 
 
 def _reads_lr(words: Sequence[int], own: Functions, place: int, target: int) -> bool:
@@ -181,6 +186,13 @@ def _has_slot(words: Sequence[int], place: int, function_end: int | None, claims
     if words[index] == instruction.LOAD_TOC or behind in claims.returns:
         return True
     return behind not in claims.named
+
+
+def _claimed(words: Sequence[int], behind: int, claims: Claims) -> Reason | None:
+    """Who names the no-op behind a call, None where no no-op is there or nobody does."""
+    if behind >> 2 < len(words) and words[behind >> 2] in instruction.SLOTS:
+        return claims.named.get(behind)
+    return None
 
 
 def keeps_prefixed_aligned(words: Sequence[int], offset: int) -> bool:

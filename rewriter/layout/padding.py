@@ -74,7 +74,7 @@ def find(
     words, alignment = program.words(number), program.obj.sections[number].alignment
     regions = analysis.regions.get(number, ())
     tables = table_alignments(words, regions)
-    kept = claims.named | claims.held
+    kept = claims.named.keys() | claims.held
     gaps = function_gaps(words, program.functions_in(number), regions, kept)
     aligned = function_alignments(gaps, alignment, bool(tables)) + tables
     slots = {place + 4 for place in found.calls}.difference(planned)

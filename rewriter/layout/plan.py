@@ -140,7 +140,7 @@ def _any_without_slot(sites: Iterable[calls.CallSite]) -> bool:
 
 def _with_entered(claims: Claims, entered: Iterable[int]) -> Claims:
     """``claims`` and the offsets ``entered``, which something leads to."""
-    return claims._replace(named={*claims.named, *entered})
+    return claims._replace(named={**dict.fromkeys(entered, "branch"), **claims.named})
 
 
 # -- after them ------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ ABI, 3.4.1 (local entry points), 3.5.
 
 from __future__ import annotations
 
-from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
 from nopfix.rewriter.object import elf, kernel_sections
 from nopfix.rewriter.power.relocation import TYPES
 
@@ -38,19 +38,22 @@ if TYPE_CHECKING:
 
     from nopfix.rewriter.object.program import Place, Program, Reference
 
+    Reason = Place | int | Literal["branch", "exception"]
+    """Who names a place: the relocation at a place, the symbol of an index, or what is said."""
+
 
 class Claims(Record):
     """What names places in one code section; offsets into it, in bytes.
 
     ``named`` are the places that a symbol, a branch with a relocation, a table or data of any kind
-    refers to; ``held`` all words of what is patched as a whole; ``returns`` the return addresses
-    that tables of such name.  ``unclear`` are the places that data of unknown meaning holds the
-    address of, each with the place of that data.  ``entries`` are where functions are
-    entered, and what other objects may call.  ``aligned`` are the places whose patcher needs them
-    aligned, each with how many bytes to.
+    refers to, each with the first of these; ``held`` all words of what is patched as a whole;
+    ``returns`` the return addresses that tables of such name.  ``unclear`` are the places that data
+    of unknown meaning holds the address of, each with the place of that data.  ``entries`` are
+    where functions are entered, and what other objects may call.  ``aligned`` are the places whose
+    patcher needs them aligned, each with how many bytes to.
     """
 
-    named: Set[int]
+    named: Mapping[int, Reason]
     held: Set[int] = frozenset()
     returns: Set[int] = frozenset()
     unclear: Mapping[int, Place] = {}
@@ -58,7 +61,17 @@ class Claims(Record):
     aligned: Mapping[int, int] = {}
 
 
-NO_CLAIMS = Claims(frozenset())
+NO_CLAIMS = Claims({})
+
+
+def who(program: Program, reason: Reason) -> str:
+    """A reason in the words of a message."""
+    if isinstance(reason, str):
+        return {"branch": "a branch", "exception": "an exception table"}[reason]
+    if isinstance(reason, int):
+        return f"symbol {program.obj.symbols.name(reason)}"
+    section, place = reason
+    return f"{program.name(section)}+{place:#x}"
 
 
 def collect(
@@ -74,7 +87,7 @@ def collect(
     found = {number: _claims_of_symbols(program, number) for number in code}
     for site in program.landing_pads():
         if site.pad.section in found:
-            found[site.pad.section].named.add(site.pad.offset)
+            found[site.pad.section].named.setdefault(site.pad.offset, "exception")
     for number, relocations in program.obj.relocations.items():
         if relocations.places and not kernel_sections.is_elsewhere(program.obj.sections[number]):
             _add_claims_of(program, number, bases, found)
@@ -84,7 +97,7 @@ def collect(
 class _Sets(Record):
     """The fields of `Claims` while they are being filled."""
 
-    named: set[int]
+    named: dict[int, Reason]
     held: set[int]
     returns: set[int]
     unclear: dict[int, Place]
@@ -100,7 +113,7 @@ def _claims_of_symbols(program: Program, section: int) -> _Sets:
         info = symbols.infos[index]
         if info & 15 == elf.STT_FUNC or info >> 4 != elf.STB_LOCAL:
             entries.update((value, value + symbols.local_entry(index)))
-    return _Sets(set(values), set(), set(), {}, entries, {})
+    return _Sets(dict(zip(values, indices, strict=True)), set(), set(), {}, entries, {})
 
 
 def _add_claims_of(
@@ -118,7 +131,7 @@ def _add_claims_of(
         place = reference.place
         base = place - place % size if size else bases.get((number, place), place)
         offset = reference.offset - (place - base)
-        claims.named.add(offset)
+        claims.named.setdefault(offset, (number, place))
         if known is not None and known.alignment and place % known.entry_size == 0:
             claims.aligned[offset] = known.alignment
         if size:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from nopfix.corpus import case, verdicts
+from nopfix.corpus import case, oracle, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,12 @@ def test_what_a_compiler_writes_comes_out_as_the_assembler_has_it(
     source = tmp_path / f"kind{kind.suffix}"
     source.write_text(kind.source)
     own = case.Case(
-        "kinds", source.name, str(source), kind.compiler, tuple(kind.flags.split()), CHECKS
+        "kinds",
+        source.name,
+        str(source),
+        oracle.Tools(kind.compiler),
+        tuple(kind.flags.split()),
+        CHECKS,
     )
     result = case.run(own)
     assert result.verdict in verdicts.GOOD, result.detail

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nopfix import Refusal, rewrite
+from nopfix.rewriter import command
 from nopfix.rewriter.object import claims, elf
 from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.options import Options
@@ -67,6 +68,7 @@ CLAIMS = {
         '1:  nop\n    .pushsection __jump_table,"aw"; .long 1b - ., 2f - .; .8byte key - .\n'
         "    .popsection\n2:\n    .pushsection .data; key: .8byte 0; .popsection\n"
     ),
+    "a branch": "1:  nop\n    b 1b\n",
     "a branch from another section": (
         '1:  nop\n    .pushsection .text.other,"ax"; b 1b; .popsection\n'
     ),
@@ -94,6 +96,27 @@ def test_a_nop_that_somebody_names_in_front_of_an_aligned_loop_is_no_padding(
     assert bytes(new.contents(1)).count(NOP.to_bytes(4, "little")) >= count
 
 
+WHO = {
+    "a branch": "a branch",
+    "a symbol": "symbol entry",
+    "a probe's note, which isn't loaded": ".note.stapsdt+0x0",
+    "a static key": "__jump_table+0x0",
+    "a branch from another section": ".text.other+0x0",
+}
+
+
+@pytest.mark.parametrize("claim", WHO)
+def test_a_list_of_calls_says_who_names_the_nop_that_is_no_slot(
+    assemble: Assemble, claim: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "in.o"
+    path.write_bytes(assemble(function("    bl g\n" + CLAIMS[claim] + "    bl g\n")))
+    assert command.main(["--list", str(path)]) == 0
+    first, second = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert first[3:] == ["insert", f"the no-op behind it is named by {WHO[claim]}"]
+    assert second[3:] == ["insert"]
+
+
 def test_a_nop_that_nobody_names_is_the_slot_of_the_call_in_front_of_it(
     assemble: Assemble,
 ) -> None:
@@ -119,7 +142,7 @@ def test_what_is_patched_as_a_whole_is_held_from_its_first_word_to_its_last(
     obj = elf.read(assemble(function(body)))
     found = claims.collect(Program(obj), {1}, {})[1]
     assert found.held == {4, 8}
-    assert {4, 12} <= found.named
+    assert {4, 12} <= found.named.keys()
 
 
 def test_a_base_relative_addend_names_its_target(assemble: Assemble) -> None:

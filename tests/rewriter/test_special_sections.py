@@ -115,6 +115,7 @@ WORD_TABLES = [
     '.pushsection __restart_table,"a"; .balign 8; .8byte 1b, 2f, f; .popsection',
     '.pushsection __soft_mask_table,"a"; .balign 8; .8byte 1b, 2f; .popsection',
     '.pushsection .static_call_sites,"aw"; .long 1b - .; .long key - .; .popsection',
+    '.pushsection sanmd_atomics,"ao",@progbits,f; .long 1b - .; .popsection',
     '.pushsection .printk_index,"aw"; .8byte key; .popsection',
     '.pushsection .initcall4.init,"a"; .long f - .; .popsection',
     '.pushsection _kprobe_blacklist,"aw"; .8byte f, 1b; .popsection',
