@@ -161,14 +161,13 @@ def rewrite(
 
 
 def _refuse_rows_apart(sections: Sequence[Section]) -> None:
-    """Raise `Unsupported` for rows of a line table outside of .debug_line, which has the header.
-
-    gas puts them there when told to, so that a linker can drop those of a function with it.
-    """
+    """Raise `Unsupported` for rows of a line table outside of .debug_line, which has the header."""
     for section in sections:
         if section.name.startswith(".debug_line.") and not section.name.endswith(".dwo"):
+            from nopfix.dwarf import line
+
             found = "rows of the line table in a section of their own"
-            raise Unsupported(section.name, None, found, "assemble without --gdwarf-sections")
+            raise Unsupported(section.name, None, found, line.APART)
 
 
 def function_scopes(

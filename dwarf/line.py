@@ -65,6 +65,8 @@ _SET_ADDRESS = bytes((DW_LNS_extended_op, 9, DW_LNE_set_address))
 
 _DAMAGED = "the line table is damaged; compile the file again"
 _UNKNOWN = "nopfix can't move it; compile the file without -g"
+APART = "assemble without --gdwarf-sections"
+"""What to do about a unit that gas has put into several sections, so that a linker can drop some."""
 
 
 class Extent(Record):
@@ -163,6 +165,9 @@ def extents(section: Section, data: bytes) -> Iterator[Extent]:
     """The units of the section."""
     start = 0
     while start < len(data):
+        if section.relocations.target(start) is not None:
+            found = "a unit whose length is left to the linker"
+            raise Unsupported(section.name, start, found, APART)
         end, offset_size, behind = initial_length(data, start, section.name)
         if end - behind < offset_size + 6:
             raise Unsupported(section.name, start, "a unit that ends too early", _DAMAGED)

@@ -38,7 +38,7 @@ def arrange(
     ``sections`` are the object's code, ``claims`` who names places there.  Without ``realign``
     nothing keeps its alignment.  Raises `Refusal` where a branch can't be made to reach.
     """
-    is_llvm = _is_of_llvm(program)
+    is_llvm = program.is_of_llvm
     aligned = {}
     for section in sections:
         number = section.number
@@ -80,20 +80,6 @@ def _styles(
             other if own_last is None else own_last, long if own_jumps is None else own_jumps
         )
     return styles
-
-
-_OF_LLVM = (b"clang version", b"rustc version", b"LLVM", b"flang version", b"ldc version")
-"""What compilers that use LLVM's assembler put into .comment."""
-
-
-def _is_of_llvm(program: Program) -> bool:
-    """Whether LLVM's assembler has written the object, as far as that can be seen."""
-    obj = program.obj
-    for header in obj.sections:
-        if header.name == ".comment":
-            comment = bytes(obj.contents(header.number))
-            return any(name in comment for name in _OF_LLVM)
-    return any(header.name == ".llvm_addrsig" for header in obj.sections)
 
 
 def _group_nop(program: Program, sections: Iterable[Code], analysis: Analysis) -> int:

@@ -12,7 +12,8 @@ made when it is first asked for, since two of five objects of a kernel need none
 - `words`, `filling`: the instruction words of a section, and which relocation fills which of them;
 - `symbols_in`, `holder`: the symbols of a section in order, and the one that a place belongs to;
 - `references_from`, `references_to_code_from`: what the relocations of a section lead to;
-- `landing_pads`: where exceptions lead.
+- `landing_pads`: where exceptions lead;
+- `is_of_llvm`: whose assembler wrote the object.
 
 What a reference means is told by its type (`power.relocation`) and by the section that it is in
 (`object.kernel_sections`); who may claim a place in code for himself, by `object.claims`.
@@ -91,6 +92,7 @@ class Program:
     __slots__ = (
         "_filling",
         "_functions",
+        "_is_of_llvm",
         "_landing_pads",
         "_of_code",
         "_references",
@@ -114,6 +116,7 @@ class Program:
             and section.type == elf.SHT_PROGBITS
             and section.size
         )
+        self._is_of_llvm: bool | None = None
         self._functions: dict[int, Functions] | None = None
         self._words: dict[int, array[int]] = {}
         self._filling: dict[int, dict[int, int]] = {}
@@ -122,6 +125,13 @@ class Program:
         self._references: dict[int, list[Reference]] = {}
         self._references_to_code: dict[int, list[Reference]] = {}
         self._landing_pads: list[CallSite] | None = None
+
+    @property
+    def is_of_llvm(self) -> bool:
+        """Whether LLVM's assembler has written the object, as far as that can be seen."""
+        if self._is_of_llvm is None:
+            self._is_of_llvm = _is_of_llvm(self.obj)
+        return self._is_of_llvm
 
     def is_code(self, section: int) -> bool:
         """Whether the section with this number is executable."""
@@ -259,6 +269,18 @@ class Program:
 
                 self._landing_pads = debug_sections.landing_pads(self.obj)
         return self._landing_pads
+
+
+_OF_LLVM = (b"clang version", b"rustc version", b"LLVM", b"flang version", b"ldc version")
+"""What compilers that use LLVM's assembler put into .comment."""
+
+
+def _is_of_llvm(obj: elf.Object) -> bool:
+    for header in obj.sections:
+        if header.name == ".comment":
+            comment = bytes(obj.contents(header.number))
+            return any(name in comment for name in _OF_LLVM)
+    return any(header.name == ".llvm_addrsig" for header in obj.sections)
 
 
 def _functions(obj: elf.Object) -> dict[int, Functions]:

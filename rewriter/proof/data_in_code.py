@@ -147,6 +147,7 @@ def _plain_data(
     regions: dict[int, list[Region]] = {}
     differences: dict[int, list[Difference]] = {}
     declared = objects(program)
+    hashes = function_prefix.lone_hashes(program)
     for number in program.code:
         own = relocated_data(program.obj, number)
         if zeros[number]:
@@ -157,6 +158,7 @@ def _plain_data(
         functions = program.functions_in(number)
         if functions.starts:
             own += function_prefix.type_hashes(bytes(program.obj.contents(number)), functions)
+            own += hashes.get(number, ())
         own = _merge(own, declared.get(number, []))
         if own:
             regions[number] = own

@@ -40,6 +40,23 @@ MANY_CALLS = LOCAL_CALLS + "".join(
     f"int m{i}(int x) {{ return f(x) {'+ f(x - 3) ' * (i % 4)}; }}\n" for i in range(8)
 )
 
+TYPES = (
+    LOCAL_CALLS
+    + """
+int m(int x, long y) { return f(x) + 3; }
+int n(int x, char *p) { return f(x) + f(*p); }
+void o(void) { f(1); f(2); f(3); }
+long p(long a, long b, long c) { return f(a) + f(b) + f(c); }
+void *table[] = {h, k, l, m, n, o, p, f};
+"""
+)
+HASH_LIKE_A_CALL = """
+struct s83 { int a; };
+extern int g(int);
+static __attribute__((noinline)) int h(int x) { return g(x) + 1; }
+int f83(struct s83 *p) { return h(p->a) + h(3); }
+"""
+
 PAD_OF_NOPS = """
 struct Guard { ~Guard() { asm volatile ("nop"); for (;;) asm volatile (""); } };
 [[noreturn]] __attribute__((noinline)) static void fail() { throw 1; }
@@ -52,6 +69,9 @@ KINDS = {
     "clang's functions aligned to 32": Kind(CLANG, "-O2 -falign-functions=32", MANY_CALLS),
     "clang's functions aligned to 128": Kind(CLANG, "-O2 -g -falign-functions=128", LOCAL_CALLS),
     "gcc's functions aligned to 64": Kind(GCC, "-O2 -falign-functions=64", LOCAL_CALLS),
+    "type hashes": Kind(CLANG, "-O2 -g -fsanitize=kcfi", TYPES),
+    "type hashes in sections apart": Kind(CLANG, "-O1 -fsanitize=kcfi -ffunction-sections", TYPES),
+    "a type hash that reads as a call": Kind(CLANG, "-O2 -fsanitize=kcfi", HASH_LIKE_A_CALL),
     "a landing pad that begins with a nop": Kind(GCC, "-O2", PAD_OF_NOPS, ".C"),
     "a landing pad that begins with nops": Kind(GCC, "-O2 -g", PAD_OF_TWO_NOPS, ".C"),
 }

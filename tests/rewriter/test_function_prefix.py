@@ -64,12 +64,41 @@ def test_a_hash_that_looks_like_no_branch_stays_in_front_of_its_function(
     assert len(result.report.insertions) == 2
 
 
-@pytest.mark.parametrize("hash_", [CALL, BRANCH, PREFIX])
+BACK, FORTH = 0x4BFFFFF1, 0x41820010  # to places of the section
+
+
+@pytest.mark.parametrize("hash_", [CALL, BACK, FORTH])
 def test_a_word_in_front_of_a_function_that_may_be_a_hash_or_a_branch_is_refused(
     hash_: int, assemble: Callable[..., bytes]
 ) -> None:
     with pytest.raises(nopfix.Refusal, match="in front of caller"):
         nopfix.rewrite(assemble(source(f".long {hash_:#x}")))
+
+
+@pytest.mark.parametrize("hash_", [0x49803005, BRANCH, PREFIX, 0x4B000000, 0x07FFFFFF])
+def test_a_word_in_front_of_a_function_that_can_be_no_instruction_is_data(
+    hash_: int, assemble: Callable[..., bytes]
+) -> None:
+    """A branch out of the section without a relocation, a prefix without its suffix."""
+    result = nopfix.rewrite(assemble(source(f".long {hash_:#x}")))
+    assert result.data == assemble(source(f".long {hash_:#x}", "nop"))
+
+
+IDENT = '.ident "clang version 19.1.7"\n'
+
+
+@pytest.mark.parametrize("hash_", [CALL, BACK, FORTH, PREFIX, OTHER])
+def test_in_front_of_every_function_that_others_may_call_llvm_writes_hashes(
+    hash_: int, assemble: Callable[..., bytes]
+) -> None:
+    plain, want = (IDENT + source(f".long {hash_:#x}", slot) for slot in ("", "nop"))
+    assert nopfix.rewrite(assemble(plain)).data == assemble(want)
+
+
+def test_a_function_without_one_leaves_the_others_in_doubt(assemble: Callable[..., bytes]) -> None:
+    without = ".p2align 4\n.globl other\n.type other,@function\nother: blr\n.size other,.-other\n"
+    with pytest.raises(nopfix.Refusal, match="in front of caller"):
+        nopfix.rewrite(assemble(IDENT + source(f".long {CALL:#x}") + without))
 
 
 def test_the_branch_over_long_padding_is_none(assemble: Callable[..., bytes]) -> None:
