@@ -66,7 +66,7 @@ _SET_ADDRESS = bytes((DW_LNS_extended_op, 9, DW_LNE_set_address))
 _DAMAGED = "the line table is damaged; compile the file again"
 _UNKNOWN = "nopfix can't move it; compile the file without -g"
 APART = "assemble without --gdwarf-sections"
-"""What to do about a unit that gas has put into several sections, so that a linker can drop some."""
+"""What to do about a unit that gas has put into several sections, for a linker to drop some."""
 
 
 class Extent(Record):

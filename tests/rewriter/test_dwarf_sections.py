@@ -64,7 +64,7 @@ def test_rows_in_sections_of_their_own_are_refused_with_the_option_that_makes_th
     tmp_path: Path, flags: tuple[str, ...]
 ) -> None:
     data = compiled(tmp_path, "-g", *flags, "-Wa,--gdwarf-sections").read_bytes()
-    with pytest.raises(Refusal, match="rows of the line table|left to the linker") as refused:
+    with pytest.raises(Refusal, match=r"rows of the line table|left to the linker") as refused:
         rewrite(data)
     assert (refused.value.section or "").startswith(".debug_line")
     assert "--gdwarf-sections" in refused.value.remedy
