@@ -6,7 +6,9 @@ Headers, symbols and relocations are arrays of fixed records (gABI, "ELF Header"
 
 from __future__ import annotations
 
+import functools
 import importlib
+import operator
 import struct
 import zlib
 from typing import Any, NamedTuple
@@ -21,7 +23,7 @@ ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
 _LEGACY = 0
 
 _SYMBOL = struct.Struct("<IBBHQQ")
-_RELA = struct.Struct("<QQq")
+_RELA = struct.Struct("<QIIq")
 
 
 class Unreadable(Exception):
@@ -58,6 +60,10 @@ class Relocation(NamedTuple):
     type: int
     symbol: int
     addend: int
+
+
+_relocation = functools.partial(tuple.__new__, Relocation)
+"""A Relocation of a record: what Relocation._make does."""
 
 
 class Section(NamedTuple):
@@ -160,13 +166,11 @@ def _read(data: bytes) -> Object:
             continue
         if section.info in relocations or section.info >= len(sections):
             raise Unreadable(f"{section.name}: bad or doubled sh_info {section.info}")
-        entries = [
-            Relocation(place, info & 0xFFFFFFFF, info >> 32, addend)
-            for place, info, addend in _RELA.iter_unpack(section.data)
-        ]
-        if max((entry.symbol for entry in entries), default=-1) >= len(symbols):
+        # Both without a step of Python's for each of what are most records of an object.
+        entries = tuple(map(_relocation, _RELA.iter_unpack(section.data)))
+        if max(map(operator.itemgetter(2), entries), default=-1) >= len(symbols):
             raise Unreadable(f"{section.name}: symbol index out of range")
-        relocations[section.info] = tuple(entries)
+        relocations[section.info] = entries
     return Object(data, fields, header["e_shoff"], sections, symbols, relocations)
 
 

@@ -105,10 +105,18 @@ class Fields:
         _, new_target = self.checker.new.target(after)
         return Target(section, target, new_target)
 
+    def between(self, start: int, end: int, *, new: bool = False) -> list[int]:
+        """The places of relocations from `start` up to `end`, in IN or in OUT."""
+        places = self.new_places if new else self.places
+        first = bisect.bisect_left(places, start)
+        if first == len(places) or places[first] >= end:
+            return []
+        return places[first : bisect.bisect_left(places, end, first)]
+
     def block(self, a: Block, b: Block) -> None:
         """Relocations inside a block of bytes: addresses in an expression, for instance."""
-        inside = _between(self.places, a.place, a.place + len(a.data))
-        new_inside = _between(self.new_places, b.place, b.place + len(b.data))
+        inside = self.between(a.place, a.place + len(a.data))
+        new_inside = self.between(b.place, b.place + len(b.data), new=True)
         if len(inside) != len(new_inside):
             self.differ("expression", a.place, b.place, "its relocations differ in number")
         for place, new_place in zip(inside, new_inside, strict=False):
@@ -121,7 +129,7 @@ class Fields:
         same in OUT. What a field of these bytes has explained is left alone.
         """
         strings, old, new = self.checker.strings, self.old_relocations, self.new_relocations
-        for place in _between(self.places, start, end):
+        for place in self.between(start, end):
             before, after = old[place], new.get(place + shift)
             if before.symbol not in strings or place in self.seen:
                 continue
@@ -228,14 +236,6 @@ _SIDES = {START: "where it begins", END: "where it ends", RET: "where the call r
 def shown(offset: int | None) -> str:
     """An offset of OUT for a message; None is what has no counterpart."""
     return "nowhere" if offset is None else f"{offset:#x}"
-
-
-def _between(places: list[int], start: int, end: int) -> list[int]:
-    """Those of sorted places that are in a range."""
-    first = bisect.bisect_left(places, start)
-    if first == len(places) or places[first] >= end:
-        return []
-    return places[first : bisect.bisect_left(places, end, first)]
 
 
 def _show(value: object) -> str:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 def check_aranges(fields: Fields) -> None:
     """.debug_aranges: (address, length) pairs for each unit (DWARF 5, 6.1.2)."""
-    a = Reader(fields.old, 0, len(fields.old))
-    b = Reader(fields.new, 0, len(fields.new))
-    if len(fields.old) != len(fields.new):
+    a = Reader(fields.raw, 0, len(fields.raw))
+    b = Reader(fields.new_raw, 0, len(fields.new_raw))
+    if len(fields.raw) != len(fields.new_raw):
         fields.differ("aranges", None, None, "has another size in OUT")
         return
     while not a.done:
@@ -29,7 +29,7 @@ def check_aranges(fields: Fields) -> None:
         length, size = a.initial_length()
         fields.equal("aranges", start, start, (length, size), b.initial_length())
         end = a.position + length
-        if end > len(fields.old):
+        if end > len(fields.raw):
             raise Malformed(f".debug_aranges at {start:#x}: too long")
         fields.equal("aranges", start, start, a.unsigned(2), b.unsigned(2))
         place = a.position
@@ -72,10 +72,10 @@ def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
     """
     starts: dict[int, int] = {}
     headers = fields.raw[4:6] == b"\x05\0" or fields.raw[12:14] == b"\x05\0"
-    a = Reader(fields.old, 0, len(fields.old))
-    b = Reader(fields.new, 0, len(fields.new))
+    a = Reader(fields.raw, 0, len(fields.raw))
+    b = Reader(fields.new_raw, 0, len(fields.new_raw))
     while not a.done and not b.done:
-        end, new_end = len(fields.old), len(fields.new)
+        end, new_end = len(fields.raw), len(fields.new_raw)
         starts[a.position] = b.position
         if headers:
             (length, size), (new_length, new_size) = a.initial_length(), b.initial_length()
@@ -84,8 +84,8 @@ def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
             fields.equal("addr", at, b.position, (size, a.take(4)), (new_size, b.take(4)))
             starts[a.position] = b.position
         if (
-            end > len(fields.old)
-            or new_end > len(fields.new)
+            end > len(fields.raw)
+            or new_end > len(fields.new_raw)
             or new_end - b.position < end - a.position
         ):
             raise Malformed(f".debug_addr at {a.position:#x}: length {end - a.position:#x}")
@@ -101,7 +101,7 @@ def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
             ):
                 fields.differ("addr", None, place, "a new address that nothing uses")
     fields.equal("addr", a.position, b.position, a.done, b.done)
-    starts[len(fields.old)] = len(fields.new)
+    starts[len(fields.raw)] = len(fields.new_raw)
     return starts
 
 
@@ -147,8 +147,8 @@ def _address(fields: Fields, uses: Uses, a: Reader, b: Reader) -> None:
 def check_pubnames(fields: Fields, uses: Uses) -> None:
     """.debug_pubnames, _pubtypes and their gnu_ variants: offsets of entries in their unit."""
     gnu = "gnu_" in fields.name
-    a = Reader(fields.old, 0, len(fields.old))
-    b = Reader(fields.new, 0, len(fields.new))
+    a = Reader(fields.raw, 0, len(fields.raw))
+    b = Reader(fields.new_raw, 0, len(fields.new_raw))
     while not a.done and not b.done:
         start = a.position
         length, size = a.initial_length()
@@ -158,7 +158,9 @@ def check_pubnames(fields: Fields, uses: Uses) -> None:
         place = a.position
         target = fields.relocated(place, place)
         unit, new_unit = a.unsigned(size), b.unsigned(size)
-        section = target.section if target else -1
+        section = -1
+        if target is not None:
+            section, unit, new_unit = target
         entries = uses.entries.get(section, {})
         unit_end = entries.get(unit + a.unsigned(size))
         new_size = b.unsigned(size)

@@ -77,7 +77,7 @@ def check(fields: Fields) -> dict[int, int]:
     starts: dict[int, int] = {}
     position = new_position = 0
     places, new_places = sorted(fields.old_relocations), sorted(fields.new_relocations)
-    while position < len(fields.old) and new_position < len(fields.new):
+    while position < len(fields.raw) and new_position < len(fields.new_raw):
         a, b = _header(fields.old, position), _header(fields.new, new_position)
         starts[position] = new_position
         fields.equal("line-header", position, new_position, a.offset_size, b.offset_size)
@@ -87,9 +87,9 @@ def check(fields: Fields) -> dict[int, int]:
         starts.update(zip(before.sequences, after.sequences, strict=False))
         _Comparison(fields, a, b).run(before, after)
         position, new_position = a.end, b.end
-    if position != len(fields.old) or new_position != len(fields.new):
+    if position != len(fields.raw) or new_position != len(fields.new_raw):
         fields.differ("line-header", position, new_position, "the number of line tables differs")
-    starts[len(fields.old)] = len(fields.new)
+    starts[len(fields.raw)] = len(fields.new_raw)
     return starts
 
 

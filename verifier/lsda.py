@@ -11,16 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import frames
-from nopfix.verifier.fields import Fields, Target
+from nopfix.verifier.fields import Fields, Target, shown
 from nopfix.verifier.pairing import END, START
-from nopfix.verifier.reader import Malformed, Reader
+from nopfix.verifier.reader import POINTER_SIZES, Malformed, Reader
 
 if TYPE_CHECKING:
     from nopfix.verifier.elf import Object
     from nopfix.verifier.frames import Handler
 
-DW_EH_PE_OMIT, DW_EH_PE_ULEB128 = 0xFF, 0x01
-_SIZES = {0x00: 8, 0x02: 2, 0x03: 4, 0x04: 8, 0x0A: 2, 0x0B: 4, 0x0C: 8}
+DW_EH_PE_omit = 0xFF
 
 
 class Header(NamedTuple):
@@ -36,27 +35,16 @@ class Header(NamedTuple):
     """TTBase: the end of the type table; None without one."""
 
 
-def _encoded(reader: Reader, encoding: int) -> int:
-    kind = encoding & 0x0F
-    if kind == DW_EH_PE_ULEB128:
-        return reader.uleb()
-    if kind == 0x09:
-        return reader.sleb()
-    if kind not in _SIZES:
-        raise Malformed(f"unknown pointer encoding {encoding:#x} at {reader.position:#x}")
-    return reader.unsigned(_SIZES[kind])
-
-
 def _header(data: bytes, start: int) -> Header:
     reader = Reader(data, start, len(data))
     lp_encoding = reader.unsigned(1)
     lp_start = None
-    if lp_encoding != DW_EH_PE_OMIT:
+    if lp_encoding != DW_EH_PE_omit:
         place = reader.position
-        lp_start = (place, _encoded(reader, lp_encoding))
+        lp_start = (place, reader.pointer(lp_encoding))
     type_encoding = reader.unsigned(1)
     types = None
-    if type_encoding != DW_EH_PE_OMIT:
+    if type_encoding != DW_EH_PE_omit:
         distance = reader.uleb()
         types = reader.position + distance
     site_encoding = reader.unsigned(1)
@@ -77,7 +65,7 @@ def landing_pads(old: Object) -> dict[int, frozenset[int]]:
             header = _header(data, lsda)
             reader = Reader(data, header.call_sites, header.actions)
             while not reader.done and header.lp_start is None:
-                _, _, pad = (_encoded(reader, header.encodings[2]) for _ in range(3))
+                _, _, pad = (reader.pointer(header.encodings[2]) for _ in range(3))
                 reader.uleb()
                 if pad:
                     found.setdefault(number, set()).add(function + pad)
@@ -100,11 +88,11 @@ def check(fields: Fields, handlers: list[Handler]) -> dict[int, int]:
     order = sorted(starts)
     if [starts[old] for old in order] != sorted(starts.values()):
         raise Malformed("the LSDAs are in another order in OUT")
-    ends = order[1:] + [len(fields.old)]
-    new_ends = [starts[old] for old in order[1:]] + [len(fields.new)]
+    ends = order[1:] + [len(fields.raw)]
+    new_ends = [starts[old] for old in order[1:]] + [len(fields.new_raw)]
     if order:
         _check_gap(fields, 0, order[0], 0, starts[order[0]])
-    elif fields.old != fields.new:
+    elif fields.raw != fields.new_raw:
         fields.differ("lsda", None, None, "no FDE refers to it, yet it changed")
     for old, end, new_end in zip(order, ends, new_ends, strict=True):
         _check_one(fields, old, end, starts[old], new_end, functions[old])
@@ -114,10 +102,10 @@ def check(fields: Fields, handlers: list[Handler]) -> dict[int, int]:
 
 def _check_gap(fields: Fields, old: int, end: int, new: int, new_end: int) -> None:
     """Padding between LSDAs: zeros, less than an alignment's worth."""
-    if any(fields.old[old:end]):
+    if any(fields.raw[old:end]):
         # Not padding: something that no FDE refers to.
-        fields.equal("lsda", old, new, fields.old[old:end], fields.new[new:new_end])
-    elif any(fields.new[new:new_end]) or (new_end - new > 3 and end - old <= 3):
+        fields.equal("lsda", old, new, fields.raw[old:end], fields.new_raw[new:new_end])
+    elif any(fields.new_raw[new:new_end]) or (new_end - new > 3 and end - old <= 3):
         fields.differ("lsda", old, new, "bytes between the tables that are not padding")
 
 
@@ -125,7 +113,7 @@ def _check_end(fields: Fields, old: int, end: int, new: int, new_end: int) -> No
     """Zeros behind an LSDA are as many, unless what follows is aligned in both."""
     zeros, new_zeros = (
         len(data) - len(data.rstrip(b"\0"))
-        for data in (fields.old[old:end], fields.new[new:new_end])
+        for data in (fields.raw[old:end], fields.new_raw[new:new_end])
     )
     if zeros != new_zeros and (end % 4 or new_end % 4):
         fields.differ("lsda", end, new_end, f"{new_zeros} bytes of padding, {zeros} in IN")
@@ -134,7 +122,7 @@ def _check_end(fields: Fields, old: int, end: int, new: int, new_end: int) -> No
 def _check_one(
     fields: Fields, old: int, end: int, new: int, new_end: int, function: Target
 ) -> None:
-    before, after = _header(fields.old, old), _header(fields.new, new)
+    before, after = _header(fields.raw, old), _header(fields.new_raw, new)
     if not fields.equal("lsda", old, new, before.encodings, after.encodings):
         return
     landing = function
@@ -157,70 +145,68 @@ def _check_sites(
     fields: Fields, before: Header, after: Header, function: Target, landing: Target
 ) -> None:
     encoding = before.encodings[2]
-    a = Reader(fields.old, before.call_sites, before.actions)
-    b = Reader(fields.new, after.call_sites, after.actions)
+    a = Reader(fields.raw, before.call_sites, before.actions)
+    b = Reader(fields.new_raw, after.call_sites, after.actions)
     count = 0
     while not a.done and not b.done:
         place, new_place = a.position, b.position
-        start, length, pad = (_encoded(a, encoding) for _ in range(3))
-        new_start, new_length, new_pad = (_encoded(b, encoding) for _ in range(3))
+        start, length, pad = (a.pointer(encoding) for _ in range(3))
+        new_start, new_length, new_pad = (b.pointer(encoding) for _ in range(3))
         fields.equal("call-site", place, new_place, a.uleb(), b.uleb())
         count += 1
+        places = place, new_place
         expected = fields.distance(function, start, START)
         if expected != new_start:
-            _wrong(fields, place, new_place, "begins at", start, expected, new_start)
+            _wrong(fields, places, "begins at", start, expected, new_start)
             continue
-        stop = fields.distance(function, start + length, END)
-        if length and (stop is None or new_start + new_length != stop):
-            _wrong(
-                fields, place, new_place, "ends at", start + length, stop, new_start + new_length
-            )
+        stop, new_stop = start + length, new_start + new_length
+        expected = fields.distance(function, stop, END)
+        if length and expected != new_stop:
+            _wrong(fields, places, "ends at", stop, expected, new_stop)
         elif not length and new_length:
-            _wrong(fields, place, new_place, "has length", 0, 0, new_length)
+            _wrong(fields, places, "has length", 0, 0, new_length)
         moved = fields.distance(landing, pad, START) if pad else 0
         if moved != new_pad:
-            _wrong(fields, place, new_place, "has its landing pad at", pad, moved, new_pad)
+            _wrong(fields, places, "has its landing pad at", pad, moved, new_pad)
     if not (a.done and b.done):
         fields.differ("call-site", a.position, b.position, "the number of call sites differs")
     fields.findings.count("call site", count)
 
 
 def _wrong(
-    fields: Fields, place: int, new: int, what: str, old: int, expected: int | None, found: int
+    fields: Fields, places: tuple[int, int], what: str, old: int, expected: int | None, found: int
 ) -> None:
-    moved = "nowhere" if expected is None else f"{expected:#x}"
     fields.differ(
         "call-site",
-        place,
-        new,
-        f"a call site {what} function+{old:#x} in IN, so {moved} in OUT, but {found:#x}",
+        *places,
+        f"a call site {what} function+{old:#x} in IN, so {shown(expected)} in OUT, but {found:#x}",
     )
 
 
 def _check_rest(fields: Fields, before: Header, after: Header, end: int, new_end: int) -> None:
     """Action records and type table: equal. Padding before the type table: its own business."""
     if before.types is None or after.types is None:
-        body = fields.old[before.actions : end].rstrip(b"\0")
-        new_body = fields.new[after.actions : new_end].rstrip(b"\0")
+        body = fields.raw[before.actions : end].rstrip(b"\0")
+        new_body = fields.new_raw[after.actions : new_end].rstrip(b"\0")
         fields.equal("lsda", before.actions, after.actions, body, new_body)
         return
     # Actions grow up from the start, types down from TTBase. GCC aligns the types to their size
     # (except.cc, output_one_function_exception_table), LLVM to 4 (EHStreamer.cpp).
-    size = _SIZES.get(before.encodings[1] & 0x0F, 4)
+    size = POINTER_SIZES.get(before.encodings[1] & 0x0F, 4)
     alignment = max(4, min(size, fields.section.alignment))
     shift = after.types - before.types
     old_places = [p for p in fields.old_relocations if before.actions <= p < before.types]
     first_type = min(old_places, default=before.types)
     new_first = first_type + shift
-    actions = fields.old[before.actions : first_type].rstrip(b"\0")
-    new_actions = fields.new[after.actions : new_first].rstrip(b"\0")
+    actions = fields.raw[before.actions : first_type].rstrip(b"\0")
+    new_actions = fields.new_raw[after.actions : new_first].rstrip(b"\0")
     fields.equal("lsda", before.actions, after.actions, actions, new_actions)
     fields.equal(
         "lsda-types",
         first_type,
         new_first,
-        fields.old[first_type : before.types],
-        fields.new[new_first : after.types],
+        fields.raw[first_type : before.types],
+        fields.new_raw[new_first : after.types],
     )
     if first_type - before.actions < new_first - after.actions - (alignment - 1):
         fields.differ("lsda", before.actions, after.actions, "more padding than alignment needs")
@@ -229,5 +215,5 @@ def _check_rest(fields: Fields, before: Header, after: Header, end: int, new_end
     for place in old_places:
         fields.relocated(place, place + shift)
     # Exception specifications (uleb128 lists) follow TTBase.
-    tail, new_tail = fields.old[before.types : end], fields.new[after.types : new_end]
+    tail, new_tail = fields.raw[before.types : end], fields.new_raw[after.types : new_end]
     fields.equal("lsda", before.types, after.types, tail.rstrip(b"\0"), new_tail.rstrip(b"\0"))

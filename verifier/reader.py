@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+DW_EH_PE_uleb128, DW_EH_PE_sleb128 = 0x01, 0x09
+POINTER_SIZES = {0x00: 8, 0x02: 2, 0x03: 4, 0x04: 8, 0x0A: 2, 0x0B: 4, 0x0C: 8}
+"""Bytes of a pointer by the low half of its DW_EH_PE_*: absptr, udata2 to 8, sdata2 to 8."""
+
 
 class Malformed(Exception):
     """A section can't be decoded; the text says where and why."""
@@ -69,6 +73,17 @@ class Reader:
         if length >= 0xFFFFFFF0:
             raise Malformed(f"reserved initial length at {self.position - 4:#x}")
         return length, 4
+
+    def pointer(self, encoding: int) -> int:
+        """A number encoded as a DW_EH_PE_* says (LSB Core, "DWARF Exception Header Encoding")."""
+        kind = encoding & 0x0F
+        if kind == DW_EH_PE_uleb128:
+            return self.uleb()
+        if kind == DW_EH_PE_sleb128:
+            return self.sleb()
+        if kind not in POINTER_SIZES:
+            raise Malformed(f"unknown pointer encoding {encoding:#x} at {self.position:#x}")
+        return self.unsigned(POINTER_SIZES[kind])
 
     @property
     def done(self) -> bool:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from nopfix.verifier.abbreviations import Abbreviation
     from nopfix.verifier.fields import Fields
     from nopfix.verifier.forms import Format
-    from nopfix.verifier.unit_headers import Header
 
 
 def check(fields: Fields, old: bytes, new: bytes, uses: Uses) -> dict[int, int]:
@@ -29,11 +28,11 @@ def check(fields: Fields, old: bytes, new: bytes, uses: Uses) -> dict[int, int]:
     section = fields.section.number
     walk = _Walk(fields, (old, new), uses)
     position = new_position = 0
-    while position < len(fields.old) and new_position < len(fields.new):
+    while position < len(fields.raw) and new_position < len(fields.new_raw):
         position, new_position = walk.unit(position, new_position)
-    if position < len(fields.old) or new_position < len(fields.new):
+    if position < len(fields.raw) or new_position < len(fields.new_raw):
         fields.differ("unit", position, new_position, "the number of units differs")
-    walk.moved[len(fields.old)] = len(fields.new)
+    walk.moved[len(fields.raw)] = len(fields.new_raw)
     uses.judge_references(fields, section, walk.references)
     fields.findings.count("reference between entries", len(walk.references))
     return walk.moved
@@ -55,15 +54,18 @@ class _Walk:
         """Compare one unit; returns where it ends in both. Raises Malformed."""
         fields = self.fields
         types = fields.name == ".debug_types"
-        header = unit_headers.read(fields.old, start, types=types)
-        new_header = unit_headers.read(fields.new, new_start, types=types)
+        header = unit_headers.read(fields.raw, start, types=types)
+        new_header = unit_headers.read(fields.new_raw, new_start, types=types)
         self.moved[start] = new_start
         if header.fixed != new_header.fixed:
             fields.equal("unit", start, new_start, header.fixed, new_header.fixed)
             raise Malformed(f"unit headers at {start:#x} differ")
-        fields.relocated(header.abbreviations_at, new_header.abbreviations_at)
-        table = self._table(0, header)
-        if table is not self._table(1, new_header):
+        where = fields.relocated(header.abbreviations_at, new_header.abbreviations_at)
+        offset, new_offset = header.abbreviations, new_header.abbreviations
+        if where is not None:
+            offset, new_offset = where.old, where.new
+        table = self._table(0, offset, header.shape)
+        if table is not self._table(1, new_offset, header.shape):
             fields.differ("unit", start, new_start, "uses another abbreviation table")
             raise Malformed("abbreviations differ")
         unit = Unit(fields.section.number, start, new_start, header.shape)
@@ -79,15 +81,13 @@ class _Walk:
         fields.findings.count("unit")
         return header.end, new_header.end
 
-    def _table(self, which: int, header: Header) -> dict[int, Abbreviation]:
-        """The unit's abbreviations in IN, or in OUT where `which` is 1; the same where all are."""
+    def _table(self, which: int, offset: int, shape: Format) -> dict[int, Abbreviation]:
+        """Abbreviations of IN, or of OUT where `which` is 1; the same where all are the same."""
         if self.abbreviations[0] == self.abbreviations[1]:
             which = 0
-        key = (which, header.abbreviations, header.shape)
+        key = (which, offset, shape)
         if key not in self.tables:
-            table = abbreviations.read(
-                self.abbreviations[which], header.abbreviations, header.shape
-            )
+            table = abbreviations.read(self.abbreviations[which], offset, shape)
             self.tables[key] = table
             self.uses.skeletons |= any(
                 attribute.name in ("DW_AT_dwo_name", "DW_AT_GNU_dwo_name")
