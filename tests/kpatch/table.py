@@ -41,23 +41,25 @@ def needs(root: Root, kernel: Kernel, patch: Patch) -> Need | None:
     objects = building.read(patch, built).objects
     slots = siblings = 0
     for name in sorted(objects):
-        data = compiled(root, kernel, name).read_bytes()
+        data = compiled(root, kernel, name, built / "source").read_bytes()
         slots += len(nopfix.rewrite(data).report.insertions)
         siblings += len(sibling_calls.find(elf.read(data)))
     return Need(slots, siblings) if objects else None
 
 
-def compiled(root: Root, kernel: Kernel, name: str) -> Path:
+def compiled(root: Root, kernel: Kernel, name: str, outside: Path) -> Path:
     """An object of the kernel as kpatch-build has it compiled, but by the compiler alone.
 
-    The command is the one that make noted when it compiled the object with nopfix.
+    The command is the one that make noted when it compiled the object with nopfix, in the kernel's
+    folder or in that of a module which is ``outside``.
     """
     place = kernels.folders(root, kernel)
     target = place.source.with_name("alone") / name
     if target.exists():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    noted = (place.source / name).with_name(f".{Path(name).name}.cmd").read_text()
+    base = outside if outside.exists() else place.source
+    noted = (base / name).with_name(f".{Path(name).name}.cmd").read_text()
     words = shlex.split(noted.partition("\n")[0].partition(" := ")[2].partition(" ; ")[0])
     while not words[0].startswith("-"):
         del words[0]
@@ -106,7 +108,7 @@ def table(root: Root, kernel: Kernel, chosen: Sequence[Patch]) -> str:
 def _became(
     root: Root, kernel: Kernel, patch: Patch, way: str, outcomes: Mapping[str, list[object]]
 ) -> str:
-    """One cell: built, loaded, effect; or where it ended."""
+    """One cell: built ("all": by default targets), loaded, effect; or where it ended."""
     folder = kernels.folders(root, kernel).patches / patch.name / way
     if not (folder / "status").exists():
         return ""
@@ -114,11 +116,12 @@ def _became(
     if built.module is None:
         meant = patch.result != patches.LOADS and patch.result in built.said
         return f"not built, as meant: {patch.result}" if meant else "not built"
+    made = "all built" if built.targets == building.DEFAULT else "built"
     found = outcomes.get(f"{way}/{patch.name}")
     if found is None:
-        return "built"
+        return made
     _passed, wrong, answers = found
     assert isinstance(answers, list)
     if "errno 8" in answers:
-        return "built, refused by the kernel"
-    return f"built, {wrong}" if wrong else "built, loaded, effect"
+        return f"{made}, refused by the kernel"
+    return f"{made}, {wrong}" if wrong else f"{made}, loaded, effect"
