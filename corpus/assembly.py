@@ -93,7 +93,7 @@ _INDEX = r'^\s*\.(?:byte|uleb128|ascii)\s+(0x[0-9a-f]+|\d+|"[^"]*")\s*#'
 _RETURN_INDEX = re.compile(_INDEX + r"\s*DW_AT_call_return_pc", re.MULTILINE)
 _GNU_CALL_SITE_INDEX = re.compile(
     r"DW_TAG_GNU_call_site\)?\n(?:.*DW_AT_abstract_origin\n)?"
-    r"\s*\.uleb128\s+(0x[0-9a-f]+|\d+)(?=\s*# DW_AT_low_pc)"
+    r"\s*\.(?:byte|uleb128|ascii)\s+(0x[0-9a-f]+|\d+|\"[^\"]*\")(?=\s*# DW_AT_low_pc)"
 )
 _ADDRESS_INDEX = re.compile(
     _INDEX + r"(?=\s*DW_AT_(?:low|entry|call)_pc|.*(?<!GDB-)\bindex\b(?! into))", re.MULTILINE

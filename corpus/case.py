@@ -298,7 +298,8 @@ def _check(case: Case, folder: Path, judge: Callable[[], Verdict]) -> _Outcome:
 def _debugged(verdict: Verdict, case: Case, folder: Path) -> Verdict:
     """Compare what gdb says of the programs that were linked to be run."""
     source = Path(case.source).name
-    found = debugger.difference(folder / "before", folder / "after", source, case.tools.root)
+    root = execution.linking(case.tools).root
+    found = debugger.difference(folder / "before", folder / "after", source, root)
     return verdict._replace(verdict="gdb-changed", detail=found) if found else verdict
 
 

@@ -12,6 +12,7 @@ Two kinds of evidence that no comparison of bytes gives:
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nopfix.corpus import chroot, compare
-from nopfix.corpus.toolchain import TARGET, ToolError, Tools, run
+from nopfix.corpus.toolchain import TARGET, ToolError, Tools, first_error, run
 
 #: Where Debian's cross libc keeps its dynamic linker and libraries.
 SYSROOT = f"/usr/{TARGET}"
@@ -76,15 +77,29 @@ def emulator(root: str = "") -> list[str]:
     raise ToolError("qemu-ppc64le: not installed")
 
 
+@functools.cache
+def linking(tools: Tools) -> Tools:
+    """Return what links and runs the objects of `tools`: themselves, or this machine's GCC where a
+    root has no libc of the target.
+    """
+    return THIS_MACHINE if tools.root and _missing(tools) else tools
+
+
 def missing(tools: Tools) -> str:
     """Say what ``--check qemu`` lacks with these tools, "" when a program links and runs."""
+    return _missing(linking(tools))
+
+
+@functools.cache
+def _missing(tools: Tools) -> str:
     with tempfile.TemporaryDirectory(prefix="nopfix-qemu-") as name:
         folder = Path(name)
         (folder / "main.s").write_text("\t.globl main\nmain:\n\tli 3,0\n\tblr\n")
         try:
             complaint = link([folder / "main.s"], folder / "main", tools)
             if complaint:
-                return f"a static libc of the target (libc6-dev-ppc64el-cross): {complaint}"
+                said = first_error(complaint)
+                return f"a static libc of the target (libc6-dev-ppc64el-cross): {said}"
             outcome = execute(folder / "main", root=tools.root)
         except ToolError as lacking:
             return f"{lacking} (gcc-powerpc64le-linux-gnu, libc6-dev-ppc64el-cross, qemu-user)"
@@ -119,6 +134,7 @@ def same_behaviour(
     A program that doesn't link, or fails without any rewriting, tells nothing.
     """
     folder = before.parent
+    tools = linking(tools)
     complaint = link([before], folder / "before", tools, cxx=cxx)
     if complaint:
         return Behaviour("no-link", complaint)

@@ -173,7 +173,6 @@ CLANG_MORE_DEBUG: tuple[Flags, ...] = _list(
         "-gz=zstd",
         "-gdwarf-6",
         "-fdebug-types-section",
-        "-fbasic-block-sections=all",
         "-ffunction-sections",
         "-fexperimental-relative-c++-abi-vtables",
     ),

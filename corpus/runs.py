@@ -56,16 +56,16 @@ def planned(options: argparse.Namespace) -> Planned:
     Raises UsageError, sources.NoSources, debian.AptError, chroot.RootError and ToolError.
     """
     corpora = _corpora(options)
-    parts = [] if all(map(_is_ready_made, corpora)) else _parts(options)
+    asked = [] if all(map(_is_ready_made, corpora)) else parts(options)
     chroot.show(options.root or "", _folders(corpora, options))
-    used = [tools for part_tools, _ in parts for tools in part_tools]
+    used = [tools for part_tools, _ in asked for tools in part_tools]
     for tools in used:
         toolchain.compiler(tools)
     checks, remarks = _possible(_checks(options), used)
     left_out: list[LeftOut] = []
     matrices = [
         plan.Matrix(tools, tuple(_taken(tools, lists, left_out)), checks)
-        for part_tools, lists in parts
+        for part_tools, lists in asked
         for tools in part_tools
     ]
     suite = plan.Suite(options.sources or "", options.new_since or "")
@@ -119,7 +119,7 @@ def _possible(checks: tuple[str, ...], used: Iterable[Tools]) -> tuple[tuple[str
     return checks, []
 
 
-def _parts(options: argparse.Namespace) -> list[tuple[tuple[Tools, ...], list[Flags]]]:
+def parts(options: argparse.Namespace) -> list[tuple[tuple[Tools, ...], list[Flags]]]:
     """Return which tools get which option lists.  Raises UsageError."""
     asked = [_tools(name, options) for name in options.cc or ()]
     given = [tuple(text.split()) for text in options.flags or ()]
@@ -127,14 +127,14 @@ def _parts(options: argparse.Namespace) -> list[tuple[tuple[Tools, ...], list[Fl
         lists = given + [entry for name in options.list or () for entry in matrix.LISTS[name]]
         every = list(dict.fromkeys(lists or [("-O2",)]))
         return [(tuple(asked) or (_tools("gcc-12", options),), every)]
-    parts = []
+    made = []
     for part in matrix.MATRICES[options.matrix]:
         own = tuple(_tools(name, options) for name in part.compilers)
         used = tuple(one for one in asked if one.is_clang() == own[0].is_clang()) if asked else own
         lists = given + [entry for name in part.lists for entry in matrix.LISTS[name]]
         if used:
-            parts.append((used, list(dict.fromkeys(lists))))
-    return parts
+            made.append((used, list(dict.fromkeys(lists))))
+    return made
 
 
 def _tools(name: str, options: argparse.Namespace) -> Tools:

@@ -176,10 +176,12 @@ _IS_ASSEMBLER = re.compile(r"(?:^|[-/])as$")
 
 
 def _without_files(words: list[str]) -> tuple[str, ...]:
-    """Drop ``-o OUT`` and the input, which both drivers put last."""
+    """Drop ``-o OUT`` and the input, a file of the driver's own making or the empty one."""
     kept: list[str] = []
     skip = False
-    for word in words[:-1]:
+    for word in words:
+        if word == os.devnull or (word.endswith(".s") and word[0] != "-"):
+            continue
         if skip or word in ("-o", "-split-dwarf-output"):
             skip = not skip
             continue

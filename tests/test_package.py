@@ -177,6 +177,6 @@ def test_nopfix_corpus_runs_from_the_wheel(wheel: Path, tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         said.append(done.stdout)
     row = said[1].splitlines()[1].split()
-    columns = said[1].splitlines()[0].replace("to fix", "to-fix").replace("by rule", "by-rule")
+    columns = said[1].splitlines()[0].replace("to fix", "to-fix").replace("by ", "by-")
     assert dict(zip(columns.split(), row, strict=True))["expected"] == "1"
     assert said[1] in said[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,6 +150,39 @@ def test_the_table_for_the_documentation_has_one_line_for_each_corpus_and_compil
         ["| c", "clang-19", "1"],
         ["| c", "gcc-12", "2"],
         ["| all", "", "3"],
+    ]
+
+
+def test_the_text_has_a_row_for_each_corpus_and_compiler_and_then_only_what_isnt_good(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entries = (
+        baseline.Expected("known.c", "*", "*", "numbers", "because"),
+        baseline.Expected("*", "*", "* -flto*", "bitcode", "because"),
+    )
+    monkeypatch.setattr(baseline, "expected", lambda: entries)
+    results = [
+        *(result(f"{number}.c", flags=f"-O2 -f{number}") for number in range(300)),
+        result("known.c", "refused", detail="numbers"),
+        result("lto.c", "refused", flags="-O2 -flto", detail="bitcode"),
+        *(result(f"bad{number}.c", "differs", detail="x" * number) for number in range(1, 40)),
+    ]
+    text = report.as_text(results).splitlines()
+    assert len(text) < 40
+    columns = re.split("  +", text[0])
+    row = dict(zip(columns, re.split("  +", text[1]), strict=True))
+    assert (row["corpus"], row["compiler"], row["cases"]) == ("c", "gcc-12", "341")
+    assert (row["expected"], row["by option"], row["refused"]) == ("1", "1", "0")
+    assert not [line for line in text if "numbers" in line or "bitcode" in line]
+    assert "29 other reasons" in text[-1]
+
+
+def test_what_was_used_is_named_with_its_versions() -> None:
+    one = result(version="gcc 12.2", assembler="as 2.40", origin="gcc-12.2.0")
+    assert report.versions([one]) == [
+        "gcc-12: gcc 12.2, as 2.40",
+        "sources: gcc-12.2.0",
+        "nopfix: n1",
     ]
 
 

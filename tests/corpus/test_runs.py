@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nopfix import rewriter
-from nopfix.corpus import case, command, plan, pool, reduce, store, toolchain
+from nopfix.corpus import case, command, execution, plan, pool, reduce, store, toolchain
 from nopfix.corpus import sources as corpus_sources
 from nopfix.corpus.case import Case
 
@@ -76,6 +76,52 @@ def test_a_run_goes_on_where_it_was_stopped(
     assert {one.verdict for one in found} == {"equal"}
     assert run(sources, database) == 0
     assert "24 cases, 24 of them known" in capsys.readouterr().out
+
+
+def test_an_option_list_that_the_compiler_doesnt_take_is_said_once_and_left_out(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = tmp_path / "r.db"
+    assert run(sources, database, "--flags=-O2", "--flags=-O2 -fno-such-option") == 0
+    said = capsys.readouterr().out
+    assert said.count("-fno-such-option:") == 1
+    assert "unrecognized command-line option" in said
+    with store.opened(database) as results:
+        assert {one.flags for one in results.results()} == {"-O2"}
+    assert command.main(["report", "--db", str(database)]) == 0
+    assert "-fno-such-option:" in capsys.readouterr().out
+
+
+def test_a_run_with_no_option_list_that_the_compiler_takes_is_no_run(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(sources, tmp_path / "r.db", "--flags=-fno-such-option") == 2
+    assert "gcc-12 takes none of the option lists" in capsys.readouterr().err
+
+
+def test_a_run_in_which_most_doesnt_compile_fails_and_says_so(
+    sources: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in list(sources.iterdir())[2:]:
+        path.write_text('#include "nowhere.h"\n')
+    assert run(sources, tmp_path / "r.db") == 1
+    said = capsys.readouterr().err
+    assert "gcc-12: 2 of 24 cases compile" in said
+    assert "nowhere.h" in said
+
+
+def test_a_check_that_lacks_something_is_left_out_and_the_others_are_made(
+    sources: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(execution, "missing", lambda tools: "qemu-ppc64le: not installed")
+    database = tmp_path / "r.db"
+    assert run(sources, database, "--check", "oracle,qemu,gdb", "--limit", "1") == 0
+    assert "qemu is left out; it needs qemu-ppc64le" in capsys.readouterr().err
+    with store.opened(database) as results:
+        assert [one.checks for one in results.results()] == ["oracle"]
 
 
 def test_on_a_terminal_a_bar_shows_rate_and_verdicts(sources: Path, tmp_path: Path) -> None:
