@@ -69,7 +69,7 @@ _PROCESSORS = (
 _ENTRIES = (
     "-fpatchable-function-entry=1",
     "-fpatchable-function-entry=5,2",
-    "-fpatchable-function-entry=16,16",
+    "-fpatchable-function-entry=16,14",
     "-pg",
     "-finstrument-functions",
     "-fxray-instrument -fxray-instruction-threshold=1",

@@ -50,6 +50,10 @@ _OTHER_PURPOSE = re.compile(
 )
 
 
+#: Options whose argument is a word of its own.
+_TAKES_ARGUMENT = frozenset({"--param", "-G", "-D", "-I", "-U", "-include", "-isystem", "-x", "-o"})
+
+
 class Source(NamedTuple):
     """One input: file, name in reports, the flags that it needs itself, where to compile it, a
     digest of what it may include; for an object of a library, where it is in there.
@@ -163,7 +167,11 @@ def test_flags(text: str) -> tuple[str, ...]:
     found: list[str] = []
     for options, selector in _DG_OPTIONS.findall(text):
         if not selector or "powerpc" in selector or "rs6000" in selector:
-            found += [word for word in options.split() if not _OTHER_PURPOSE.match(word)]
+            words = iter(options.split())
+            for word in words:
+                argument = [next(words, "")] if word in _TAKES_ARGUMENT else []
+                if not _OTHER_PURPOSE.match(word):
+                    found += [word, *argument]
     return tuple(found)
 
 
@@ -275,9 +283,14 @@ def _understood(own: tuple[str, ...], tools: Tools) -> tuple[str, ...]:
     """Return a source's own flags as the compiler spells them."""
     if not tools.is_clang():
         return own
-    return tuple(
-        flag.replace("-mdejagnu-cpu=", "-mcpu=") for flag in own if not flag.startswith("--param")
-    )
+    words = iter(own)
+    kept: list[str] = []
+    for word in words:
+        if word == "--param":
+            next(words, None)
+        elif not word.startswith("--param="):
+            kept.append(word.replace("-mdejagnu-cpu=", "-mcpu="))
+    return tuple(kept)
 
 
 def _its_turn(source: Source, tools: Tools, turn: tuple[int, int], thin: int) -> bool:

@@ -40,7 +40,11 @@ _OLD_C = """
 f (x) { return g (x) + 1; }
 char *h (x) char *x; { x = k (x); return 1; }
 int k () { return f (2) + f (3); }
+int m ();
+int n () { return m (1); }
 """
+#: One function, which needs its TOC, so that it has two entries.
+_SMALL = "extern int x;\nint f(void) { return x; }\n"
 CXX_SUFFIXES = frozenset({".C", ".cc", ".cpp", ".cxx", ".c++"})
 
 
@@ -229,15 +233,15 @@ def compile_command(tools: Tools, flags: tuple[str, ...], source: Path, output: 
 def unknown_option(tools: Tools, flags: tuple[str, ...]) -> str:
     """Return what the compiler or its assembler says against `flags`, "" when it takes them.
 
-    An empty file is compiled and assembled: what is wrong with that is wrong with every source.
+    A small file is compiled and assembled: what is wrong with that is wrong with every source.
     """
     with tempfile.TemporaryDirectory(prefix="nopfix-options-") as name:
         folder = Path(name)
-        source, text = folder / "empty.c", folder / "empty.s"
-        source.touch()
+        source, text = folder / "small.c", folder / "small.s"
+        source.write_text(_SMALL)
         done = run(compile_command(tools, flags, source, text), cwd=folder, root=tools.root)
         if not done.status:
-            words = [*assembler(tools, flags), "-o", str(folder / "empty.o"), str(text)]
+            words = [*assembler(tools, flags), "-o", str(folder / "small.o"), str(text)]
             done = run(words, cwd=folder, root=tools.root)
         return first_error(done.errors) if done.status else ""
 

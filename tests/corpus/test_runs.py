@@ -251,6 +251,18 @@ def test_corpora_are_known_by_the_names_of_gccs_testsuite() -> None:
     assert sources_by_name("gcc.c-torture/execute/pr92904.c") == {"gcc.c-torture/execute/pr92904.c"}
 
 
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ("-fpeel-loops --param max-unroll=4 -g -O2", ("-fpeel-loops", "--param", "max-unroll=4")),
+        ("-G 0 -msdata", ("-G", "0", "-msdata")),
+        ("-x c++ -o f.o -mvsx", ("-x", "c++", "-mvsx")),
+    ],
+)
+def test_a_test_gets_its_own_flags_with_their_arguments(asked: str, given: tuple[str, ...]) -> None:
+    assert plan.test_flags(f'/* {{ dg-options "{asked}" }} */') == given
+
+
 def sources_by_name(corpus: str) -> set[str]:
     return {one.name for name in corpus_sources.expanded(corpus) for one in plan.sources_of(name)}
 
