@@ -74,8 +74,8 @@ NO_OBJECT = frozenset(
     + ("-ftarget-help", "-dumpversion", "-dumpfullversion", "-dumpmachine", "-dumpspecs")
     + ("-mcpu=help", "-mcpu=?", "-mtune=help", "-mtune=?")
 )
-_QUESTIONS = ("-print-", "--print-", "-ccc-print-", "-fmodule-header")
-_NO_QUESTION = "--print-missing-file-dependencies"  # GCC's long name of -MG
+QUESTIONS = ("-print-", "--print-", "-ccc-print-", "-fmodule-header")
+NO_QUESTION = "--print-missing-file-dependencies"  # GCC's long name of -MG
 # What Clang's frontend can do instead of making an object (``-Xclang``).
 FRONTEND_ACTIONS = frozenset(
     ("-fsyntax-only", "-ast-dump", "-ast-dump-all", "-ast-dump-decl-types", "-ast-dump-lookups")
@@ -221,7 +221,7 @@ def plan(arguments: Iterable[str], assembly: bool = False) -> tuple[dict[str, bo
 
 
 def _is_question(argument: str) -> bool:
-    return argument.startswith(_QUESTIONS) and argument != _NO_QUESTION
+    return argument.startswith(QUESTIONS) and argument != NO_QUESTION
 
 
 def _kind(source: str, language: str | None) -> str:

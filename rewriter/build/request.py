@@ -110,7 +110,7 @@ def receive(connection: socket, end: bytes = b"") -> bytes:
 def _request(path: str, only_compiled: bool) -> bytes:
     settings = [f"{name}={os.environ[name]}" for name in SETTINGS if name in os.environ]
     kind = "compiled" if only_compiled else "any"
-    fields = [_nopfix(), os.getcwd(), path, identity(path), kind, *settings]
+    fields = [nopfix(), os.getcwd(), path, identity(path), kind, *settings]
     return os.fsencode("\0".join(fields)) + END
 
 
@@ -120,8 +120,8 @@ def read(request: bytes) -> tuple[str, str, str, bool, Mapping[str, str]] | None
     None for a request by another nopfix or interpreter, or for half of one.  Whether the path names
     the same object here, seen from that folder, is for the caller to find out.
     """
-    nopfix, *fields = os.fsdecode(request.removesuffix(END)).split("\0")
-    if nopfix != _nopfix() or len(fields) < 4:
+    version, *fields = os.fsdecode(request.removesuffix(END)).split("\0")
+    if version != nopfix() or len(fields) < 4:
         return None
     folder, path, known_by, kind, *settings = fields
     pairs = (setting.partition("=") for setting in settings)
@@ -134,6 +134,6 @@ def identity(path: str) -> str:
     return f"{status.st_dev} {status.st_ino} {status.st_mtime_ns}"
 
 
-def _nopfix() -> str:
+def nopfix() -> str:
     """What both sides have to have in common: this very file, and the interpreter's version."""
     return f"{identity(__file__)} {sys.version}"

@@ -12,6 +12,9 @@ A script names its compiler by its absolute path and starts the interpreter with
 (-I -S), which is half of the wrapper's start-up time.  It also holds nopfix's version and the
 compiler's, so that ccache, which looks at the compiler's file, sees a change of either.
 
+Where the machine has a C compiler, a command is a program of C (client.c), which does what is
+ordinary without an interpreter, and the script lies below it for the rest.
+
 Source: Linux Documentation/kbuild/kbuild.rst (CROSS_COMPILE); kpatch-build/kpatch-cc.
 """
 
@@ -23,11 +26,11 @@ import sys
 
 import nopfix
 from nopfix.dwarf.record import TYPE_CHECKING
-from nopfix.rewriter.build import output
+from nopfix.rewriter.build import compiler_arguments, output, request
 from nopfix.rewriter.errors import INTERNAL_ERROR, internal_error, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 COMPILERS = ("gcc", "g++", "cc", "c++", "clang", "clang++")
 
@@ -54,6 +57,9 @@ examples:
 
 exit status: 0 done, 1 no such toolchain, 2 usage, 3 input/output error, 70 internal error
 """
+
+SCRIPTS = ".nopfix"
+"""The folder of the scripts that stand behind commands of C, beside these."""
 
 _MARK = b"from nopfix.rewriter.build.wrapper import finish, run"
 _SCRIPT = """\
@@ -115,26 +121,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def make(folder: str, old: str, new: str, path: Sequence[str]) -> list[str]:
+def make(folder: str, old: str, new: str, path: Sequence[str], *, in_c: bool = True) -> list[str]:
     """Fill ``folder`` with commands ``new*`` for the tools ``old*`` in the folders ``path``.
 
-    Returns the names of the commands, sorted.  Raises OSError, also for a folder of other things:
-    nobody's own compiler is replaced.
+    With ``in_c`` the compilers' commands are programs of C where that can be compiled.  Returns the
+    names of the commands, sorted.  Raises OSError, also for a folder of other things: nobody's own
+    compiler is replaced.
     """
     os.makedirs(folder, exist_ok=True)
     if not _may_be_filled(folder):
         raise FileExistsError(17, "neither empty nor made by nopfix-toolchain", folder)
-    made = []
-    for name, tool in tools(old, path, os.path.realpath(folder)).items():
-        command = os.path.join(folder, new + name)
-        if is_compiler(name):
-            if os.path.islink(command):
-                os.unlink(command)
-            output.replace(command, script(tool).encode("utf-8", "surrogateescape"), 0o755)
-        else:
-            _link(tool, command)
-        made.append(new + name)
-    return sorted(made)
+    found = tools(old, path, os.path.realpath(folder))
+    compilers = {new + name: tool for name, tool in found.items() if is_compiler(name)}
+    programs = clients(set(compilers.values()), path, folder) if in_c else {}
+    for name, tool in compilers.items():
+        _put(folder, name, script(tool).encode("utf-8", "surrogateescape"), programs.get(tool))
+    for name, tool in found.items():
+        if new + name not in compilers:
+            _link(tool, os.path.join(folder, new + name))
+    return sorted(new + name for name in found)
+
+
+def _put(folder: str, name: str, text: bytes, program: bytes | None) -> None:
+    """Put a compiler's command into ``folder``: ``program``, if there is one, and its script."""
+    commands = {os.path.join(folder, name): text}
+    if program is not None:
+        os.makedirs(os.path.join(folder, SCRIPTS), exist_ok=True)
+        commands = {os.path.join(folder, SCRIPTS, name): text, os.path.join(folder, name): program}
+    for command, data in commands.items():
+        if os.path.islink(command):
+            os.unlink(command)
+        output.replace(command, data, 0o755)
 
 
 def tools(prefix: str, path: Sequence[str], but: str = "") -> dict[str, str]:
@@ -205,6 +222,114 @@ def script(compiler: str) -> str:
     )
 
 
+# -- the client in C -------------------------------------------------------------------------------
+
+_HOST_COMPILERS = ("cc", "gcc", "clang")
+# Arguments that begin so are Python's to understand.
+_ODD = (
+    "@",
+    "-fplugin",
+    "-wrapper",
+    "--config",
+    "-working-directory",
+    "--driver-mode",
+    "--language",
+) + ("--output", "--compile", "-Xclang", compiler_arguments.NO_QUESTION)
+
+
+def clients(compilers: Iterable[str], path: Sequence[str], but: str = "") -> dict[str, bytes]:
+    """A program of C for each of ``compilers`` (absolute paths), made by this machine's compiler.
+
+    That is looked for in the folders ``path``, the folder ``but`` left out.  Nothing comes back
+    where there is none, or none whose programs run here: then the scripts do it all.
+    """
+    import subprocess
+    from tempfile import TemporaryDirectory
+
+    host = _host_compiler(path, but)
+    if host is None:
+        return {}
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "client.c")
+    made = {}
+    with TemporaryDirectory(prefix="nopfix-") as scratch:
+
+        def compile_(*arguments: str) -> None:
+            command = [host, "-O2", *arguments]
+            subprocess.run(command, cwd=scratch, check=True, capture_output=True)
+
+        try:
+            _write(scratch, "tables.h", _tables())
+            compile_("-I.", "-c", source, "-o", "client.o")
+            for compiler in compilers:
+                names = {"COMPILER": compiler, "IDENTITY": _identity(compiler)}
+                lines = [f"const char {name}[] = {_quoted(own)};" for name, own in names.items()]
+                _write(scratch, "names.c", "\n".join(lines) + "\n")
+                compile_("client.o", "names.c", "-o", "client")
+                with open(os.path.join(scratch, "client"), "rb") as file:
+                    made[compiler] = file.read()
+            if not _runs(os.path.join(scratch, "client")):
+                return {}
+        except (OSError, subprocess.SubprocessError):
+            return {}
+    return made
+
+
+def _runs(program: str) -> bool:
+    """Whether this machine runs a client, whatever the compiler says that it then runs."""
+    import subprocess
+
+    done = subprocess.run([program, "-dumpversion"], capture_output=True, check=False)
+    return done.returncode >= 0
+
+
+def _host_compiler(path: Sequence[str], but: str) -> str | None:
+    """The first C compiler for this machine on ``path``."""
+    for name in _HOST_COMPILERS:
+        for folder in path:
+            command = os.path.join(folder, name)
+            if os.path.realpath(folder) != os.path.realpath(but) and _is_program(command):
+                return command
+    return None
+
+
+def _tables() -> str:
+    """What client.c includes: the wrapper's own lists."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    lists = {
+        "SEPARATE": compiler_arguments.SEPARATE,
+        "NO_OBJECT": compiler_arguments.NO_OBJECT,
+        "QUESTIONS": compiler_arguments.QUESTIONS,
+        "C_SUFFIXES": compiler_arguments.C_SUFFIXES,
+        "ASSEMBLY_SUFFIXES": compiler_arguments.ASSEMBLY_SUFFIXES,
+        "ODD": _ODD,
+        "SETTINGS": request.SETTINGS,
+    }
+    words = {
+        "INTERPRETER": sys.executable,
+        "CLIENT_PY": os.path.join(here, "client.py"),
+        "PACKAGES": os.pathsep.join(_packages()),
+        "NOPFIX": request.nopfix(),
+        "SCRIPTS": SCRIPTS,
+    }
+    lines = [f"#define {name} {_quoted(word)}" for name, word in words.items()]
+    for name, own in lists.items():
+        members = "".join(f"  {_quoted(word)},\n" for word in sorted(own))
+        lines.append(f"static const char *const {name}[] = {{\n{members}  0}};")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """``text`` as a string of C."""
+    plain = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\?')
+    data = os.fsencode(text)
+    return '"' + "".join(chr(b) if b in plain else f"\\{b:03o}" for b in data) + '"'
+
+
+def _write(folder: str, name: str, text: str) -> None:
+    with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+        file.write(text)
+
+
 def _folder() -> str:
     """The folder of the package nopfix, whose packages may be links in it."""
     return os.path.dirname(os.path.abspath(nopfix.__file__))
@@ -240,6 +365,8 @@ def _identity(compiler: str) -> str:
 def _may_be_filled(folder: str) -> bool:
     """Whether ``folder`` is empty or has a script of ours in it."""
     entries = list(os.scandir(folder))
+    if any(entry.name == SCRIPTS for entry in entries):
+        return True
     for entry in entries:
         if entry.is_file(follow_symlinks=False):
             with open(entry.path, "rb") as file:

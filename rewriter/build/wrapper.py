@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 COMMAND_NOT_FOUND = 127
 # Linux's numbers; `signal` wraps them into enumerations, and importing enum takes 9 ms.
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM, _SIGCHLD, _SIGXFSZ = 1, 2, 3, 13, 15, 17, 25
-_ENDING = (_SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM)
+ENDING = (_SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM)
 _MOST_HELD = 64
 """Descriptors are few, and the rewriter is loaded while these are held."""
 
@@ -193,21 +193,22 @@ def _internal_error(error: Exception) -> int:
     return INTERNAL_ERROR
 
 
-class _Interrupted(BaseException):
+class Interrupted(BaseException):
     """A signal came that ends this process: ``number`` says which."""
 
     def __init__(self, number: int) -> None:
+        """``number`` is the signal's."""
         super().__init__(number)
         self.number = number
 
 
 def _interrupt(number: int, _: object) -> None:
-    """Raise `_Interrupted`, once: what comes after it is ignored."""
+    """Raise `Interrupted`, once: what comes after it is ignored."""
     import _signal
 
-    for each in _ENDING:
+    for each in ENDING:
         _signal.signal(each, _signal.SIG_IGN)
-    raise _Interrupted(number)
+    raise Interrupted(number)
 
 
 def _compile_and_rewrite(
@@ -235,7 +236,7 @@ def _compile_and_rewrite(
         if child:
             _kill(child, number)
 
-    signals = [n for n in _ENDING if _signal.getsignal(n) != _signal.SIG_IGN]
+    signals = [n for n in ENDING if _signal.getsignal(n) != _signal.SIG_IGN]
     for number in signals:
         _signal.signal(number, pass_on)
     # Who ignores it, as the caller may have, can't ask for a child's status.
@@ -252,22 +253,52 @@ def _compile_and_rewrite(
         die(-status)
         return 128 - status
     written = [path for path in objects if _is_written(path, before[path], not status)]
+    missing = [path for path in objects if objects[path] and path not in written]
     _let_go(held)
     try:
-        for number in signals:
-            _signal.signal(number, _interrupt)
+        catch_signals()
         if received:
-            raise _Interrupted(received[0])
+            raise Interrupted(received[0])
+        return complete(written, missing, rewrite, status, only_compiled)
+    except Interrupted as interrupted:
+        remove(written)
+        die(interrupted.number)
+    return status
+
+
+def complete(
+    written: Sequence[str],
+    missing: Iterable[str],
+    rewrite: Rewrite | None,
+    status: int,
+    only_compiled: bool = False,
+) -> int:
+    """Do what is left when the compiler has ended with ``status``; returns the exit status.
+
+    The objects ``written`` are rewritten; ``missing`` are those that should have been.  Signals
+    have to be caught.  An object that has no slots when this ends, however it ends, is removed.
+    """
+    left = list(written)
+    try:
         if not status:
-            status = _missing(path for path in objects if objects[path] and path not in written)
-        return _rewrite_all(written, rewrite, only_compiled, status)
-    except _Interrupted as interrupted:
-        _remove(written)
+            status = _missing(missing)
+        return _rewrite_all(left, rewrite, only_compiled, status)
+    except Interrupted as interrupted:
+        remove(left)
         die(interrupted.number)
     except Exception as error:
-        _remove(written)
+        remove(left)
         return _internal_error(error)
     return status
+
+
+def catch_signals() -> None:
+    """From here on the signals that end a build raise `Interrupted`, but for those ignored."""
+    import _signal
+
+    for number in ENDING:
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, _interrupt)
 
 
 def _spawn(command: Sequence[str]) -> int:
@@ -291,7 +322,7 @@ def _rewrite_all(left: list[str], rewrite: Rewrite | None, only_compiled: bool, 
             rewrite = _load()
         failed = rewrite(left[0], only_compiled) if rewrite is not None else 0
         if failed:
-            _remove(left[:1])
+            remove(left[:1])
             status = status or failed
         del left[0]
     return status
@@ -381,7 +412,8 @@ def die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def _remove(paths: Sequence[str]) -> None:
+def remove(paths: Sequence[str]) -> None:
+    """Remove the files that the paths lead to, by way of links too."""
     for path in map(os.path.realpath, paths):
         try:
             if os.path.isfile(path):
@@ -394,21 +426,21 @@ def _load() -> Rewrite:
     """What rewrites an object: `nopfix-serve` where there is one, else this process."""
     server = os.environ.get("NOPFIX_SERVER")
     if not server or os.environ.get("NOPFIX_DEBUG"):
-        return _load_rewriter()
+        return load_rewriter()
     try:
         from nopfix.rewriter.build import request
     except ImportError:  # an interpreter without sockets
-        return _load_rewriter()
+        return load_rewriter()
 
     def rewrite(path: str, only_compiled: bool) -> int:
         if request.ask(server, path, only_compiled):
             return 0
-        return _load_rewriter()(path, only_compiled)
+        return load_rewriter()(path, only_compiled)
 
     return rewrite
 
 
-def _load_rewriter() -> Rewrite:
+def load_rewriter() -> Rewrite:
     """Import the rewriter; called while the compiler runs, which often leaves a processor idle.
 
     An import that fails is told like any other internal error, once the compiler is done.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nopfix import rewrite
-from nopfix.rewriter.build import request
+from nopfix.rewriter.build import request, toolchain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +30,7 @@ SERVE = "import sys; from nopfix.rewriter.build.server import main; sys.exit(mai
 
 # Runs the wrapper with `cp $OBJECT` for a compiler; says whether the rewriter was loaded for it.
 WRAPPER = """\
+#!{python} -IS
 import os, sys
 sys.path[:0] = [{root!r}]
 from nopfix.rewriter.build import wrapper
@@ -39,15 +40,51 @@ os._exit(status)
 """
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+# What the client in C goes on with; says that it was needed.
+CLIENT = """\
+import runpy
+print("loaded", flush=True)
+runpy.run_path({client!r}, run_name="__main__")
+"""
+
+
+@pytest.fixture(params=["Python", "C"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the command `wrapper`, in either language, for the compiler `cc`."""
     compiler = tmp_path / "cc"
-    compiler.write_text('#!/bin/sh\nshift $(($# - 1))\ncp "$OBJECT" "$1"\n')
-    compiler.chmod(0o755)
-    wrapper = tmp_path / "wrapper.py"
-    wrapper.write_text(WRAPPER.format(root=str(ROOT), compiler=str(compiler)))
+    says = "echo compiled\n" if request.param == "C" else ""
+    compiler.write_text(f'#!/bin/sh\n{says}shift $(($# - 1))\ncp "$OBJECT" "$1"\n')
+    wrapper = tmp_path / "wrapper"
+    text = WRAPPER.format(python=sys.executable, root=str(ROOT), compiler=str(compiler))
+    if request.param == "C":
+        monkeypatch.setattr(toolchain, "_tables", own_tables(tmp_path / "client.py"))
+        compiler.chmod(0o755)
+        programs = toolchain.clients([str(compiler)], os.get_exec_path())
+        if not programs:
+            pytest.skip("needs a C compiler for this machine")
+        wrapper.write_bytes(programs[str(compiler)])
+        wrapper.chmod(0o755)
+        wrapper = tmp_path / toolchain.SCRIPTS / "wrapper"
+        wrapper.parent.mkdir()
+    wrapper.write_text(text)
+    for command in (compiler, wrapper):
+        command.chmod(0o755)
     (tmp_path / "bitcode.o").write_bytes(b"BC\xc0\xde" + bytes(60))
     return tmp_path
+
+
+def own_tables(own: Path) -> Callable[[], str]:
+    """client.c's tables, with a client.py in ``own`` that says that it runs."""
+    client = str(ROOT / "nopfix" / "rewriter" / "build" / "client.py")
+    tables = toolchain._tables().replace(client, str(own))
+    assert str(own) in tables
+    own.write_text(CLIENT.format(client=client))
+    return lambda: tables
+
+
+def how(said: str) -> str:
+    """Who rewrote each object, from what compiler and wrapper say: "served" or "loaded"."""
+    return said.replace("compiled\nloaded\n", "loaded\n").replace("compiled\n", "served\n")
 
 
 @pytest.fixture
@@ -58,7 +95,7 @@ def sockets() -> Iterator[Path]:
 
 
 def compile_command(name: str) -> list[str]:
-    return [sys.executable, "-IS", "wrapper.py", "-c", f"{name}.c", "-o", f"{name}.o"]
+    return ["./wrapper", "-c", f"{name}.c", "-o", f"{name}.o"]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -90,7 +127,7 @@ def alone(folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_served_object_is_the_one_that_the_wrapper_makes(folder: Path) -> None:
     done = served(folder, *compile_command("f"))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "served\n", "")
+    assert (done.returncode, how(done.stdout), done.stderr) == (0, "served\n", "")
     expected = rewrite(SAMPLE.read_bytes())
     assert expected.report.insertions
     assert (folder / "f.o").read_bytes() == expected.data
@@ -100,7 +137,7 @@ def test_many_at_once_are_all_served(folder: Path) -> None:
     wrapper = " ".join(compile_command("f")).replace("f.", "$i.")
     script = f"for i in $(seq 24); do {wrapper} & done; wait"
     done = served(folder, "sh", "-c", script)
-    assert (done.stdout, done.stderr) == ("served\n" * 24, "")
+    assert (how(done.stdout), done.stderr) == ("served\n" * 24, "")
     expected = rewrite(SAMPLE.read_bytes()).data
     assert all((folder / f"{i}.o").read_bytes() == expected for i in range(1, 25))
 
@@ -108,7 +145,7 @@ def test_many_at_once_are_all_served(folder: Path) -> None:
 def test_a_refusal_comes_from_the_wrapper_itself(folder: Path) -> None:
     # It may be the server alone that lacks what it takes: rights, memory, a decompressor.
     done = served(folder, *compile_command("f"), OBJECT="bitcode.o")
-    assert (done.returncode, done.stdout, (folder / "f.o").exists()) == (1, "loaded\n", False)
+    assert (done.returncode, how(done.stdout), (folder / "f.o").exists()) == (1, "loaded\n", False)
     assert done.stderr.startswith("nopfix: f.o: LLVM bitcode")
     assert done.stderr.count("\n") == 1
 
@@ -117,28 +154,28 @@ def test_warnings_are_the_wrappers(folder: Path) -> None:
     settings = {"OBJECT": str(ROOT / "samples" / "cleanup.o"), "NOPFIX_SIBLING_CALLS": "warn"}
     done = served(folder, *compile_command("f"), **settings)
     without = alone(folder, **settings)
-    assert (done.stdout, without.stdout) == ("served\n", "loaded\n")
+    assert (how(done.stdout), how(without.stdout)) == ("served\n", "loaded\n")
     assert done.stderr == without.stderr
 
 
 def test_an_internal_error_shows_in_the_wrapper(folder: Path) -> None:
     done = served(folder, *compile_command("f"), NOPFIX_DEBUG="1")
-    assert done.stdout == "loaded\n"
+    assert how(done.stdout) == "loaded\n"
 
 
 def test_the_settings_are_those_of_the_wrapper(folder: Path) -> None:
     script = f"NOPFIX_SKIP=f.o {' '.join(compile_command('f'))}"
     done = served(folder, "sh", "-c", script)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "served\n", "")
+    assert (done.returncode, how(done.stdout), done.stderr) == (0, "served\n", "")
     assert (folder / "f.o").read_bytes() == SAMPLE.read_bytes()
 
 
 def test_paths_are_relative_to_the_wrapper(folder: Path) -> None:
     inner = folder / "inner"
     inner.mkdir()
-    script = f"cd inner && {' '.join(compile_command('f'))}".replace("wrapper.py", "../wrapper.py")
+    script = f"cd inner && {' '.join(compile_command('f'))}".replace("./wrapper", "../wrapper")
     done = served(folder, "sh", "-c", script)
-    assert (done.stdout, done.stderr) == ("served\n", "")
+    assert (how(done.stdout), done.stderr) == ("served\n", "")
     assert (inner / "f.o").read_bytes() == rewrite(SAMPLE.read_bytes()).data
 
 
@@ -162,14 +199,14 @@ def answering(folder: Path, answer: bytes) -> str:
 def test_where_nobody_serves_the_wrapper_does_it_itself(folder: Path, answer: bytes | None) -> None:
     server = str(folder / "gone") if answer is None else answering(folder, answer)
     done = alone(folder, NOPFIX_SERVER=server)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "loaded\n", "")
+    assert (done.returncode, how(done.stdout), done.stderr) == (0, "loaded\n", "")
     assert (folder / "f.o").read_bytes() == rewrite(SAMPLE.read_bytes()).data
 
 
 # Sends the server two requests that it must not follow, and prints what it says to them.
 ASK = """\
 import os, sys
-from nopfix.rewriter.build import request
+from nopfix.rewriter.build import request, toolchain
 from socket import socket, AF_UNIX
 for field, value in ((0, "/another/nopfix"), (3, "0 0 0")):
     fields = os.fsdecode(request._request("f.o", False)).split("\\0")
@@ -184,7 +221,7 @@ for field, value in ((0, "/another/nopfix"), (3, "0 0 0")):
 def test_another_nopfix_and_another_file_by_the_same_path_are_sent_back(folder: Path) -> None:
     shutil.copy(SAMPLE, folder / "f.o")
     done = served(folder, sys.executable, "-c", ASK)
-    assert (done.stdout, done.stderr) == (f"{request.NOT_DONE!r}\n" * 2, "")
+    assert (how(done.stdout), done.stderr) == (f"{request.NOT_DONE!r}\n" * 2, "")
     assert (folder / "f.o").read_bytes() == SAMPLE.read_bytes()
 
 
@@ -202,7 +239,7 @@ def test_without_room_for_a_socket_the_build_runs_all_the_same(folder: Path) -> 
     deep = folder / ("x" * 120)
     deep.mkdir()
     done = served(folder, *compile_command("f"), TMPDIR=str(deep))
-    assert (done.returncode, done.stdout) == (0, "loaded\n")
+    assert (done.returncode, how(done.stdout)) == (0, "loaded\n")
     assert done.stderr == "nopfix: the build runs without a server: AF_UNIX path too long\n"
     assert not list(deep.iterdir())
 
@@ -233,7 +270,7 @@ def test_another_users_server_is_not_believed(folder: Path) -> None:
         other.stdout.close()
         other.kill()
         other.wait()
-    assert done.stdout == "loaded\n"
+    assert how(done.stdout) == "loaded\n"
     assert (folder / "f.o").read_bytes() == rewrite(SAMPLE.read_bytes()).data
 
 
@@ -257,7 +294,7 @@ def test_a_request_that_never_ends_holds_up_nobody_for_long(folder: Path) -> Non
          sys.executable, "-c", HOLD, *compile_command("f")],
         cwd=folder, capture_output=True, text=True, env=environment(TMPDIR=SOCKETS), timeout=60,
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "served\n", "")
+    assert (done.returncode, how(done.stdout), done.stderr) == (0, "served\n", "")
 
 
 # Serves, but takes a minute for the object slow.o.
@@ -300,7 +337,7 @@ def test_a_wrapper_that_is_to_end_ends_at_once_and_its_server_goes_on(
         cwd=folder, capture_output=True, text=True, env=environment(TMPDIR=SOCKETS), timeout=60,
     )  # fmt: skip
     assert time.monotonic() - begun < 40
-    status, *served = done.stdout.split()
+    status, *served = how(done.stdout.removeprefix("compiled\n")).split()
     assert status == str(-number)
     assert set(served) == {"served"}
     assert not (folder / "slow.o").exists()
@@ -310,7 +347,7 @@ def test_a_wrapper_that_is_to_end_ends_at_once_and_its_server_goes_on(
 def test_workers_stay_in_no_folder_of_the_build(folder: Path) -> None:
     script = f"{' '.join(compile_command('f'))}; readlink /proc/[0-9]*/cwd"
     done = served(folder, "sh", "-c", script, NOPFIX_TEST=str(folder))
-    assert done.stdout.startswith("served\n")
+    assert how(done.stdout).startswith("served\n")
     assert done.stdout.count(f"{folder}\n") <= 3  # sh, readlink, nopfix-serve itself
 
 
