@@ -187,7 +187,7 @@ class Native:
         kept = kernels.folders(root, KERNEL).kept
         source = kernels.copy(root, KERNEL, "native")
         say("native: kpatch-build")
-        for path in _of_another_machine(source):
+        for path in of_another_machine(source):
             path.unlink()
         shutil.rmtree(folder, ignore_errors=True)
         compiler = self.home / f"gcc-{KERNEL.compiler}"
@@ -225,7 +225,7 @@ class Native:
         return f"{shown.strip().splitlines()[-1]}; left out: {without}"
 
 
-def _of_another_machine(tree: Path) -> list[Path]:
+def of_another_machine(tree: Path) -> list[Path]:
     """The ELF files of a kernel's tree that were made for the machine that built it.
 
     They have been made anew where another machine builds; make only asks whether they are there.

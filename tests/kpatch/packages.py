@@ -42,7 +42,7 @@ def fetch(folder: Path, suite: str, pattern: str, log: Path, target: Path | None
     known = subprocess.run(
         ["apt-cache", *options, "pkgnames"], capture_output=True, text=True
     ).stdout.split()
-    for name in sorted(fnmatch.filter(known, pattern), key=_version, reverse=True):
+    for name in sorted(fnmatch.filter(known, pattern), key=version, reverse=True):
         shutil.rmtree(state / "deb")
         (state / "deb").mkdir()
         try:
@@ -55,7 +55,7 @@ def fetch(folder: Path, suite: str, pattern: str, log: Path, target: Path | None
     raise Failure(f"no package {pattern} for {ARCHITECTURE} in {suite}")
 
 
-def _version(name: str) -> list[int]:
+def version(name: str) -> list[int]:
     """A package's name by the numbers in it."""
     digits = "".join(c if c.isdigit() else " " for c in name)
     return [int(number) for number in digits.split()]

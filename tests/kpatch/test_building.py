@@ -1,0 +1,72 @@
+"""What kpatch-build left in a folder is read back as it was meant, and each patch has its probe."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.kpatch import __main__ as steps
+from tests.kpatch import building, native, outside, packages, patches
+from tests.kpatch.root import PROJECT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLONES = next(patch for patch in patches.PATCHES if patch.name == "clones")
+SAID = """\
++ create-diff-object: not what it says, but what the shell runs
+mm/mprotect.o: changed function: do_mprotect_pkey.constprop.0
+fs/proc/proc_sysctl.o: changed function: proc_sys_fill_cache.isra.0
+fs/proc/proc_sysctl.o: new function: another
+SUCCESS
+"""
+
+
+def left(folder: Path, said: str, status: int, *, module: bool) -> building.Built:
+    (folder / "log").write_text(said)
+    if module:
+        (folder / f"livepatch-{CLONES.name}.ko").write_bytes(b"")
+    building.finish(folder, status, building.DEFAULT)
+    return building.read(CLONES, folder)
+
+
+def test_changed_functions_objects_and_targets_are_read_back(tmp_path: Path) -> None:
+    built = left(tmp_path, SAID, 0, module=True)
+    assert built.functions[0] == "do_mprotect_pkey.constprop.0"
+    assert built.functions[-1] == "another (new)"
+    assert built.objects == {"mm/mprotect.o", "fs/proc/proc_sysctl.o"}
+    assert (built.said, built.targets) == ("SUCCESS", building.DEFAULT)
+    assert steps.as_expected(CLONES, built)
+
+
+def test_a_module_beside_a_failure_is_none(tmp_path: Path) -> None:
+    built = left(tmp_path, SAID + "ERROR: cannot\n", 1, module=True)
+    assert built.module is None
+    assert built.said == "ERROR: cannot"
+    assert not steps.as_expected(CLONES, built)
+
+
+def test_a_patch_of_clones_that_changes_none_has_failed(tmp_path: Path) -> None:
+    built = left(tmp_path, SAID.replace(".isra.0", ""), 0, module=True)
+    assert built.module is not None
+    assert not steps.as_expected(CLONES, built)
+
+
+def test_each_patch_has_a_probe() -> None:
+    guest = (PROJECT / "tests/kpatch/init.c").read_text()
+    probes = set(re.findall(r'^\t\{ "([a-z-]+)", \w+ \},$', guest, re.MULTILINE))
+    wanted = {patch.name for patch in (*patches.PATCHES, patches.LOOP, outside.PATCH)}
+    assert probes == wanted - {"no-change"}
+
+
+def test_the_newest_package_comes_first() -> None:
+    names = [f"linux-image-6.12.{n}+deb13-powerpc64le" for n in (9, 117, 107)]
+    newest = sorted(names, key=packages.version, reverse=True)
+    assert [name.split("+")[0][-3:] for name in newest] == ["117", "107", "2.9"]
+
+
+def test_a_tool_of_the_other_machine_is_found(tmp_path: Path) -> None:
+    for name, machine in (("fixdep", b"\x3e\x00"), ("main.o", b"\x15\x00")):
+        (tmp_path / name).write_bytes(b"\x7fELF\x02\x01\x01" + bytes(11) + machine)
+    (tmp_path / "script").write_text("#!/bin/sh\n")
+    assert [path.name for path in native.of_another_machine(tmp_path)] == ["fixdep"]
