@@ -46,9 +46,11 @@ From code that is a static key's, a no-op or a branch as the kernel runs; from a
 faults to what mends it.
 """
 
-# Sections whose relocations into code aren't places that anything jumps to.
+# Sections whose relocations into code aren't places that anything jumps to.  Of the fix-ups those
+# that put a single instruction into the place of another, which goes on behind it as that did.
 _NO_LABELS = frozenset(
     (".eh_frame", "__bug_table", "__mcount_loc", "__patchable_function_entries", ".stack_sizes")
+    + ("__barrier_nospec_fixup", "__lwsync_fixup")
 )
 
 

@@ -392,6 +392,25 @@ def test_a_jump_label_after_a_write_to_lr_sees_it(assemble: Assemble) -> None:
     assert "can't be followed" in refused(assemble(late + END))
 
 
+# The kernel writes another instruction over the one at `1`, which goes on as that did.
+IN_PLACE = ' .pushsection {},"a"\n .8byte 1b-.\n .popsection\n'
+
+
+@pytest.mark.parametrize("section", ["__barrier_nospec_fixup", "__lwsync_fixup"])
+def test_an_instruction_that_is_patched_in_place_is_no_way_in(
+    assemble: Assemble, section: str
+) -> None:
+    """Linux 7.2's arch/powerpc/kernel/vecemu.c: get_user() has a barrier against speculation."""
+    early = HEAD + " cmpdi 3,0\n1: nop\n" + IN_PLACE.format(section) + " beqlr\n"
+    elf = assemble(early + KEEP.removeprefix(HEAD) + RETURN + END)
+    assert {branch.kind for branch in analyse(elf).branches} == {"spill"}
+
+
+def test_where_the_kernel_may_go_on_after_an_interrupt_is_a_way_in(assemble: Assemble) -> None:
+    early = HEAD + " cmpdi 3,0\n1: nop\n" + IN_PLACE.format("__restart_table") + " beqlr\n"
+    assert "can't be followed" in refused(assemble(early + KEEP.removeprefix(HEAD) + RETURN + END))
+
+
 # A WARN_ON of Linux 5.13 to 6.x: `1` traps, and the kernel goes on at `2`.
 EXCEPTION = ' .pushsection __ex_table,"a"\n .balign 4\n .long {}-., {}-.\n .popsection\n'
 
