@@ -23,7 +23,8 @@ class Kernel(NamedTuple):
     """A kernel by the version in its package's name, its compiler, and how ftrace enters it.
 
     ``configuration``: none for the small one below, or the name of one of Debian's packages that
-    has one.  ``modules`` are what is built beside vmlinux.
+    has one.  ``modules`` are what is built beside vmlinux.  ``discards_checks``: vmlinux lacks
+    symbols of files with tracepoints, which kpatch 0.9.11 looks for.
     """
 
     version: str
@@ -31,6 +32,7 @@ class Kernel(NamedTuple):
     entries: str
     configuration: str = ""
     modules: tuple[str, ...] = ("modules",)
+    discards_checks: bool = False
 
     @property
     def name(self) -> str:
@@ -41,7 +43,7 @@ class Kernel(NamedTuple):
 KERNELS = (
     Kernel("6.1", "12", "CONFIG_MPROFILE_KERNEL=y"),
     Kernel("6.12", "14", "CONFIG_ARCH_USING_PATCHABLE_FUNCTION_ENTRY=y"),
-    Kernel("7.2", "16", "CONFIG_PPC_FTRACE_OUT_OF_LINE=y"),
+    Kernel("7.2", "16", "CONFIG_PPC_FTRACE_OUT_OF_LINE=y", discards_checks=True),
 )
 # Only the modules that are patched, of Debian's thousands.
 DEBIAN = KERNELS[1]._replace(
