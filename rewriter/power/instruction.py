@@ -60,6 +60,10 @@ BCLR, BCCTR, BCTAR = 16, 528, 560
 RETURNS = frozenset((18, 82, 274, 306))
 """``rfid``, ``rfscv``, ``hrfid`` and ``urfid``, extended opcodes for `BRANCH_REGISTER`."""
 
+TDI, TWI = 2, 3
+TW, TD = 4, 68
+"""Traps: primary opcodes, and extended ones for `REGISTERS`."""
+
 PADDI, PLD, PLWA = 14, 57, 41
 """The primary opcodes of prefixed instructions' second words."""
 
@@ -133,6 +137,16 @@ def adds_or_subtracts(word: int) -> bool:
 def subtracts(word: int) -> bool:
     """Whether ``word`` is ``subf`` in any of its forms: RB - RA."""
     return word & _XO_MASK == _SUBF
+
+
+def always_traps(word: int) -> bool:
+    """Whether ``word`` is one of ``tw``, ``td``, ``twi``, ``tdi`` on any condition (TO is 31).
+
+    The kernel's BUG, and what compilers make of __builtin_trap.
+    """
+    return word >> 21 & 31 == 31 and (
+        word >> 26 in (TDI, TWI) or (word >> 26 == REGISTERS and extended_opcode(word) in (TW, TD))
+    )
 
 
 def is_call(word: int) -> bool:

@@ -376,7 +376,8 @@ class Graph:
         """Where LR's value may become the next instruction's address, here or in who is called.
 
         That is every return or call through LR, and every other way out of the function; an
-        indirect branch counts as one unless it's in ``staying``, and so does the end of a fragment.
+        indirect branch counts as one unless it's in ``staying``, and so does the end of a fragment;
+        not behind a trap on any condition: who ends a function with it doesn't come back.
         """
         for place in self.sources:
             fragment = self.fragment_at(place)
@@ -391,7 +392,9 @@ class Graph:
                 yield place
         for fragment in self.fragments:
             last = (fragment.section, fragment.end - 4)
-            if last[1] >= fragment.start and self._ends.get(last, (None, True))[1]:
+            if last[1] < fragment.start or instruction.always_traps(fragment.words[last[1] >> 2]):
+                continue
+            if self._ends.get(last, (None, True))[1]:
                 yield last
 
     def live_blocks(self) -> Iterator[Block]:

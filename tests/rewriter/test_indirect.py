@@ -310,6 +310,15 @@ WAYS_OUT = {
 }
 
 
+@pytest.mark.parametrize("trap", ["twi 31,0,0", "trap", "td 31,0,0", "tdi 31,0,0"])
+def test_behind_a_trap_that_ends_a_function_nothing_sees_lr(assemble: Assemble, trap: str) -> None:
+    """Linux 7.2's block/badblocks.c with GCC 16: BUG() is the last that badblocks_clear() has."""
+    text = KEEP + WAYS_OUT["the end of the function"] + RETURN + "9: {}\n" + END
+    branches = analyse(assemble(text.format(trap))).branches
+    assert {branch.kind for branch in branches} == {"spill"}
+    assert "can't be followed" in refused(assemble(text.format("tweqi 3,0")))
+
+
 @pytest.mark.parametrize("way", WAYS_OUT.values(), ids=WAYS_OUT.keys())
 def test_a_value_in_lr_that_a_way_out_sees_may_be_a_target(assemble: Assemble, way: str) -> None:
     last = "9: nop\n" if "9f" in way else ""
