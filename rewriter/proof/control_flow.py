@@ -234,7 +234,7 @@ class Graph:
         """The graph of the function made of ``pieces``.
 
         ``tables`` gives the targets of indirect branches known so far, by their place; ``patched``
-        the targets of jump labels, by the place that the kernel patches.
+        where what is patched at a place may lead: to the target of a jump label, into a sled.
         """
         self.fragments = [piece.fragment for piece in pieces]
         self.roots = roots
@@ -245,8 +245,12 @@ class Graph:
         for piece in pieces:
             self._ends.update(piece.ends)
             self.suffixes |= piece.suffixes
-        self._ends.update((place, (target, True)) for place, target in patched.items())
         self._edges: dict[Place, list[Place]] = {}
+        for place, leads_to in patched.items():
+            unpatched, _ = self._ends.get(place, (None, True))
+            if unpatched is not None and unpatched != leads_to:
+                self._edges.setdefault(unpatched, []).append(place)
+            self._ends[place] = leads_to, True
         for place, (target, _) in self._ends.items():
             if target is not None:
                 self._edges.setdefault(target, []).append(place)

@@ -39,6 +39,12 @@ _RESTORE_LR = ("_restgpr0_", "_restfpr_")
 _NEVER_RETURN = frozenset(("__stack_chk_fail", "__stack_chk_fail_local"))
 """What compilers call by themselves and put code behind that isn't run on from there."""
 
+_KEEP_R0 = frozenset(("__xray_FunctionEntry", "__xray_FunctionExit"))
+"""What XRay's sleds call with the return address in r0, and find it there afterwards.
+
+Source: LLVM, compiler-rt/lib/xray/xray_trampoline_powerpc64_asm.S.
+"""
+
 _PAIRS = {"__jump_table": 16, "__ex_table": 8}
 """Sections whose entries begin with two PC-relative words, code and where it may lead; their sizes.
 
@@ -46,11 +52,14 @@ From code that is a static key's, a no-op or a branch as the kernel runs; from a
 faults to what mends it.
 """
 
+_SLEDS, _SLED_SIZE = "xray_instr_map", 32
+"""XRay's section and the size of its entries.  A sled is written over to run on into its rest."""
+
 # Sections whose relocations into code aren't places that anything jumps to.  Of the fix-ups those
 # that put a single instruction into the place of another, which goes on behind it as that did.
 _NO_LABELS = frozenset(
     (".eh_frame", "__bug_table", "__mcount_loc", "__patchable_function_entries", ".stack_sizes")
-    + ("__barrier_nospec_fixup", "__lwsync_fixup")
+    + ("__barrier_nospec_fixup", "__lwsync_fixup", _SLEDS)
 )
 
 
@@ -81,7 +90,9 @@ class Evidence:
             number: [(region.start, region.end) for region in own]
             for number, own in regions.items()
         }
-        self.facts = indirect.Facts(self.relocated, self.stored_address, program.is_code)
+        self.facts = indirect.Facts(
+            self.relocated, self.stored_address, program.is_code, self._sparing_calls()
+        )
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
         self._stored: dict[int, dict[int, dict[int, Place | None]]] = {}
         self._references: dict[int, list[int]] | None = None
@@ -189,6 +200,21 @@ class Evidence:
         name = self.obj.symbols.name(relocations.symbols[index])
         return relocations.types[index] in RELATIVE_BRANCHES and name.startswith(_RESTORE_LR)
 
+    def _sparing_calls(self) -> frozenset[Place]:
+        """The places of calls that keep r0."""
+        symbols = self.obj.symbols
+        if b"__xray_Function" not in symbols.strings:
+            return frozenset()
+        known = {i for i in range(len(symbols.names)) if symbols.name(i) in _KEEP_R0}
+        return frozenset(
+            (section, place)
+            for section in self.program.code
+            for relocations in (self.obj.relocations.get(section),)
+            if relocations is not None
+            for place, symbol in zip(relocations.places, relocations.symbols, strict=True)
+            if symbol in known
+        )
+
     def final_calls(self, section: int) -> frozenset[int]:
         """The offsets of calls in ``section`` of functions that never return."""
         if self._final is None:
@@ -253,7 +279,7 @@ class Evidence:
             if not header.flags & elf.SHF_ALLOC or header.name == ".eh_frame":
                 continue
             pairs = self._read_pairs(section, header.name)
-            for code, label in pairs or ():
+            for code, label in pairs or self._sleds(section, header.name):
                 if header.name == "__ex_table":
                     self._exceptions_to.setdefault(label[0], []).append((label[1], code))
                 else:
@@ -301,9 +327,10 @@ class Evidence:
         return within(self._special.get(section, ()), start, end)
 
     def jump_labels_from(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
-        """Instructions from start to end that the kernel turns into a no-op or a branch.
+        """Instructions from start to end that are patched while the program runs.
 
-        Each offset comes with where the branch leads.
+        The kernel turns them into a no-op or a branch, XRay into what runs on.  Each offset comes
+        with where that leads.
         """
         self._survey()
         return _pairs_within(self._jump_labels_from.get(section, ()), start, end)
@@ -336,6 +363,15 @@ class Evidence:
                 return None
             found.append((code, target))
         return found if 2 * len(found) == len(places) else None
+
+    def _sleds(self, section: int, name: str) -> list[tuple[Place, Place]]:
+        """The sleds that XRay's section names, each with the place behind its first word."""
+        references = self.program.references_to_code_from(section) if name == _SLEDS else ()
+        return [
+            ((sled.target, sled.offset), (sled.target, sled.offset + 4))
+            for sled in references
+            if sled.place % _SLED_SIZE == 0
+        ]
 
     def incoming(self, section: int, start: int, end: int) -> list[tuple[int, Place]]:
         """Branches from elsewhere to the offsets from start to end: (offset, who branches)."""

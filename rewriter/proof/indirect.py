@@ -55,7 +55,7 @@ from nopfix.rewriter.proof.reaching import Blocks, Definition, Join, Reaching, S
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from nopfix.rewriter.object.program import Place
     from nopfix.rewriter.proof.control_flow import Graph
@@ -156,7 +156,8 @@ class Facts:
     ``address`` (the instruction adds it, or loads from it), ``high`` (the upper half of one),
     ``got`` (the address lies in the linker's table and is loaded from there), ``other``.
     ``stored_address`` gives the address that a relocation puts into data.  ``is_code`` tells
-    whether the section of a number is executable.
+    whether the section of a number is executable.  ``sparing`` are the places of calls that keep
+    r0.
     """
 
     __slots__ = ("blocks", "is_code", "operations", "relocated", "stored_address")
@@ -166,13 +167,14 @@ class Facts:
         relocated: Callable[[Place], tuple[str, Address | External] | None],
         stored_address: Callable[[Address], Address | External | None],
         is_code: Callable[[int], bool],
+        sparing: Container[Place] = frozenset(),
     ) -> None:
         """Keep the questions."""
         self.relocated = relocated
         self.stored_address = stored_address
         self.is_code = is_code
         # What doesn't depend on the graph and is found out once.
-        self.blocks = Blocks()
+        self.blocks = Blocks(sparing)
         self.operations: dict[int, semantics.Operation] = {}
 
 

@@ -27,7 +27,7 @@ from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.power import instruction, semantics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from nopfix.rewriter.object.program import Place
     from nopfix.rewriter.proof.control_flow import Block, Graph
@@ -94,8 +94,9 @@ class Stores(Record):
 class Blocks:
     """What blocks do to registers and to the stack, whatever graph they are in."""
 
-    def __init__(self) -> None:
-        """Nothing is known yet."""
+    def __init__(self, sparing: Container[Place] = frozenset()) -> None:
+        """Nothing is known yet; ``sparing`` are the places of calls that keep r0."""
+        self._sparing = sparing
         self._written: dict[int, int] = {}
         self._writes: dict[Block, dict[int, list[int]]] = {}
         self._stores: dict[Block, Stores] = {}
@@ -130,6 +131,8 @@ class Blocks:
             mask = known.get(word, -1)
             if mask < 0:
                 mask = known[word] = semantics.written(word)
+            if mask & 1 and (section, offset) in self._sparing:
+                mask &= ~1
             if mask:
                 yield offset, mask
 
