@@ -95,3 +95,36 @@ def test_what_a_compiler_writes_comes_out_as_the_assembler_has_it(
     result = case.run(own)
     assert result.verdict in verdicts.GOOD, result.detail
     assert result.nops > 0
+
+
+THROWS = """
+struct E { int a; E(int x) : a(x) {} ~E(); };
+extern int g(int);
+extern void ext(int);
+static __attribute__((noinline)) int f(int x) { E e(x); if (x > 5) throw e; return g(x) + e.a; }
+int h(int x) { try { return f(x) + 1; } catch (E &e) { ext(e.a); return f(x + 1); } }
+struct V { virtual int m(int); virtual ~V(); int z; };
+int V::m(int x) { return f(x) + z; }
+V::~V() { ext(f(z)); }
+"""
+XRAY = "-fxray-instrument -fxray-instruction-threshold=1"
+SLEDS = {
+    "exceptions": Kind(CLANG, f"-O2 {XRAY}", THROWS, ".C"),
+    "exceptions, debug information": Kind(CLANG, f"-O1 -g {XRAY}", THROWS, ".C"),
+    "exceptions, unoptimized": Kind(CLANG, f"-O0 {XRAY}", THROWS, ".C"),
+    "C": Kind(CLANG, f"-O2 {XRAY}", LOCAL_CALLS),
+}
+
+
+@pytest.mark.parametrize("kind", SLEDS.values(), ids=SLEDS.keys())
+def test_sleds_stay_aligned_and_what_they_keep_in_r0_is_followed(
+    kind: Kind, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    """The compiler's text as it is: what aligns a sled in it is meant."""
+    need_compiler(kind.compiler)
+    source = tmp_path / f"kind{kind.suffix}"
+    source.write_text(kind.source)
+    flags = tuple(kind.flags.split())
+    result = oracle.run_case(source, kind.compiler, flags, folder=tmp_path, keep_alignment=True)
+    assert result.verdict in verdicts.GOOD, result.detail
+    assert result.nops > 0
