@@ -35,6 +35,7 @@ from nopfix.dwarf.encodings import (
     DW_AT_dwo_name,
     DW_AT_GNU_dwo_name,
     DW_AT_GNU_ranges_base,
+    DW_AT_rnglists_base,
 )
 from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.record import TYPE_CHECKING, Record
@@ -418,8 +419,9 @@ def _skeletons(file: File, units: Mapping[int, Sequence[Surveyed]]) -> dict[int,
                 continue
             if dwo_id in found:
                 raise Unsupported(section.name, unit.header.offset, f"a second DWO id {dwo_id:#x}")
-            names = (DW_AT_GNU_ranges_base,)
-            base = entries.base_of(file, section, unit.entry, names, ".debug_ranges")
+            names = (DW_AT_rnglists_base, DW_AT_GNU_ranges_base)
+            lists = (".debug_ranges", ".debug_rnglists")
+            base = entries.base_of(file, section, unit.entry, names, *lists)
             found[dwo_id] = survey.Skeleton(unit.unit, base)
     return found
 

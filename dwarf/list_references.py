@@ -2,7 +2,9 @@
 
 A location list or a range list is named by a section offset, relocated in an object and plain in a
 .dwo, or by an index into a table of offsets.  A .dwo of DWARF 4 counts the offsets of range lists
-from DW_AT_GNU_ranges_base of the skeleton, for those lists stay in the object.
+from DW_AT_GNU_ranges_base of the skeleton, for those lists stay in the object.  With DWARF 5 GCC 9
+and 10 leave them there as well, and the index is one into the skeleton's table: all lists of such a
+table are the skeleton's, which moves them.
 
 Source: DWARF 5, sections 3.1.1, 7.3.2, 7.5.5 (classes loclist and rnglist), 7.28; DWARF 4, section
 7.5.4; "Separate DWARF Object Files" (the GCC project's design note) for the GNU attributes.
@@ -250,6 +252,9 @@ def _by_index(entries: _Entries, kind: Named, column: array[int]) -> _Named:
     file, section, _, surveyed = entries
     table = _list_table(entries, "ranges" if kind == "ranges" else "locations")
     place = column[0]
+    skeleton = surveyed.skeleton
+    if table is None and kind == "ranges" and skeleton is not None and skeleton.ranges_base:
+        return _Named(0, array("Q"))
     lists = file.sections.get(table.section) if table else None
     if table is None or lists is None:
         raise Unsupported(section.name, place, f"indexed {kind} in a unit without their table")

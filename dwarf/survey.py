@@ -56,7 +56,9 @@ Step = tuple["Callable[[int], None] | None", int, int]
 
 
 class Skeleton(Record):
-    """What a split unit needs of its skeleton: its unit, and DW_AT_GNU_ranges_base or None."""
+    """What a split unit needs of its skeleton: its unit, and where the ranges of the split unit are
+    that lie in the object (DW_AT_GNU_ranges_base, DW_AT_rnglists_base), or None.
+    """
 
     unit: Unit
     ranges_base: Target | None
