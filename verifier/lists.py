@@ -96,9 +96,15 @@ class _Walk:
         return reached
 
     def _indexed_users(self, header: Header) -> dict[int, Unit]:
-        """Units that use this contribution by index; under -1 any such unit."""
+        """Units that use this contribution by index; under -1 any such unit.
+
+        A skeleton uses it too: for the unit in its .dwo, which may name lists of the object.
+        """
         users: dict[int, Unit] = {}
         name = "DW_AT_loclists_base" if self.locations else "DW_AT_rnglists_base"
+        for unit in self.uses.units:
+            if unit.bases.get(name) == (self.fields.section.number, header.table):
+                users[-1] = unit
         for unit, index in self.uses.indexed["loc" if self.locations else "rng"]:
             base = unit.bases.get(name)
             if base == (self.fields.section.number, header.table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from nopfix import Options, Refusal, rewrite
-from nopfix.corpus import compare
+from nopfix.corpus import assembly, compare
 from nopfix.rewriter.command import main
 from nopfix.rewriter.references import split_dwarf
+from nopfix.verifier import verify
 
 GCC = "powerpc64le-linux-gnu-gcc"
 needs_compiler = pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} isn't installed")
@@ -141,6 +143,57 @@ def test_a_split_file_elsewhere_is_given_by_name(tmp_path: Path) -> None:
     assert main(["-q", str(path), str(tmp_path / "found.o")]) == 0
     assert (apart / "other.dwo").read_bytes() == (tmp_path / "f.dwo").read_bytes() != beside
     assert Path(out).read_bytes() == (tmp_path / "found.o").read_bytes()
+
+
+RANGES = """
+extern int g(int);
+static __attribute__((noinline)) int f(int x) { return x * 3; }
+static inline __attribute__((always_inline)) int pick(int x)
+{ int y = f(x); if (y > 3) y = g(y) + f(y); return y; }
+int h(int x) { int r = 0; for (int i = 0; i < x; i++) r += pick(i) - f(r); return r; }
+int k(int x) { return pick(x) + f(x); }
+"""
+
+
+def with_ranges_in_the_object(text: str) -> str:
+    """GCC 12's text as GCC 9 and 10 write it: .debug_rnglists in the object, named there."""
+    assert ".debug_rnglists.dwo" in text
+    text = text.replace('.debug_rnglists.dwo,"e"', '.debug_rnglists,""')
+    for old, new in (
+        (r"(\t\.uleb128 )0x73(\b.*\n\t\.uleb128 0x17.*\n)", r"\g<0>\g<1>0x74\2"),  # DW_AT_addr_base
+        (r"\t\.4byte\t\.Ldebug_addr0\b.*\n", r"\g<0>\t.4byte\t.Ldebug_ranges1\n"),
+    ):
+        text, count = re.subn(old, new, text, count=1)
+        assert count == 1
+    return re.sub(  # the skeleton's length
+        r"(\.Lskeleton_debug_info0:\n\t\.4byte\t)(0x[0-9a-f]+)",
+        lambda length: f"{length[1]}{int(length[2], 16) + 4:#x}",
+        text,
+    )
+
+
+@needs_compiler
+@pytest.mark.parametrize("level", ["-O1", "-O2", "-Os"])
+def test_ranges_that_a_split_unit_names_by_index_may_lie_in_the_object(
+    tmp_path: Path, level: str
+) -> None:
+    (tmp_path / "f.c").write_text(RANGES)
+    command = [GCC, level, "-gdwarf-5", "-gsplit-dwarf", "-dA", "-S", "f.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    texts = assembly.edit(with_ranges_in_the_object((tmp_path / "f.s").read_text()))
+    for name, text in (("plain", texts.plain), ("want", texts.want)):
+        command = [GCC, "-c", "-x", "assembler", "-", "-o", "whole.o"]
+        subprocess.run(command, cwd=tmp_path, input=text, text=True, check=True)
+        for option, to in (("--extract-dwo", f"{name}.dwo"), ("--strip-dwo", f"{name}.o")):
+            command = ["powerpc64le-linux-gnu-objcopy", option, "whole.o", to]
+            subprocess.run(command, cwd=tmp_path, check=True)
+    plain, want, dwo = (
+        (tmp_path / name).read_bytes() for name in ("plain.o", "want.o", "plain.dwo")
+    )
+    result = rewrite(plain, Options(dwo={"plain.dwo": dwo}))
+    assert result.report.insertions
+    assert compare.differences(bytes(result.data), want) == []
+    assert verify(plain, bytes(result.data)).verified
 
 
 @needs_compiler
