@@ -123,20 +123,21 @@ class Fields:
             self.relocated(place, new_place, START)
 
     def unchanged(self, start: int, end: int, shift: int) -> None:
-        """Bytes of IN that are equal in OUT, `shift` bytes further on: relocations of strings.
+        """Bytes of IN that are equal in OUT, `shift` bytes further on, and say nothing about code.
 
         Strings don't move, so no field has to explain a relocation that leads to one and is the
-        same in OUT. What a field of these bytes has explained is left alone.
+        same in OUT; any other (a thread-local variable's, in its location) is judged as it stands.
+        What a field of these bytes has explained is left alone.
         """
         strings, old, new = self.checker.strings, self.old_relocations, self.new_relocations
         for place in self.between(start, end):
-            before, after = old[place], new.get(place + shift)
-            if before.symbol not in strings or place in self.seen:
+            if place in self.seen:
                 continue
+            before, after = old[place], new.get(place + shift)
             self.seen.add(place)
             if after is None:
                 self.differ("relocation", place, place + shift, "a relocation only in IN")
-            elif before[1:] != after[1:]:
+            elif before.symbol not in strings or before[1:] != after[1:]:
                 self.pending.append((Pair(before, after), START))
 
     def judge(self) -> None:

@@ -136,3 +136,24 @@ def test_a_scope_starts_at_a_distance_from_the_entry_around_it(
     if fault:
         words[fault] = (".Lm", ".Lm-4")
     assert verify(*variants(START_SCOPE, **words)).verified == (not fault)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (GCC, "-O2", "-g"),
+        (GCC, "-O2", "-gdwarf-4", "-fPIC"),
+        ("clang-19", "--target=powerpc64le-linux-gnu", "-O2", "-g"),
+    ],
+)
+def test_where_a_thread_local_variable_lies_is_no_place_in_code(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"needs {command[0]}")
+    (tmp_path / "in.c").write_text(
+        SOURCE + "static _Thread_local int own = 5;\nint k(int x) { return own += h(x); }\n"
+    )
+    subprocess.run([*command, "-c", "in.c"], cwd=tmp_path, check=True)
+    old = (tmp_path / "in.o").read_bytes()
+    assert verify(old, bytes(nopfix.rewrite(old).data)).differences == ()
