@@ -108,13 +108,27 @@ def _fetch(release: Release, package: str, place: Path, folder: Path) -> None:
         if said or not found:
             raise AptError(f"{package}@{release.suite} ({release.architecture}): {said}")
         contents = Path(name, "contents")
-        done = subprocess.run(
-            ["dpkg-deb", "-x", str(found[0]), str(contents)],
-            stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise AptError(f"{found[0].name}: {done.stderr.strip()}")
+        _dpkg_deb("-x", str(found[0]), str(contents))
+        _note(folder).write_text(_dpkg_deb("-f", str(found[0]), "Depends"), "utf-8")
         contents.rename(folder)
+
+
+def _dpkg_deb(*words: str) -> str:
+    done = subprocess.run(["dpkg-deb", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise AptError(f"dpkg-deb {words[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _note(folder: Path) -> Path:
+    """Return where beside an unpacked package is kept what it depends on."""
+    return folder.with_name(f"{folder.name}.depends")
+
+
+def depends(folder: Path) -> str:
+    """Return what an unpacked package depends on, as its control file says it."""
+    note = _note(folder)
+    return note.read_text("utf-8") if note.exists() else ""
 
 
 def _configuration(release: Release, place: Path) -> Path:

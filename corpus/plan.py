@@ -133,7 +133,9 @@ def _objects_below(folder: Path, name: str) -> Iterator[Source]:
                 found = True
                 yield one
     if not found:
-        raise sources.NoSources(f"{name}: the package holds no object for ppc64le")
+        needs = debian.depends(folder)
+        more = f"; it depends on {needs}" if needs else ""
+        raise sources.NoSources(f"{name}: the package holds no object for ppc64le{more}")
 
 
 def _objects_in(path: Path, name: str) -> Iterator[Source]:

@@ -31,9 +31,9 @@ def _with_cxx(*versions: int) -> tuple[str, ...]:
 #: What each release's root is for.
 PACKAGES: dict[str, tuple[str, ...]] = {
     "bullseye": (*_COMMON, *_with_cxx(9, 10), "clang-13", "clang-16"),
-    "bookworm": (*_COMMON, *_with_cxx(11, 12), "clang-14", "clang-19"),
-    "trixie": (*_COMMON, *_with_cxx(13, 14), "clang-17", "clang-21", "clang-22"),
-    "sid": (*_COMMON, *_with_cxx(15, 16), "clang-23"),
+    "bookworm": (*_COMMON, *_with_cxx(11, 12), "clang-14", "clang-15", "clang-19"),
+    "trixie": (*_COMMON, *_with_cxx(13, 14), "clang-17", "clang-18", "clang-22"),
+    "sid": (*_COMMON, *_with_cxx(15, 16), "clang-21", "clang-23"),
 }
 _DEBOOTSTRAP_TRIES = 3
 _POLICY = "#!/bin/sh\nexit 101\n"
