@@ -249,7 +249,9 @@ def unknown_option(tools: Tools, flags: tuple[str, ...]) -> str:
 def first_error(text: str) -> str:
     """Return the first line of what a tool wrote that says what was wrong."""
     lines = text.strip().splitlines() or ["no message"]
-    return next((line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), lines[0])
+    return next(
+        (line for line in lines if re.search(r"\berror\b|\bsorry\b", line, re.IGNORECASE)), lines[0]
+    )
 
 
 def binutil(tool: str, root: str = "") -> str:

@@ -6,11 +6,13 @@ $NOPFIX_ROOTS names the folder that ``nopfix-corpus roots make`` made it in; non
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from nopfix.corpus import chroot, command, roots, sources
+from nopfix.corpus import roots, sources
 
 #: As many cases as take some ten seconds.
 CASES = "40"
@@ -26,11 +28,14 @@ def a_root() -> Path:
 
 def test_a_sample_of_every_option_list_comes_out_right(tmp_path: Path) -> None:
     root = a_root()
+    if os.geteuid():
+        pytest.skip("needs to be root, for chroot")
     try:
         sources.suite_folder()
-        chroot.show(str(root))
-    except (sources.NoSources, chroot.RootError) as missing:
+    except sources.NoSources as missing:
         pytest.skip(str(missing))
     words = ["run", "--root", str(root), "--cc", roots.compilers(root)[-1], "--matrix", "full"]
     words += ["--thin", "1", "--limit", CASES, "-j2", "--db", str(tmp_path / "r.db")]
-    assert command.main(words) == 0
+    # A process of its own: what is mounted is mounted for that.
+    done = subprocess.run([sys.executable, "-m", "nopfix.corpus.command", *words])
+    assert done.returncode == 0
