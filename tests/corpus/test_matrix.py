@@ -59,7 +59,7 @@ def test_an_option_that_need_not_be_known_is_left_out_alone() -> None:
 #: What newer compilers have than those that these tests are run with.
 NEWER = frozenset((
     "-fcondition-coverage", "-fhardened", "-fmin-function-alignment=64", "-gdwarf-6", "-gz=zstd",
-    "-mcpu=power11",
+    "-mcpu=power11", "-fpatchable-function-entry=1", "-fpatchable-function-entry=5,2",
 ))  # fmt: skip
 
 
