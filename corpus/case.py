@@ -162,7 +162,7 @@ def key(case: Case) -> str:
     """
     made = _compiled_from(case) if case.tools.compiler else (content(case.source), case.name)
     judges = _code_digest((*_ALWAYS, *(file for check in case.checks for file in _JUDGES[check])))
-    parts = (case.corpus, *made, "", *case.checks, nopfix_version(), judges)
+    parts = (case.corpus, case.tools.label(), *made, "", *case.checks, nopfix_version(), judges)
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
 

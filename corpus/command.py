@@ -263,9 +263,13 @@ def _add_database(to: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _absolute(text: str) -> str:
+    return str(Path(text).resolve())
+
+
 def _add_tools(to: argparse.ArgumentParser) -> None:
     to.add_argument(
-        "--root", metavar="DIR",
+        "--root", metavar="DIR", type=_absolute,
         help="the folder of the system in which compiler, binutils and qemu live (as root)",
     )  # fmt: skip
     to.add_argument(

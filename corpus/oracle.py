@@ -163,7 +163,7 @@ def _arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("sources", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--cc", default="gcc-12", help="compiler (default %(default)s)")
-    parser.add_argument("--root", default="", help="the folder of the system that it lives in")
+    parser.add_argument("--root", type=Path, help="the folder of the system that it lives in")
     parser.add_argument("--as", dest="assembler", default="", help="assembler")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave the files made in DIR")
     parser.add_argument("--alignment-kept", action="store_true", help="keep inner alignment")
@@ -183,8 +183,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command:
         rewrite = rewrite_by_command(shlex.split(options.command))
     worst = 0
-    tools = Tools(options.cc, options.root, options.assembler)
-    chroot.show(options.root, (Path.cwd(), *(one.resolve().parent for one in options.sources)))
+    root = str(options.root.resolve()) if options.root else ""
+    tools = Tools(options.cc, root, options.assembler)
+    chroot.show(root, (Path.cwd(), *(one.resolve().parent for one in options.sources)))
     for source in options.sources:
         folder = options.keep.resolve() if options.keep else None
         if folder is not None and len(options.sources) > 1:
