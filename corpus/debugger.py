@@ -35,6 +35,11 @@ def _free_port() -> int:
     return port
 
 
+def missing() -> str:
+    """Say what the check lacks, "" when nothing."""
+    return "" if shutil.which("gdb-multiarch") else "gdb-multiarch"
+
+
 def transcript(program: Path, source: str, root: str = "") -> list[str]:
     """Return what gdb prints at the functions of `source` (a file's name) while `program` runs.
 

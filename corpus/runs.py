@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from nopfix.corpus import case, chroot, execution, matrix, plan, sources, toolchain
+from nopfix.corpus import case, chroot, debugger, execution, matrix, plan, sources, toolchain
 from nopfix.corpus.matrix import LeftOut
 from nopfix.corpus.toolchain import Tools
 from nopfix.corpus.verdicts import KINDS
@@ -110,13 +110,18 @@ def _checks(options: argparse.Namespace) -> tuple[str, ...]:
 
 def _possible(checks: tuple[str, ...], used: Iterable[Tools]) -> tuple[tuple[str, ...], list[str]]:
     """Return the checks that can be made, and what the others lack."""
-    if "qemu" not in checks:
-        return checks, []
-    for tools in used:
-        if lacking := execution.missing(tools):
-            without = tuple(check for check in checks if check not in ("qemu", "gdb"))
-            return without, [f"the check qemu is left out; it needs {lacking}"]
-    return checks, []
+    remarks = []
+    if "qemu" in checks:
+        for tools in used:
+            if lacking := execution.missing(tools):
+                # gdb looks at the programs that were run.
+                checks = tuple(check for check in checks if check not in ("qemu", "gdb"))
+                remarks = [f"the check qemu is left out; it needs {lacking}"]
+                break
+    if "gdb" in checks and (lacking := debugger.missing()):
+        checks = tuple(check for check in checks if check != "gdb")
+        remarks.append(f"the check gdb is left out; it needs {lacking}")
+    return checks, remarks
 
 
 def parts(options: argparse.Namespace) -> list[tuple[tuple[Tools, ...], list[Flags]]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nopfix import rewriter
-from nopfix.corpus import case, command, execution, plan, pool, reduce, store, toolchain
+from nopfix.corpus import case, command, debugger, execution, plan, pool, reduce, store, toolchain
 from nopfix.corpus import sources as corpus_sources
 from nopfix.corpus.case import Case
 
@@ -116,9 +116,15 @@ def test_a_check_that_lacks_something_is_left_out_and_the_others_are_made(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(execution, "missing", lambda tools: "qemu-ppc64le: not installed")
     database = tmp_path / "r.db"
-    assert run(sources, database, "--check", "oracle,qemu,gdb", "--limit", "1") == 0
+    words = (sources, database, "--check", "oracle,qemu,gdb", "--limit", "1")
+    monkeypatch.setattr(debugger, "missing", lambda: "gdb-multiarch")
+    assert run(*words) == 0
+    assert "gdb is left out; it needs gdb-multiarch" in capsys.readouterr().err
+    with store.opened(database) as results:
+        assert [one.checks for one in results.results()] == ["oracle,qemu"]
+    monkeypatch.setattr(execution, "missing", lambda tools: "qemu-ppc64le: not installed")
+    assert run(*words) == 0
     assert "qemu is left out; it needs qemu-ppc64le" in capsys.readouterr().err
     with store.opened(database) as results:
         assert [one.checks for one in results.results()] == ["oracle"]
