@@ -40,11 +40,11 @@ class Case(NamedTuple):
 
     `source` is the file, a ``.c``/``.C`` or a ready-made ``.o``; `name` and `corpus` are for the
     reports, as is `origin`, the sources' version.  The compiler of `tools` is "" for a ready-made
-    object.  `flags` are the matrix's, `own` those that
-    the source itself asks for, put before them.  `folder`, where set, is the folder to
-    compile in (a kernel tree has relative include paths); `context` is a digest of the files that
-    the source may include; `objects`, where set, the folder that keeps what compilers made
-    (corpus.kept): the result doesn't depend on it.  `offset` is where in a library an object is.
+    object.  `flags` are the matrix's, `own` those that the source itself asks for, put before them.
+    `folder`, where set, is the folder to compile in (a kernel tree has relative include paths);
+    `context` is a digest of the files that the source may include; `keep_in`, where set, the folder
+    that keeps what compilers made (corpus.kept): the result doesn't depend on it.  `offset` is
+    where in a library an object is.
     """
 
     corpus: str
@@ -56,7 +56,7 @@ class Case(NamedTuple):
     own: tuple[str, ...] = ()
     folder: str = ""
     context: str = ""
-    objects: str = ""
+    keep_in: str = ""
     origin: str = ""
     offset: int = 0
 
@@ -109,7 +109,9 @@ _JUDGES = {
     "slots": ("slots.py",),
     "gdb": ("execution.py", "debugger.py"),
 }
-_ALWAYS = ("case.py", "oracle.py", "prepare.py", "assembly.py", "entries.py", "toolchain.py")
+_ALWAYS = (
+    "case.py", "oracle.py", "prepare.py", "assembly.py", "entries.py", "objects.py", "toolchain.py",
+)  # fmt: skip
 
 
 #: The commands around the rewriter, which can't change what becomes of an object.
@@ -332,9 +334,9 @@ def _prepared(case: Case, folder: Path) -> Prepared:
     """Prepare the case, or take what was kept of an earlier time."""
     with_want = "oracle" in case.checks
     path = None
-    if case.objects:
+    if case.keep_in:
         inputs = (*_compiled_from(case), "" if with_want else "plain only")
-        path = kept.place(case.objects, inputs)
+        path = kept.place(case.keep_in, inputs)
         if (found := kept.load(path, folder)) is not None:
             return found
     run_in = Path(case.folder) if case.folder else None

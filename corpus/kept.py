@@ -29,7 +29,7 @@ def _editor_version() -> bytes:
     """Return a digest of the modules that decide what a prepared case looks like."""
     folder = Path(__file__).parent
     digest = hashlib.sha256()
-    for name in ("assembly.py", "prepare.py", "toolchain.py"):
+    for name in ("assembly.py", "entries.py", "prepare.py", "toolchain.py"):
         digest.update((folder / name).read_bytes())
     return digest.digest()
 

@@ -62,7 +62,7 @@ def make(root: Path, suite: str, mirror: str = "", packages: Iterable[str] = ())
     """
     if os.geteuid():
         raise chroot.RootError("roots make needs to be root")
-    debian.need("debootstrap", "chroot")
+    debian.need("debootstrap", "gpgv", "chroot")
     mirror = mirror or debian.mirror()
     root.parent.mkdir(parents=True, exist_ok=True)
     if not (root / "usr/bin/apt-get").exists():
@@ -92,7 +92,8 @@ def compilers(root: Path) -> list[str]:
 
 def _bootstrap(root: Path, suite: str, mirror: str) -> None:
     """Make the bare release; what an interrupted try has left is taken away first."""
-    command = ["debootstrap", "--variant=minbase", f"--keyring={debian.KEYRING}"]
+    command = ["debootstrap", "--variant=minbase", "--force-check-gpg"]
+    command.append(f"--keyring={debian.KEYRING}")
     for left in reversed(range(_DEBOOTSTRAP_TRIES)):
         unfinished = root.with_name(f"{root.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
