@@ -40,6 +40,12 @@ class Checked:
         """A word of OUT."""
         return int.from_bytes(self.new[place : place + 4], "little")
 
+    def run(self) -> None:
+        """Check all of it."""
+        self.branches()
+        self.tables()
+        self.tracebacks()
+
     def branches(self) -> None:
         """Every PC-relative branch leads to where its target went."""
         count = 0

@@ -125,13 +125,8 @@ def pair_code(
         same = section.data == counterpart.data and _same_places(old, new, number)
         if not section.executable or (same and not need_slots):
             continue
-        found = code.examine(
-            old,
-            section,
-            symbols.get(number, []),
-            named.get(number, names.NOTHING),
-            entered.get(number, frozenset()),
-        )
+        mine = symbols.get(number, []), named.get(number, names.NOTHING)
+        found = code.examine(old, section, *mine, entered.get(number, frozenset()))
         if same:
             walk.missing_slots(found, findings)
             continue
@@ -139,10 +134,7 @@ def pair_code(
         complete &= paired is not None
         if paired is not None:
             pairings[number] = paired[0]
-            checked = branches.Checked(found, *paired, counterpart.data, findings)
-            checked.branches()
-            checked.tables()
-            checked.tracebacks()
+            branches.Checked(found, *paired, counterpart.data, findings).run()
             distances.check_program_counter(found, paired[0], findings)
     return pairings, complete
 

@@ -30,7 +30,7 @@ from nopfix.verifier.elf import STT_SECTION
 from nopfix.verifier.relocation_types import DATA_WIDTH, FIELD, R_PPC64_REL24
 
 if TYPE_CHECKING:
-    from nopfix.verifier.elf import Object, Relocation, Section, Symbol
+    from nopfix.verifier.elf import Object, Section, Symbol
     from nopfix.verifier.names import Names
 
 
@@ -143,7 +143,7 @@ def examine(
         functions,
         found,
         branches,
-        _calls(old, words, branches, symbols, found, functions, relocations),
+        _calls(old, section, branches, symbols, found),
         found.prefixes
         | names.patchable
         | {s - 8 for s in functions.starts if widths.get(s - 8) == 8},
@@ -192,14 +192,14 @@ def _owned(
 
 def _calls(
     old: Object,
-    words: tuple[int, ...],
+    section: Section,
     branches: tuple[int, ...],
     symbols: list[Symbol],
     found: regions.Regions,
-    functions: regions.Functions,
-    relocations: tuple[Relocation, ...],
 ) -> dict[int, str]:
     """All calls of functions, and what they call, but for those that never get a slot."""
+    words, functions = words_of(section.data), regions.functions(symbols)
+    relocations = old.relocations.get(section.number, ())
     calls: dict[int, str] = {}
     for relocation in relocations:
         index = relocation.place // 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import stat
@@ -49,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(arguments)
+    # The process ends with its one verification: looking for garbage took a seventh of the time.
+    gc.disable()
     try:
         return _run(options)
     except OSError as error:

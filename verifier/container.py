@@ -20,6 +20,7 @@ from nopfix.verifier.elf import (
     STT_SECTION,
     Object,
     Section,
+    Symbol,
 )
 
 if TYPE_CHECKING:
@@ -48,45 +49,28 @@ def check_headers(old: Object, new: Object, findings: Findings) -> bool:
         if before != after:
             findings.differ("elf-header", "ELF header", None, None, f"{name}: {before} != {after}")
     if len(old.sections) != len(new.sections):
-        findings.differ(
-            "sections",
-            "section headers",
-            None,
-            None,
-            f"IN has {len(old.sections)} sections, OUT has {len(new.sections)}",
-        )
+        text = f"IN has {len(old.sections)} sections, OUT has {len(new.sections)}"
+        findings.differ("sections", "section headers", None, None, text)
         return False
     same = True
-    for original, after in zip(old.sections, new.sections, strict=True):
-        before = _in_form_of(original, after, old)
-        for field, title in _HEADER_FIELDS:
-            if getattr(before, field) != getattr(after, field):
-                same = False
-                findings.differ(
-                    "section-header",
-                    before.name or f"section {before.number}",
-                    None,
-                    None,
-                    f"{title} is {getattr(before, field)} in IN, {getattr(after, field)} in OUT",
-                )
-        if _name_field(old, before.number) != _name_field(new, after.number):
-            findings.differ(
-                "section-header", before.name or f"section {before.number}", None, None,
-                "sh_name differs",
-            )  # fmt: skip
-        if before.compression != after.compression:
-            same = False
-            findings.differ(
-                "section-header",
-                before.name,
-                None,
-                None,
-                "ch_type, ch_reserved, ch_addralign are"
-                f" {before.compression} in IN, {after.compression} in OUT",
-            )
+    for section, counterpart in zip(old.sections, new.sections, strict=True):
+        name = section.name or f"section {section.number}"
+        wrong = _header_differences(_in_form_of(section, counterpart, old), counterpart)
+        same &= not wrong
+        if _name_field(old, section.number) != _name_field(new, section.number):
+            wrong.append("sh_name differs")
+        for text in wrong:
+            findings.differ("section-header", name, None, None, text)
     check_file_layout(old, new, findings)
     findings.count("section header", len(old.sections))
     return same
+
+
+def _header_differences(before: Section, after: Section) -> list[str]:
+    """What differs in two section headers that have to be equal, in words."""
+    fields = (*_HEADER_FIELDS, ("compression", "(ch_type, ch_reserved, ch_addralign)"))
+    pairs = [(title, getattr(before, name), getattr(after, name)) for name, title in fields]
+    return [f"{title} is {a} in IN, {b} in OUT" for title, a, b in pairs if a != b]
 
 
 def _in_form_of(before: Section, after: Section, old: Object) -> Section:
@@ -127,42 +111,35 @@ def check_file_layout(old: Object, new: Object, findings: Findings) -> None:
     stored.sort(key=lambda section: section.offset)
     at = 0
     for section in stored:
-        offset = new.sections[section.number].offset
-        if offset < at or offset > len(new.raw):
-            findings.differ(
-                "file-layout", section.name, None, None, f"sh_offset {offset:#x} is out of order"
-            )
-        at = max(at, offset + _stored(new.sections[section.number]))
+        after = new.sections[section.number]
+        # LLVM doesn't align what it compresses.
+        aligned = section.offset % max(section.alignment, 1) == 0
+        if after.offset < at or after.offset > len(new.raw):
+            text = f"sh_offset {after.offset:#x} is out of order"
+            findings.differ("file-layout", section.name, None, None, text)
+        elif aligned and _stored(after) and after.offset % max(after.alignment, 1):
+            text = f"sh_offset {after.offset:#x} unaligned"
+            findings.differ("file-layout", section.name, None, None, text)
+        at = max(at, after.offset + _stored(after))
     for section in old.sections[1:]:
         if section.type and not _stored(section):
             check_unstored(section, stored, new, findings)
+    _check_between(new, findings)
+
+
+def _check_between(new: Object, findings: Findings) -> None:
+    """No byte of OUT is two sections' or headers', and what is no one's is zero."""
     used = [(0, 64), (new.section_headers, new.section_headers + 64 * len(new.sections))]
-    for section in new.sections:
-        if section.type in (0, SHT_NOBITS) or not section.size:
-            continue
-        used.append((section.offset, section.offset + section.size))
-        before = old.sections[section.number]
-        # LLVM doesn't align what it compresses.
-        was_aligned = section.alignment < 2 or before.offset % section.alignment == 0
-        if section.alignment > 1 and section.offset % section.alignment and was_aligned:
-            findings.differ(
-                "file-layout", section.name, None, None, f"sh_offset {section.offset:#x} unaligned"
-            )
+    used += [(s.offset, s.offset + _stored(s)) for s in new.sections if _stored(s)]
     at = 0
-    for start, end in sorted(used):
+    for start, end in [*sorted(used), (len(new.raw), len(new.raw))]:
         if start < at:
-            findings.differ(
-                "file-layout", "file", None, start, f"contents overlap at {start:#x} of OUT"
-            )
+            text = f"contents overlap at {start:#x} of OUT"
+            findings.differ("file-layout", "file", None, start, text)
         elif any(new.raw[at:start]):
-            findings.differ(
-                "file-layout", "file", None, at, f"bytes that no section holds at {at:#x} of OUT"
-            )
+            text = f"bytes that no section holds at {at:#x} of OUT"
+            findings.differ("file-layout", "file", None, at, text)
         at = max(at, end)
-    if any(new.raw[at:]):
-        findings.differ(
-            "file-layout", "file", None, at, f"bytes that no section holds at {at:#x} of OUT"
-        )
 
 
 def check_unstored(
@@ -206,65 +183,47 @@ def check_symbols(
 ) -> None:
     """Symbols have the same names and follow their section."""
     if len(old.symbols) != len(new.symbols):
-        findings.differ(
-            "symbol",
-            ".symtab",
-            None,
-            None,
-            f"IN has {len(old.symbols)} symbols, OUT has {len(new.symbols)}",
-        )
+        text = f"IN has {len(old.symbols)} symbols, OUT has {len(new.symbols)}"
+        findings.differ("symbol", ".symtab", None, None, text)
         return
     findings.count("symbol", len(old.symbols))
     check_symbol_records(old, new, findings)
     for index, (before, after) in enumerate(zip(old.symbols, new.symbols, strict=True)):
         if before == after and before.section not in pairings:
             continue
-        if (before.name, before.info, before.other, before.section) != (
-            after.name,
-            after.info,
-            after.other,
-            after.section,
-        ):
-            findings.differ(
-                "symbol",
-                ".symtab",
-                index,
-                index,
-                f"symbol {before.name or index}: name, type, binding, visibility or section differ",
-            )
-            continue
-        pairing = pairings.get(before.section)
-        value: int | None = before.value
-        end: int | None = before.value + before.size
-        if pairing and before.type == STT_SECTION:
-            end = before.size
-        elif pairing and before.section < RESERVED:
-            value = pairing.start(before.value)
-            end = pairing.end(before.value + before.size) if before.size else value
         name = old.symbol_name(index)
-        if value is None or end is None:
-            findings.differ(
-                "symbol", ".symtab", index, index, f"{name}: its place has no counterpart in OUT"
-            )
-            continue
-        if after.value != value:
-            findings.differ(
-                "symbol",
-                ".symtab",
-                index,
-                index,
-                f"{name} is at {before.value:#x} in IN, so at {value:#x} in OUT, but its value"
-                f" is {after.value:#x}",
-            )
-        elif after.size != end - value:
-            findings.differ(
-                "symbol",
-                ".symtab",
-                index,
-                index,
-                f"{name} has {before.size:#x} bytes in IN, so {end - value:#x} in OUT, but its"
-                f" size is {after.size:#x}",
-            )
+        names, new_names = ((s.name, s.info, s.other, s.section) for s in (before, after))
+        text = ""
+        if names != new_names:
+            text = "name, type, binding, visibility or section differ"
+        else:
+            text = _symbol_difference(before, after, pairings.get(before.section))
+        if text:
+            findings.differ("symbol", ".symtab", index, index, f"{name}: {text}")
+
+
+def _symbol_difference(before: Symbol, after: Symbol, pairing: AnyPairing | None) -> str:
+    """What is wrong with a symbol's value or size, in words; empty where nothing is."""
+    value: int | None = before.value
+    end: int | None = before.value + before.size
+    if pairing and before.type == STT_SECTION:
+        end = before.size
+    elif pairing and before.section < RESERVED:
+        value = pairing.start(before.value)
+        end = pairing.end(before.value + before.size) if before.size else value
+    if value is None or end is None:
+        return "its place has no counterpart in OUT"
+    if after.value != value:
+        return (
+            f"is at {before.value:#x} in IN, so at {value:#x} in OUT, but its value is"
+            f" {after.value:#x}"
+        )
+    if after.size != end - value:
+        return (
+            f"has {before.size:#x} bytes in IN, so {end - value:#x} in OUT, but its size is"
+            f" {after.size:#x}"
+        )
+    return ""
 
 
 def check_bytes(section: Section, counterpart: Section, findings: Findings) -> None:

@@ -106,15 +106,15 @@ class Object(NamedTuple):
     """e_shoff"""
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
+    places: tuple[tuple[int, int], ...]
+    """Section and value of each symbol of this object, 0 and 0 for all others."""
     relocations: dict[int, tuple[Relocation, ...]]
     """By index of the section they patch, in the order of the file."""
 
     def target(self, relocation: Relocation) -> tuple[int, int]:
         """Where S + A points: section index (0 when not in this object) and offset (bytes)."""
-        symbol = self.symbols[relocation.symbol]
-        if 0 < symbol.section < RESERVED:
-            return symbol.section, symbol.value + relocation.addend
-        return 0, relocation.addend
+        section, value = self.places[relocation.symbol]
+        return section, value + relocation.addend
 
     def symbol_name(self, index: int) -> str:
         """Name to print for a symbol: its own, or that of its section."""
@@ -171,7 +171,8 @@ def _read(data: bytes) -> Object:
         if max(map(operator.itemgetter(2), entries), default=-1) >= len(symbols):
             raise Unreadable(f"{section.name}: symbol index out of range")
         relocations[section.info] = entries
-    return Object(data, fields, header["e_shoff"], sections, symbols, relocations)
+    places = tuple((s.section, s.value) if 0 < s.section < RESERVED else (0, 0) for s in symbols)
+    return Object(data, fields, header["e_shoff"], sections, symbols, places, relocations)
 
 
 def _sections(header: dict[str, Any], data: bytes) -> tuple[Section, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nopfix.verifier.fields import shown
 from nopfix.verifier.pairing import RET, START
 from nopfix.verifier.reader import Malformed, Reader
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_aranges(fields: Fields) -> None:
-    """.debug_aranges: (address, length) pairs for each unit (DWARF 5, 6.1.2)."""
+    """.debug_aranges: (address, length) pairs for each unit (DWARF 5, 6.1.2). Raises Malformed."""
     a = Reader(fields.raw, 0, len(fields.raw))
     b = Reader(fields.new_raw, 0, len(fields.new_raw))
     if len(fields.raw) != len(fields.new_raw):
@@ -33,34 +34,33 @@ def check_aranges(fields: Fields) -> None:
             raise Malformed(f".debug_aranges at {start:#x}: too long")
         fields.equal("aranges", start, start, a.unsigned(2), b.unsigned(2))
         place = a.position
+        offset, new_offset = a.unsigned(size), b.unsigned(size)
         if fields.relocated(place, place) is None:
-            fields.equal("aranges", place, place, a.unsigned(size), b.unsigned(size))
-        a.position = b.position = place + size
-        address = a.unsigned(1)
-        segment = a.unsigned(1)
-        fields.equal("aranges", place, place, (address, segment), (b.unsigned(1), b.unsigned(1)))
+            fields.equal("aranges", place, place, offset, new_offset)
+        address, segment = sizes = (a.unsigned(1), a.unsigned(1))
+        fields.equal("aranges", place, place, sizes, (b.unsigned(1), b.unsigned(1)))
         if address not in (4, 8) or segment:
             raise Malformed(f".debug_aranges at {start:#x}: address size {address}")
         pad = -(a.position - start) % (2 * address)
         fields.equal("aranges", a.position, b.position, a.take(pad), b.take(pad))
         while a.position < end:
-            place = a.position
-            value, new_value = a.unsigned(address), b.unsigned(address)
-            span, new_span = a.unsigned(address), b.unsigned(address)
-            target = fields.relocated(place, place, START)
-            if target is None:
-                fields.equal("aranges", place, place, value, new_value)
-            expected = fields.span(target, span)
-            if expected != new_span:
-                fields.differ(
-                    "aranges",
-                    place,
-                    place,
-                    f"a range of {span:#x} bytes in IN has {expected or 0:#x} in OUT, but says"
-                    f" {new_span:#x}",
-                )
+            _range(fields, a, b, address)
         b.position = a.position
         fields.findings.count("address range")
+
+
+def _range(fields: Fields, a: Reader, b: Reader, size: int) -> None:
+    """One address, and the bytes of code from there on."""
+    place = a.position
+    value, new_value = a.unsigned(size), b.unsigned(size)
+    span, new_span = a.unsigned(size), b.unsigned(size)
+    target = fields.relocated(place, place, START)
+    if target is None:
+        fields.equal("aranges", place, place, value, new_value)
+    expected = fields.span(target, span)
+    if expected != new_span:
+        text = f"a range of {span:#x} bytes in IN has {shown(expected)} in OUT, but {new_span:#x}"
+        fields.differ("aranges", place, place, text)
 
 
 def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
@@ -146,7 +146,6 @@ def _address(fields: Fields, uses: Uses, a: Reader, b: Reader) -> None:
 
 def check_pubnames(fields: Fields, uses: Uses) -> None:
     """.debug_pubnames, _pubtypes and their gnu_ variants: offsets of entries in their unit."""
-    gnu = "gnu_" in fields.name
     a = Reader(fields.raw, 0, len(fields.raw))
     b = Reader(fields.new_raw, 0, len(fields.new_raw))
     while not a.done and not b.done:
@@ -171,28 +170,33 @@ def check_pubnames(fields: Fields, uses: Uses) -> None:
                 place,
                 f"its unit has {unit_end - new_unit:#x} bytes in OUT, not {new_size:#x}",
             )
-        while a.position < end:
-            place = a.position
-            offset, new_offset = a.unsigned(size), b.unsigned(size)
-            if offset == 0:
-                fields.equal("pubnames", place, place, 0, new_offset)
-                break
-            # A skeleton unit's names are those of entries of its .dwo, which is not looked at.
-            own = unit + offset in entries
-            expected = entries[unit + offset] if own else new_unit + offset
-            if expected != new_unit + new_offset:
-                fields.differ(
-                    "pubnames",
-                    place,
-                    place,
-                    f"names the entry at {unit + offset:#x} in IN, but {new_unit + new_offset:#x}"
-                    " in OUT",
-                )
-            if gnu:
-                fields.equal("pubnames", place, place, a.unsigned(1), b.unsigned(1))
-            fields.equal("pubnames", place, place, a.string(), b.string())
+        while a.position < end and _name(fields, a, b, entries, (unit, new_unit, size)):
+            pass
         fields.findings.count("name table")
     fields.equal("pubnames", a.position, b.position, a.done, b.done)
+
+
+def _name(
+    fields: Fields, a: Reader, b: Reader, entries: dict[int, int], about: tuple[int, int, int]
+) -> bool:
+    """One name and the entry that it is of; False at the end of a unit's names.
+
+    `about`: where the unit is in IN and OUT, bytes of an offset.
+    """
+    place = a.position
+    unit, new_unit, size = about
+    offset, new_offset = a.unsigned(size), b.unsigned(size)
+    if offset == 0:
+        return fields.equal("pubnames", place, place, 0, new_offset) and False
+    # A skeleton unit's names are those of entries of its .dwo, which is not looked at.
+    expected = entries.get(unit + offset, new_unit + offset)
+    if expected != new_unit + new_offset:
+        text = f"names the entry at {unit + offset:#x} in IN, but {new_unit + new_offset:#x} in OUT"
+        fields.differ("pubnames", place, place, text)
+    if "gnu_" in fields.name:
+        fields.equal("pubnames", place, place, a.unsigned(1), b.unsigned(1))
+    fields.equal("pubnames", place, place, a.string(), b.string())
+    return True
 
 
 def check_names(fields: Fields, uses: Uses) -> None:

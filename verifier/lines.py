@@ -29,6 +29,7 @@ DW_LNS_const_add_pc, DW_LNS_fixed_advance_pc = 8, 9
 DW_LNE_end_sequence, DW_LNE_set_address, DW_LNE_define_file, DW_LNE_set_discriminator = 1, 2, 3, 4
 _END_SEQUENCE, _SET_ADDRESS = bytes((0, 1, DW_LNE_end_sequence)), bytes((0, 9, DW_LNE_set_address))
 
+_ADVANCES = frozenset({DW_LNS_advance_pc, DW_LNS_advance_line, DW_LNS_const_add_pc})
 _STANDARD_LENGTHS = (0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1)
 """Operands of the standard operations 1 to 12 (DWARF 5, 6.2.5.2)."""
 
@@ -149,58 +150,54 @@ def _header(data: bytes, start: int) -> Header:
 
 
 def program(data: bytes, header: Header) -> Program:
-    """Read a program. Raises Malformed.
-
-    Dense, as a large object has a hundred thousand operations: rows as values of their own took
-    three times as long.
-    """
+    """Read a program. Raises Malformed."""
+    # Dense: rows as values of their own took three times as long.
     special, one_operand = _operations(header)
     reader = Reader(data, header.program, header.end)
     found = Program([], [], {}, [], [], bytearray(), [], [header.program])
-    addresses, lines, settings, marks = found.addresses, found.lines, found.settings, found.marks
-    position, end = header.program, header.end
-    address = line = advances = 0
+    settings, marks = found.settings, found.marks
+    position, end, address, line, advances = header.program, header.end, 0, 0, 0
     while position < end:
         at, operation = position, data[position]
         position += 1
         if operation in special:
             advance, delta = special[operation]
-            address += advance
-            line += delta
-        elif operation in one_operand and data[position] < 0x80:
+            address, line = address + advance, line + delta
+        elif operation in one_operand and position < end and data[position] < 0x80:
             position += 1
             settings += data[at:position]
             continue
         elif operation != DW_LNS_copy and data[at : at + 3] != _END_SEQUENCE:
             reader.position = position
-            if operation == DW_LNS_advance_line:
-                line += reader.sleb()
-            elif operation in (DW_LNS_advance_pc, DW_LNS_const_add_pc):
-                advances += 1
-                address += (
-                    special[255][0]
-                    if operation == DW_LNS_const_add_pc
-                    else (reader.uleb() * header.minimum_instruction_length)
-                )
+            if operation in _ADVANCES:
+                advance, delta = _advance(reader, header, operation, special[255][0])
+                address, line = address + advance, line + delta
+                advances += operation != DW_LNS_advance_line
             else:
                 address = _setting(reader, header, operation, found, address)
             position = reader.position
             continue
         marks.append(len(settings))
-        addresses.append(address)
-        lines.append(line)
+        found.addresses.append(address)
+        found.lines.append(line)
         if advances > 1:
             found.advances[len(marks) - 1] = advances
         line = advances = 0
         if operation:
             settings.append(DW_LNS_copy)
         else:
-            address = 0
-            position += 2
+            address, position = 0, position + 2
             _end_sequence(found, position)
-    if found.sequences[-1] == end:
-        found.sequences.pop()
-    return found
+    return found._replace(sequences=[start for start in found.sequences if start < end])
+
+
+def _advance(reader: Reader, header: Header, operation: int, constant: int) -> tuple[int, int]:
+    """By how much an operation that is on the way to a row advances address and line."""
+    if operation == DW_LNS_advance_line:
+        return 0, reader.sleb()
+    if operation == DW_LNS_const_add_pc:
+        return constant, 0
+    return reader.uleb() * header.minimum_instruction_length, 0
 
 
 def _operations(header: Header) -> tuple[dict[int, tuple[int, int]], frozenset[int]]:
@@ -212,7 +209,7 @@ def _operations(header: Header) -> tuple[dict[int, tuple[int, int]], frozenset[i
     for operation in range(base, 256):
         advance, delta = divmod(operation - base, header.line_range)
         special[operation] = (advance * minimum, header.line_base + delta)
-    advancing = (DW_LNS_advance_pc, DW_LNS_advance_line, DW_LNS_fixed_advance_pc)
+    advancing = (*_ADVANCES, DW_LNS_fixed_advance_pc)
     return special, frozenset(
         number
         for number, operands in enumerate(header.operands, 1)

@@ -136,24 +136,16 @@ class Checker:
         side = meaning.side(section, before, self.frame_tables)
         base = meaning.base(self.old, self.labels, section, before)
         if base is None:
-            expected = self.expect(old_section, old_target, side)
-            self._compare(section, pair, old_target, expected, new_target)
+            self._compare(section, pair, side, (old_target, new_target))
             return
-        distance = before.place - base
-        expected = self.expect(old_section, old_target - distance, side)
+        # Relative to `base`: the addend carries the distance from there as well.
         here = self.pairings.get(section.number)
         new_base = here.start(base) if here else base
-        if expected is None or new_base is None:
-            self.differ(section, pair, f"its base {base:#x} or its target has no counterpart")
+        if new_base is None:
+            self.differ(section, pair, f"its base {base:#x} has no counterpart")
             return
-        self._compare(
-            section,
-            pair,
-            old_target - distance,
-            expected,
-            new_target - (after.place - new_base),
-            f" (relative to {base:#x})",
-        )
+        targets = old_target - (before.place - base), new_target - (after.place - new_base)
+        self._compare(section, pair, side, targets, f" (relative to {base:#x})")
 
     def expect(self, section: int, offset: int, side: str) -> int | None:
         """Where in OUT a reference to an offset of a section of IN has to lead."""
@@ -166,16 +158,13 @@ class Checker:
         return offset if offset < 0 else offset - pairing.size + pairing.new_size
 
     def _compare(
-        self,
-        section: Section,
-        pair: Pair,
-        old_target: int,
-        expected: int | None,
-        found: int,
-        how: str = "",
+        self, section: Section, pair: Pair, side: str, targets: tuple[int, int], how: str = ""
     ) -> None:
-        name = self.old.sections[self.old.target(pair.old)[0]].name
-        pairing = self.pairings.get(self.old.target(pair.old)[0])
+        """Compare what is meant in IN with what is in OUT, offsets in the section led to."""
+        old_target, found = targets
+        number = self.old.target(pair.old)[0]
+        name, pairing = self.old.sections[number].name, self.pairings.get(number)
+        expected = self.expect(number, old_target, side)
         if isinstance(pairing, Pairing) and pairing.is_inside_instruction(old_target):
             # A label and a constant, which the program subtracts again: which label?
             self.differ(section, pair, f"leads to {name}+{old_target:#x}, inside an instruction")

@@ -99,7 +99,7 @@ def _unread(old: Object, section: Section, moved: Collection[int]) -> list[str]:
         for number, flag in ((section.link, SHF_LINK_ORDER), (section.info, SHF_INFO_LINK))
         if section.flags & flag and number
     ]
-    about = set(linked) or {old.target(relocation)[0] for relocation in relocations}
+    about = set(linked) or {old.places[symbol][0] for symbol in {r.symbol for r in relocations}}
     if about and about.isdisjoint(moved):
         return found
     for name, what in OFFSETS_WITHOUT_RELOCATIONS.items():
@@ -114,10 +114,10 @@ def _unread(old: Object, section: Section, moved: Collection[int]) -> list[str]:
 def _unknown_relocations(old: Object, section: Section, moved: Collection[int]) -> list[str]:
     """The relocation types without a rule, where they are in or lead into code that moved."""
     relocations = old.relocations.get(section.number, ())
+    kinds = {(relocation.type, relocation.symbol) for relocation in relocations}
     unknown = {
-        relocation.type
-        for relocation in relocations
-        if relocation.type not in FIELD
-        and (section.number in moved or old.target(relocation)[0] in moved)
+        kind
+        for kind, symbol in kinds
+        if kind not in FIELD and (section.number in moved or old.places[symbol][0] in moved)
     }
     return [f"relocations of the unknown type {number}" for number in sorted(unknown)]
