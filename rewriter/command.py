@@ -31,7 +31,6 @@ USAGE = 2
 IO_ERROR = 3
 INTERRUPTED = 130
 
-_VERIFYS_LIBRARIES = ("elftools", "construct", "capstone")
 
 _EPILOG = """\
 examples:
@@ -180,7 +179,7 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.sibling_calls == "error" or (parsed.sibling_calls == "warn" and not parsed.quiet):
         _report_sibling_calls(parsed, parsed.input, data)
     if parsed.verify:
-        _verify(data, result)
+        _ask_nopfix_verify(data, result)
     lost = output.replace_all(_files(parsed, result, mode))
     if not parsed.quiet:
         for line in (*dropped, *lost):
@@ -215,7 +214,7 @@ def _run_archive(parsed: argparse.Namespace, data: bytes, mode: int) -> int:
         if parsed.sibling_calls == "error" or (parsed.sibling_calls == "warn" and not parsed.quiet):
             _report_sibling_calls(parsed, where, contents)
         if parsed.verify:
-            _verify(contents, result)
+            _ask_nopfix_verify(contents, result)
         return result.data
 
     new = archive.rewrite(parsed.input, data, one)
@@ -330,30 +329,10 @@ def _dropped_signature(parsed: argparse.Namespace, data: bytes, result: Result) 
     ]
 
 
-def _verify(data: bytes, result: Result) -> None:
-    """Raise `Refusal` unless nopfix-verify can be asked and agrees.  Its mistakes are raised."""
-    try:
-        from nopfix.verifier import Unreadable, verify
+def _ask_nopfix_verify(data: bytes, result: Result) -> None:
+    from nopfix.rewriter.build import second_opinion
 
-        report = verify(data, result.data)
-    except ModuleNotFoundError as error:
-        library = (error.name or "").partition(".")[0]
-        if library not in _VERIFYS_LIBRARIES:
-            raise
-        raise Refusal(
-            f"can't be verified: there is no module {library}",
-            remedy="pip install 'nopfix[verify]', or leave --verify out",
-        ) from error
-    except Unreadable as error:
-        raise Refusal(
-            f"nopfix-verify can't judge the result: {error}",
-            remedy="report it with the object; OUT is untouched",
-        ) from error
-    if not report.verified:
-        raise Refusal(
-            f"nopfix-verify does not agree with the result: {report.differences[0]}",
-            remedy="report it with the object; OUT is untouched",
-        )
+    second_opinion.ask(data, result, "--verify")
 
 
 def _files(parsed: argparse.Namespace, result: Result, mode: int) -> list[output.File]:

@@ -114,6 +114,10 @@ def _report_and_rewrite(
     result = pipeline.rewrite(data, Options(dwo=split_dwarf.beside(path, data)))
     if result.data == data and not result.dwo:
         return
+    if environment.get("NOPFIX_VERIFY") == "1":
+        from nopfix.rewriter.build import second_opinion
+
+        second_opinion.ask(data, result, "NOPFIX_VERIFY")
     from nopfix.rewriter.build import output
 
     changed = [*result.dwo.items(), (path, result.data)]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SERVER = "NOPFIX_SERVER"
 """The environment variable that names the server's socket."""
 
-SETTINGS = ("NOPFIX_SKIP", "NOPFIX_SIBLING_CALLS")
+SETTINGS = ("NOPFIX_SKIP", "NOPFIX_SIBLING_CALLS", "NOPFIX_VERIFY")
 """The environment variables that change what is done to an object."""
 
 DONE, NOT_DONE = b"+", b"-"

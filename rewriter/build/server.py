@@ -168,6 +168,11 @@ def _load_everything() -> None:
         for module in walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith(".__main__"):
                 import_module(module.name)
+    if os.environ.get("NOPFIX_VERIFY") == "1":
+        try:
+            import_module("nopfix.verifier.check")
+        except ModuleNotFoundError:
+            return  # each object is refused for it, by name
 
 
 class _TakenBack(BaseException):

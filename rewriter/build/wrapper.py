@@ -61,7 +61,8 @@ def main() -> int:
             "Runs the compiler and inserts TOC-restore slots into the objects that it makes.\n"
             "  nopfix-cc powerpc64le-linux-gnu-gcc -O2 -c file.c\n"
             "  nopfix-cc ccache powerpc64le-linux-gnu-gcc -O2 -c file.c\n"
-            "Environment: NOPFIX_SKIP, NOPFIX_ASM, NOPFIX_SIBLING_CALLS (see docs/kernel.md).",
+            "Environment: NOPFIX_SKIP, NOPFIX_ASM, NOPFIX_SIBLING_CALLS, NOPFIX_VERIFY"
+            " (see docs/kernel.md).",
             file=sys.stdout if len(sys.argv) > 1 else sys.stderr,
         )
         return 0 if len(sys.argv) > 1 else 2

@@ -13,7 +13,9 @@ lengthen the latter of all four, but not by the same factor.
   is that of the whole process; the column "own" is without the interpreter and its modules;
 * *growth*: an object against ten of it in one (``ld -r``): at most eleven times as long;
 * *scale*: twice as many sections, functions, tables, static keys or cases of a switch
-  (`tests.bench.scale`): at most 2.2 times as long.
+  (`tests.bench.scale`): at most 2.2 times as long;
+* *verify* (`tests.bench.verify`; needs ``--objects DIR``): nopfix-verify over 50 kernel objects
+  of all sizes: at most 5 times the rewrite, at least 4 MB/s, memory at most 12 times the object.
 
 Sources: GCC's own libraries (Debian's gcc-12-source) and zstd's one-file form (the zstandard
 package's sources, by pip).  What can't be had is left out, saying so.  With a kernel built by
@@ -35,7 +37,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.corpus import sources, toolchain
-from tests.bench import scale
+from tests.bench import scale, verify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -78,6 +80,7 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=7, metavar="N")
     parser.add_argument("--kernel", type=Path, default=Path("build/kernel"), metavar="DIR")
+    parser.add_argument("--objects", type=Path, metavar="DIR", help="a kernel's objects or modules")
     parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="rows to show")
     options = parser.parse_args()
     try:
@@ -87,6 +90,10 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        if options.objects:
+            _show_verify(folder, options.objects, options.runs)
+        if [*options.only] == ["verify"]:
+            return 0
         found = [*_libraries(folder), *_kernel(options.kernel)]
         chosen = [source for source in found if not options.only or source.name in options.only]
         bare = peak_memory(SAMPLE, folder / "out.o")
@@ -288,6 +295,15 @@ def _show_scale(folder: Path, runs: int) -> None:
             f"{ratio:.2f} times as long",
             flush=True,
         )
+
+
+def _show_verify(folder: Path, objects: Path, runs: int) -> None:
+    """Time nopfix-verify over objects below a folder."""
+    print("\nverify: in one process, CPU ms; memory beyond the objects, per byte of the object\n")
+    strip = [toolchain.binutil("objcopy"), "-g"]
+    found = [*verify.objects(objects, folder, strip)]
+    for line in verify.table([*verify.measure(found, runs)]):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

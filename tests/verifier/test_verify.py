@@ -17,6 +17,7 @@ import pytest
 
 import nopfix.rewriter.command
 from nopfix import verifier
+from nopfix.rewriter.build import objects_in_place
 from nopfix.verifier import Report, Unreadable, elf, verify
 from nopfix.verifier.command import main
 
@@ -260,6 +261,25 @@ def test_nopfix_with_verify_leaves_the_output_as_it_was_when_it_is_not_verified(
     assert os.listdir(tmp_path) == ["out.o"]
 
 
+@pytest.mark.parametrize("agrees", [True, False])
+def test_the_wrapper_asks_when_nopfix_verify_is_set(
+    agrees: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(before: bytes, after: bytes) -> Report:
+        return verify(before, after if agrees else after[:-1] + b"x")
+
+    monkeypatch.setattr("nopfix.verifier.verify", judge)
+    old, _ = pair("plain")
+    path = tmp_path / "out.o"
+    for environment in ({}, {"NOPFIX_VERIFY": "1"}):
+        path.write_bytes(old)
+        said: list[str] = []
+        status = objects_in_place.rewrite(str(path), False, environment, said.append)
+        refused = bool(environment) and not agrees
+        assert (status, path.read_bytes() == old) == (refused, refused)
+        assert ["nopfix-verify does not agree" in line for line in said] == [True] * refused
+
+
 def imported(folder: Path) -> set[str]:
     """The top-level packages that the modules in ``folder`` import, wherever they do it."""
     found = set()
@@ -282,11 +302,11 @@ def test_the_verifier_shares_no_code_with_the_rewriter() -> None:
     top = Path(verifier.__file__).parent.parent
     assert imported(top / "verifier") == {"verifier", "elftools", "construct", "capstone"}
     assert "verifier" not in imported(top / "dwarf")
-    # Only the command line knows of it, for --verify.
+    # Who asks it, and the server, which loads it beforehand.
     asking = [
         p.name for p in (top / "rewriter").rglob("*.py") if "nopfix.verifier" in p.read_text()
     ]
-    assert asking == ["command.py"]
+    assert sorted(asking) == ["second_opinion.py", "server.py"]
     loaded = "import sys, nopfix.verifier; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=top
