@@ -90,7 +90,8 @@ def _is_theirs(error: Exception) -> bool:
 
 def _verify(old: bytes, new: bytes, need_slots: bool) -> Report:
     findings = Findings()
-    before, after = read(old), read(new)
+    before = read(old)
+    after = read(new, like=before)
     if old == new and not need_slots:
         findings.count("byte compared", len(old))
         return findings.report()
