@@ -93,6 +93,11 @@ def _add_limits(result: argparse.ArgumentParser) -> None:
         help="empty debug sections that aren't understood instead of refusing",
     )
     add(
+        "--leave-unproved",
+        action="store_true",
+        help="leave code that can't be followed as compiled, without slots, instead of refusing",
+    )
+    add(
         "--plain-section",
         metavar="NAME",
         action="append",
@@ -182,7 +187,7 @@ def _run(parsed: argparse.Namespace) -> int:
         _ask_nopfix_verify(data, result)
     lost = output.replace_all(_files(parsed, result, mode))
     if not parsed.quiet:
-        for line in (*dropped, *lost):
+        for line in (*dropped, *lost, *_left(parsed.input, result)):
             print(printable(f"nopfix: {line}"), file=sys.stderr)
         _summarize(parsed, parsed.output, result.report)
     return DONE
@@ -230,11 +235,17 @@ def _run_archive(parsed: argparse.Namespace, data: bytes, mode: int) -> int:
         files += [output.File(n, dwo, os.stat(n).st_mode) for n, dwo in result.dwo.items()]
     lost = output.replace_all([*files, output.File(parsed.output, new, mode)])
     if not parsed.quiet:
-        for line in lost:
+        left = [line for where, result in results.items() for line in _left(where, result)]
+        for line in (*lost, *left):
             print(printable(f"nopfix: {line}"), file=sys.stderr)
         for where, result in results.items():
             _summarize(parsed, parsed.output + where[len(parsed.input) :], result.report)
     return DONE
+
+
+def _left(where: str, result: Result) -> list[str]:
+    """A line for each part of the object that was left as it is."""
+    return [f"{where}: {left.warning()}" for left in result.report.left]
 
 
 def read_file(path: str) -> tuple[bytes, int]:
@@ -264,6 +275,7 @@ def _options(parsed: argparse.Namespace, path: str, data: bytes) -> Options:
         frozenset(parsed.plain_section),
         dwo,
         frozenset(parsed.allow),
+        parsed.leave_unproved,
     )
 
 
@@ -280,7 +292,8 @@ def _listing(data: bytes, options: Options, parsed: argparse.Namespace) -> Itera
     try:
         analysis, sections = pipeline.take_apart(program)
     except Refusal:  # but what isn't needed needn't be understood
-        analysis, sections = pipeline.take_apart(program, plan.Needs(program, options).of)
+        need = plan.Needs(program, options).of
+        analysis, sections = pipeline.take_apart(program, need, options.leave_unproved)
     if parsed.list:
         claimed = claims.collect(program, program.code, analysis.base_relative)
         for site in plan.call_sites(program, sections, analysis, claimed, options):
@@ -364,6 +377,7 @@ def _report_fields(report: Report) -> dict[str, object]:
             {"section": section, "old_offset": offset} for section, offset in report.expanded
         ],
         "sections": [resized._asdict() for resized in report.resized],
+        "left": [left._asdict() for left in report.left],
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
 
 class Options(Record):
@@ -21,7 +21,8 @@ class Options(Record):
     sections that aren't understood instead of refusing.  ``plain_sections`` names unknown sections
     whose PC-relative fields are relative to themselves.  ``dwo`` holds the bytes of split DWARF
     files that belong to the object, by name.  ``allow`` names what is refused otherwise because of
-    what it costs: `object.compressed.COMPRESSION_RATIO`.
+    what it costs: `object.compressed.COMPRESSION_RATIO`.  ``leave_unproved`` keeps code as it is
+    that can't be followed, without slots, instead of refusing the object.
     """
 
     only: Collection[str] | None = None
@@ -31,6 +32,7 @@ class Options(Record):
     plain_sections: Collection[str] = ()
     dwo: Mapping[str, bytes] = {}
     allow: Collection[str] = ()
+    leave_unproved: bool = False
 
 
 class Insertion(Record):
@@ -61,8 +63,36 @@ class Resized(Record):
     new_size: int
 
 
+class Left(Record):
+    """Code that was left as compiled because a proof failed: its ``sections``, by name.
+
+    ``section``, ``offset`` in bytes and ``function`` say where, ``reason`` why; ``calls`` is how
+    many of its calls lack a slot.
+    """
+
+    section: str
+    offset: int
+    function: str | None
+    reason: str
+    sections: Sequence[str]
+    calls: int
+
+    def warning(self) -> str:
+        """One line for the user."""
+        inside = f" (in {self.function})" if self.function else ""
+        calls = "1 call that lacks" if self.calls == 1 else f"{self.calls} calls that lack"
+        return (
+            f"warning: {self.section}+{self.offset:#x}{inside}: left as compiled, with {calls}"
+            f" a slot: {self.reason}"
+        )
+
+
 class Report(Record):
-    """What a rewrite did.  ``expanded`` are conditional branches that no longer reached."""
+    """What a rewrite did.
+
+    ``expanded`` are conditional branches that no longer reached, ``left`` is what has no slots
+    because it can't be followed (`Options.leave_unproved`).
+    """
 
     insertions: list[Insertion]
     tables: list[Table]
@@ -70,6 +100,7 @@ class Report(Record):
     resized: list[Resized]
     old_size: int
     new_size: int
+    left: Sequence[Left] = ()
 
 
 class Result(Record):

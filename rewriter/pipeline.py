@@ -19,8 +19,9 @@ from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.options import Options, Report, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from nopfix.rewriter.options import Left
     from nopfix.rewriter.proof.analysis import Analysis
 
 DEFAULT_OPTIONS = Options()
@@ -60,14 +61,15 @@ def rewrite(
     )
 
     compressed.check(obj, options.allow)
-    analysis, sections = take_apart(program, needs.of)
+    leave_unproved = options.leave_unproved and asked is None
+    analysis, sections = take_apart(program, needs.of, leave_unproved)
     claimed = claims.collect(program, program.code, analysis.base_relative)
     if asked is None:
         planned = plan.slots(program, sections, analysis, claimed, options)
     else:
         planned = plan.insertions(program, sections, asked)
     if not planned.slots:
-        return _unchanged(data)
+        return _unchanged(data, report.left(obj, planned, analysis))
     appended.check(obj)
     layouts = arrangement.arrange(
         program, sections, analysis, claimed, planned, realign=options.realign
@@ -111,26 +113,31 @@ def _prove_all(number: int) -> plan.Need:
 
 
 def take_apart(
-    program: Program, need: Callable[[int], plan.Need] = _prove_all
+    program: Program,
+    need: Callable[[int], plan.Need] = _prove_all,
+    leave_unproved: bool = False,
 ) -> tuple[Analysis, list[plan.Code]]:
     """Tell data from instructions in every code section and look at each instruction once.
 
-    ``need`` says what each of them needs; what belongs to one that needs anything is proved.
+    ``need`` says what each of them needs; what belongs to one that needs anything is proved, or
+    with ``leave_unproved`` noted as what is to be left (`Analysis.unproved`).
     """
     from nopfix.rewriter.layout import units
     from nopfix.rewriter.power import instruction
     from nopfix.rewriter.proof import data_in_code, function_prefix
 
     own_units = units.Units(program, lambda number: need(number) != "nothing")
-    analysis = data_in_code.analyse(program, own_units.need_proof)
+    together = own_units.together if leave_unproved else None
+    analysis = data_in_code.analyse(program, own_units.need_proof, together)
     sections = []
     for number in program.code:
         data = [(region.start, region.end) for region in analysis.regions.get(number, ())]
         found = instruction.sweep(program.words(number), data, program.filling(number))
-        function_prefix.check(program, number, found, lambda own: need(own) != "nothing")
+        if number not in analysis.unproved:
+            function_prefix.check(program, number, found, lambda own: need(own) != "nothing")
         sections.append(plan.Code(number, found))
     return analysis, sections
 
 
-def _unchanged(data: bytes) -> Result:
-    return Result(data, Report([], [], [], [], len(data), len(data)), {})
+def _unchanged(data: bytes, left: Sequence[Left] = ()) -> Result:
+    return Result(data, Report([], [], [], [], len(data), len(data), left), {})

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING
-from nopfix.rewriter.options import Insertion, Report, Resized, Table
+from nopfix.rewriter.options import Insertion, Left, Report, Resized, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from nopfix.rewriter.errors import Refusal
     from nopfix.rewriter.layout.layout import Layout
     from nopfix.rewriter.layout.plan import Plan
     from nopfix.rewriter.object import elf
@@ -47,4 +48,22 @@ def make(
         for number, data in sorted(contents.items())
         if obj.sections[number].size != len(data)
     ]
-    return Report(insertions, tables, expanded, resized, len(obj.data), new_size)
+    old_size = len(obj.data)
+    return Report(
+        insertions, tables, expanded, resized, old_size, new_size, left(obj, plan, analysis)
+    )
+
+
+def left(obj: elf.Object, plan: Plan, analysis: Analysis) -> list[Left]:
+    """What is left as it is though calls in it lack a slot: an item for each reason."""
+    units: dict[Refusal, list[int]] = {}
+    for number, why in sorted(analysis.unproved.items()):
+        units.setdefault(why, []).append(number)
+    found = []
+    for why, numbers in units.items():
+        calls = sum(plan.lacking.get(number, 0) for number in numbers)
+        if calls:
+            names = [obj.sections[number].name for number in numbers]
+            place = why.section or names[0], why.offset or 0
+            found.append(Left(*place, why.function, why.found, names, calls))
+    return found

@@ -111,7 +111,11 @@ def _report_and_rewrite(
         return
     for line in _sibling_calls(data, environment.get("NOPFIX_SIBLING_CALLS", "ignore")):
         say(f"{path}: warning: {line}")
-    result = pipeline.rewrite(data, Options(dwo=split_dwarf.beside(path, data)))
+    leave = environment.get("NOPFIX_LEAVE_UNPROVED") == "1"
+    options = Options(dwo=split_dwarf.beside(path, data), leave_unproved=leave)
+    result = pipeline.rewrite(data, options)
+    for left in result.report.left:
+        say(f"{path}: {left.warning()}")
     if result.data == data and not result.dwo:
         return
     if environment.get("NOPFIX_VERIFY") == "1":

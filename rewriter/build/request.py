@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 SERVER = "NOPFIX_SERVER"
 """The environment variable that names the server's socket."""
 
-SETTINGS = ("NOPFIX_SKIP", "NOPFIX_SIBLING_CALLS", "NOPFIX_VERIFY")
+SETTINGS = (
+    "NOPFIX_SKIP",
+    "NOPFIX_SIBLING_CALLS",
+    "NOPFIX_VERIFY",
+    "NOPFIX_LEAVE_UNPROVED",
+)
 """The environment variables that change what is done to an object."""
 
 DONE, NOT_DONE = b"+", b"-"

@@ -61,7 +61,8 @@ def main() -> int:
             "Runs the compiler and inserts TOC-restore slots into the objects that it makes.\n"
             "  nopfix-cc powerpc64le-linux-gnu-gcc -O2 -c file.c\n"
             "  nopfix-cc ccache powerpc64le-linux-gnu-gcc -O2 -c file.c\n"
-            "Environment: NOPFIX_SKIP, NOPFIX_ASM, NOPFIX_SIBLING_CALLS, NOPFIX_VERIFY"
+            "Environment: NOPFIX_SKIP, NOPFIX_ASM, NOPFIX_SIBLING_CALLS, NOPFIX_VERIFY,"
+            " NOPFIX_LEAVE_UNPROVED"
             " (see docs/kernel.md).",
             file=sys.stdout if len(sys.argv) > 1 else sys.stderr,
         )

@@ -53,8 +53,12 @@ EXEMPT_PREFIXES = (
     "_restvr_",
 )
 
-Action = Literal["insert", "has slot", "exempt", "no TOC", "not selected", "reads PC", "unclear"]
-"""``unclear``: data holds the address of the word behind the call, and nothing says what for."""
+Action = Literal[
+    "insert", "has slot", "exempt", "no TOC", "not selected", "reads PC", "unclear", "left"
+]
+"""``unclear``: data holds the address of the word behind the call, and nothing says what for.
+``left``: it lacks a slot, and its section keeps its bytes because a proof failed (`layout.plan`).
+"""
 
 
 class CallSite(Record):

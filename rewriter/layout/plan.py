@@ -30,10 +30,14 @@ Need = Literal["slot", "proof", "nothing"]
 
 
 class Plan(Record):
-    """What to insert: slots by section number (old offsets), and the call that each is for."""
+    """What to insert: slots by section number (old offsets), and the call that each is for.
+
+    ``lacking`` counts the calls that get none because their section is left as it is.
+    """
 
     slots: Mapping[int, Sequence[int]]
     sites: Mapping[Place, calls.CallSite]
+    lacking: Mapping[int, int] = {}
 
 
 class Code(Record):
@@ -156,11 +160,14 @@ def slots(
     """A slot behind every call that lacks one; arguments and errors are those of `call_sites`."""
     places: dict[int, list[int]] = {}
     sites = {}
+    lacking: dict[int, int] = {}
     for site in call_sites(program, sections, analysis, claims, options):
         if site.action == "insert":
             places.setdefault(site.section, []).append(site.place + 4)
             sites[site.section, site.place + 4] = site
-    return Plan(places, sites)
+        elif site.action == "left":
+            lacking[site.section] = lacking.get(site.section, 0) + 1
+    return Plan(places, sites, lacking)
 
 
 def insertions(
@@ -207,12 +214,37 @@ def call_sites(
         if found.calls:
             known = _known_claims(claims[number], number, found, analysis)
             own = list(calls.find(program, number, found.calls, selection, known))
+            why = analysis.unproved.get(number)
+            if why is not None:
+                sites += _left(program, own, selection, why)
+                continue
             for site in own:
                 if site.action == "unclear":
                     raise _unclear(program, site, known)
             _refuse_inline_data(program, number, own, analysis)
             sites += own
     return sites
+
+
+def _left(
+    program: Program, sites: Iterable[calls.CallSite], selection: calls.Selection, why: Refusal
+) -> Iterator[calls.CallSite]:
+    """The calls of a section that keeps its bytes because of ``why``.
+
+    Raises `Refusal` where that would make a slot of what isn't one.
+    """
+    for site in sites:
+        if units.may_be_overwritten(program, site, selection):
+            place = f"{program.name(site.section)}+{site.place:#x}"
+            raise Refusal(
+                f"{why.found}; nor can it be left as it is: the no-op behind the call of"
+                f" {site.callee} at {place} may be somebody else's",
+                section=why.section,
+                offset=why.offset,
+                function=why.function,
+                remedy=why.remedy,
+            )
+        yield site._replace(action="left") if site.action in ("insert", "unclear") else site
 
 
 def _known_claims(

@@ -26,6 +26,12 @@ demands the slot, so it is one, and behind that of a symbol of default visibilit
 may bind to another definition.  Behind any other call it may be somebody else's, and a unit with
 such a no-op isn't left unproved.
 
+A unit whose proof fails may be left as it is, too, where the user asks for it (`Units.together`):
+its calls keep what they have, and who moves the code elsewhere without their slots is told so by
+the linker or the kernel's loader.  Both take any no-op behind a call for its slot, so the same
+holds here, of all its calls: a no-op that may be somebody else's would be overwritten
+(`may_be_overwritten`).
+
 Source: 64-bit ELFv2 ABI, 2.2.4 (TOC restore), 3.5 (relocation types); GCC, varasm.cc
 (unlikely_text_section_name) and LLVM, MachineFunctionSplitter.cpp for name.cold.
 """
@@ -42,6 +48,7 @@ from nopfix.rewriter.power.relocation import FROM_A_BASE, REL24
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from nopfix.rewriter.errors import Refusal
     from nopfix.rewriter.layout.calls import CallSite, Selection
     from nopfix.rewriter.object.program import Place, Program
 
@@ -66,6 +73,7 @@ class Units:
         """
         self._program = program
         self._touched = touched
+        self._found: Sequence[frozenset[int]] | None = None
         self._needed: frozenset[int] | None = None
 
     def need_proof(self, section: int) -> bool:
@@ -73,11 +81,27 @@ class Units:
         if self._touched(section):
             return True
         if self._needed is None:
-            units = find(self._program)
             self._needed = frozenset(
-                section for unit in units if any(map(self._touched, unit)) for section in unit
+                section
+                for unit in self._units()
+                if any(map(self._touched, unit))
+                for section in unit
             )
         return section in self._needed
+
+    def together(self, failed: Mapping[int, Refusal]) -> dict[int, Refusal]:
+        """All sections of the units of those that ``failed``; each with what was said of one."""
+        return {
+            section: why
+            for unit in self._units()
+            for why in [failed[section] for section in sorted(unit) if section in failed][:1]
+            for section in unit
+        }
+
+    def _units(self) -> Sequence[frozenset[int]]:
+        if self._found is None:
+            self._found = find(self._program)
+        return self._found
 
 
 def has_doubtful_slot(
@@ -95,6 +119,17 @@ def has_doubtful_slot(
         if selection.action(site.callee) == "insert" and not _needs_slot(program, site):
             return True
     return False
+
+
+def may_be_overwritten(program: Program, site: CallSite, selection: Selection) -> bool:
+    """Whether a no-op that isn't known to be the slot of the call ``site`` stands behind it.
+
+    Whoever sends the call elsewhere would take it for one.
+    """
+    if site.action in ("insert", "unclear"):
+        words, behind = program.words(site.section), (site.place >> 2) + 1
+        return behind < len(words) and words[behind] in instruction.SLOTS
+    return has_doubtful_slot(program, site.section, (site,), selection)
 
 
 def _needs_slot(program: Program, site: CallSite) -> bool:

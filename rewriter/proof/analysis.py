@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from nopfix.dwarf.offset_map import Side
+    from nopfix.rewriter.errors import Refusal
 
 SWITCH_TABLE = "switch table"
 TRACEBACK_TABLE = "traceback table"
@@ -76,7 +77,8 @@ class Analysis(Record):
 
     ``targets`` are the offsets, by section, that tables and labels lead indirect branches to.
     ``read_addresses`` are, by section, start and end of the functions in which an indirect branch
-    goes to an address from memory, which may be any label's of the function.
+    goes to an address from memory, which may be any label's of the function.  ``unproved`` says, of
+    the sections that are left as they are because a proof failed, why; it's empty unless asked for.
     """
 
     regions: Mapping[int, Sequence[Region]]
@@ -85,3 +87,4 @@ class Analysis(Record):
     targets: Mapping[int, Sequence[int]]
     branches: Sequence[IndirectBranch]
     read_addresses: Mapping[int, Sequence[tuple[int, int]]] = {}
+    unproved: Mapping[int, Refusal] = {}

@@ -68,15 +68,22 @@ def _everywhere(section: int) -> bool:
     return True
 
 
-def analyse(program: Program, need_proof: Callable[[int], bool] = _everywhere) -> Analysis:
+def analyse(
+    program: Program,
+    need_proof: Callable[[int], bool] = _everywhere,
+    together: Callable[[Mapping[int, Refusal]], Mapping[int, Refusal]] | None = None,
+) -> Analysis:
     """Find the data in the code sections of an object and prove every indirect branch.
 
     Sections of which ``need_proof`` says that they need none keep their bytes: nothing there is
-    proved, and no table is looked for.
+    proved, and no table is looked for.  Where ``together`` is given, so do those in which a proof
+    fails: it adds to these sections all that belong to them (`Analysis.unproved`).
 
     Raises `Refusal` for an indirect branch that can't be proved, and for data that isn't
     understood where that matters.
     """
+    go_on = together is not None
+    failed: dict[int, Refusal] = {}
     base_relative: Mapping[Place, int] = {}
     targets: dict[int, list[int]] = {}
     branches: list[IndirectBranch] = []
@@ -89,7 +96,8 @@ def analyse(program: Program, need_proof: Callable[[int], bool] = _everywhere) -
     }
     regions, differences = _plain_data(program, zeros)
     if any(jumps.values()):
-        found, left = _prove(program, jumps, regions, need_proof)
+        found, left = _prove(program, jumps, regions, need_proof, go_on)
+        failed.update(found.failed)
         for number in left:
             branches += _unproved(program, number, jumps[number])
         branches += found.branches
@@ -101,9 +109,16 @@ def analyse(program: Program, need_proof: Callable[[int], bool] = _everywhere) -
         for number, entries in found.differences.items():
             differences[number] = sorted(differences.get(number, []) + entries)
     for number, places in zeros.items():
-        if places:
-            _check_unexplained(program, number, places, regions.get(number, []), need_proof)
-    return Analysis(regions, differences, base_relative, targets, branches, read_addresses)
+        own = regions.get(number, [])
+        refusal = _find_unexplained(program, number, places, own) if places else None
+        if refusal is not None and need_proof(number):
+            if not go_on:
+                raise refusal
+            failed.setdefault(number, refusal)
+    unproved = together(failed) if together is not None and failed else {}
+    return Analysis(
+        regions, differences, base_relative, targets, branches, read_addresses, unproved
+    )
 
 
 _MANY = 16
@@ -115,8 +130,11 @@ def _prove(
     jumps: Mapping[int, Sequence[int]],
     regions: Mapping[int, Sequence[Region]],
     need_proof: Callable[[int], bool],
+    go_on: bool,
 ) -> tuple[resolve.Found, list[int]]:
     """What was proved of ``jumps``, and the sections that need no proof and were left.
+
+    With ``go_on`` what can't be proved is noted and doesn't keep others from it.
 
     What belongs together takes longer to find than most proofs take, so that is asked where there
     are many branches, and where one can't be proved.
@@ -128,9 +146,9 @@ def _prove(
         return resolve.prove(program, _without(jumps, left), regions), left
     except Refusal:
         left = [number for number, own in jumps.items() if own and not need_proof(number)]
-        if not left:
+        if not (left or go_on):
             raise
-    return resolve.prove(program, _without(jumps, left), regions), left
+    return resolve.prove(program, _without(jumps, left), regions, go_on), left
 
 
 def _without(jumps: Mapping[int, Sequence[int]], left: Collection[int]) -> dict[int, Sequence[int]]:
@@ -463,16 +481,12 @@ def _merge(one: Sequence[Region], two: Sequence[Region]) -> list[Region]:
     return sorted([*kept, *two])
 
 
-def _check_unexplained(
-    program: Program,
-    section: int,
-    places: Sequence[int],
-    regions: Sequence[Region],
-    need_proof: Callable[[int], bool],
-) -> None:
-    """Refuse a function with unexplained data in which something looks like a branch elsewhere.
+def _find_unexplained(
+    program: Program, section: int, places: Sequence[int], regions: Sequence[Region]
+) -> Refusal | None:
+    """What is to be said of data in ``section`` beside what looks like a branch elsewhere.
 
-    Not in a section that keeps its bytes.
+    ``places`` are its words of opcode 0, ``regions`` the data that is understood.
     """
     data = [(region.start, region.end) for region in regions]
     words, relocated = program.words(section), program.filling(section)
@@ -484,14 +498,15 @@ def _check_unexplained(
         start, end, name = _extent(program, section, place)
         checked = end
         branch = _looks_like_branch(words, (start, end), place, data, relocated)
-        if branch is not None and need_proof(section):
-            raise Refusal(
+        if branch is not None:
+            return Refusal(
                 f"data that isn't understood (at {place:#x}) beside what looks like a branch",
                 section=program.name(section),
                 offset=branch,
                 function=name,
                 remedy="keep data that hand-written assembly needs out of code sections",
             )
+    return None
 
 
 def _extent(program: Program, section: int, place: int) -> tuple[int, int, str | None]:

@@ -49,7 +49,10 @@ _MOST_ROUNDS = 64
 
 
 class Found(Record):
-    """What was proved, in the form of `analysis.Analysis`."""
+    """What was proved, in the form of `analysis.Analysis`.
+
+    ``failed`` says by section what couldn't be proved.
+    """
 
     regions: dict[int, list[Region]]
     differences: dict[int, list[Difference]]
@@ -57,6 +60,7 @@ class Found(Record):
     targets: dict[int, set[int]]
     branches: list[IndirectBranch]
     read_addresses: dict[int, list[tuple[int, int]]]
+    failed: dict[int, Refusal]
 
 
 class Proof(Record):
@@ -78,20 +82,38 @@ def prove(
     program: Program,
     jumps: Mapping[int, Sequence[int]],
     regions: Mapping[int, Sequence[Region]],
+    go_on: bool = False,
 ) -> Found:
     """Prove the indirect branches ``jumps`` (offsets by section number).
 
-    ``regions`` are the data known so far.  Raises `Refusal` for the first that can't be proved.
+    ``regions`` are the data known so far.  Raises `Refusal` for the first that can't be proved, or
+    with ``go_on`` notes it and proves the other sections.
     """
     evidence = Evidence(program, regions)
-    found = Found({}, {}, {}, {}, [], {})
+    found = Found({}, {}, {}, {}, [], {}, {})
     proofs: dict[Place, Proof] = {}
     for section, offsets in jumps.items():
-        for offset in offsets:
-            place = (section, offset)
-            if place not in proofs and not evidence.is_data(place):
-                proofs.update(_prove_function(evidence, place, jumps))
+        try:
+            for offset in offsets:
+                place = (section, offset)
+                if place not in proofs and not evidence.is_data(place):
+                    proofs.update(_prove_function(evidence, place, jumps))
+        except Refusal as why:
+            if not go_on:
+                raise
+            found.failed[section] = why
+    for table in _tables_of(evidence, proofs, found, go_on):
+        _record(evidence, table, found)
+    return found
+
+
+def _tables_of(
+    evidence: Evidence, proofs: Mapping[Place, Proof], found: Found, go_on: bool
+) -> Iterable[Table]:
+    """Add ``proofs`` to ``found``; returns the tables that they found, each once."""
+    program = evidence.program
     tables: dict[Address, Table] = {}
+    users: dict[Address, Place] = {}
     for place, proof in sorted(proofs.items()):
         name = evidence.function_name(place)
         section_name = program.name(place[0])
@@ -105,16 +127,15 @@ def prove(
         for table in proof.tables:
             known = tables.setdefault(table.address, table)
             if (known.base, known.size, known.length) != (table.base, table.size, table.length):
-                raise Refusal(
-                    f"two branches use the table at {table.address.offset:#x} differently",
-                    section=section_name,
-                    offset=place[1],
-                    function=name,
-                    remedy=_REMEDY,
-                )
-    for table in tables.values():
-        _record(evidence, table, found)
-    return found
+                where = f"{program.name(table.address.section)}+{table.address.offset:#x}"
+                why = f"two branches use the table at {where} differently"
+                refusal = _refusal(evidence, place, why)
+                if not go_on:
+                    raise refusal
+                for section in (users[table.address][0], place[0]):
+                    found.failed.setdefault(section, refusal)
+            users.setdefault(table.address, place)
+    return tables.values()
 
 
 def _record(evidence: Evidence, table: Table, found: Found) -> None:

@@ -14,6 +14,7 @@ outside   a module out of the kernel's tree, by plain GCC, and a patch for it
 boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
           taken back, gone, unloaded; without nopfix those that need slots are refused
 table     the table of docs/kernel.md, from what the other steps left
+left      what create-diff-object makes of code that nopfix can't follow (tests/kpatch/left.py)
 native    nopfix itself on ppc64le, under qemu-user (tests/kpatch/native.py)
 debian    Debian's own 6.12 configuration and three patches to modules: built, booted, loaded
 
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.kernel.kernel_test import Failure, say
-from tests.kpatch import building, guest, kernels, native, outside, patches, table
+from tests.kpatch import building, guest, kernels, left, native, outside, patches, table
 from tests.kpatch.root import PROJECT, Root
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
     from tests.kpatch.kernels import Kernel
     from tests.kpatch.patches import Patch
 
-STEPS = ("root", "kernels", "patches", "upstream", "outside", "boot", "table", "native", "debian")
+STEPS = (
+    *("root", "kernels", "patches", "upstream", "outside", "boot", "table", "left", "native"),
+    "debian",
+)
 # Objects as the compiler makes them; not what kpatch-build makes anew in the kernels' own folders.
 PLAIN = ("fs/namei.o", "kernel/signal.o", "mm/mmap.o")
 LOADS = patches.LOADS
@@ -197,6 +201,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for step in options.steps or STEPS:
         if step == "root":
             root.make()
+            continue
+        if step == "left":
+            left.check(root, tally.count)
             continue
         if step == "native":
             sources = kernels.folders(root, kernels.KERNELS[0]).source
