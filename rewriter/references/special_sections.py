@@ -38,6 +38,7 @@ from nopfix.rewriter.layout import calls
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.kernel_sections import Descriptor, describe, is_elsewhere
 from nopfix.rewriter.power import instruction, relocation
+from nopfix.rewriter.references import relative_vtables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -67,26 +68,32 @@ def bases(
     branch was proved to use, by place.  Raises `Refusal` where a section's numbers would be
     uncertain, or where it doesn't have the layout that its name promises.
     """
+    known = {**base_relative(program, maps, options.plain_sections), **proved}
     check(
-        program, maps, proved, options.plain_sections, calls.Selection(options.only, options.exempt)
+        program, maps, known, options.plain_sections, calls.Selection(options.only, options.exempt)
     )
     found: dict[int, dict[int, int]] = {}
-    for (section, place), base in ({**proved} | base_relative(program, maps)).items():
+    for (section, place), base in known.items():
         found.setdefault(section, {})[place] = base
     return found
 
 
-def base_relative(program: Program, moved: Container[int]) -> dict[Place, int]:
+def base_relative(
+    program: Program, moved: Container[int], plain: Container[str] = ()
+) -> dict[Place, int]:
     """Relocations whose addend is ``target + (place - base)``, with their base.
 
     Keys are (section number, place), values section offsets in bytes into the section that holds
-    the place.  Only relocations that point into one of the sections ``moved`` are listed, and only
-    those whose base isn't the place itself.
+    the place.  Of known sections only relocations that point into one of the sections ``moved`` are
+    listed, and only those whose base isn't the place itself; ``plain`` are as for `check`.
 
     Raises `Refusal` where a section doesn't have the layout that its name promises.
     """
     found = {}
     for section, references, descriptor in _pointing_sections(program):
+        if descriptor is None and section.name not in plain:
+            own = relative_vtables.bases(program, references)
+            found.update({(section.number, place): base for place, base in own.items()})
         if descriptor is None or descriptor.meaning != "entry":
             continue
         size = descriptor.entry_size
@@ -120,7 +127,7 @@ def check(
     """Raise `Refusal` where moving code by ``maps`` would make a section's numbers uncertain.
 
     ``maps`` holds the offset map of each section that moves, by section number.  ``proved`` are the
-    (section number, place) of relocations whose base is known already (a switch table's, say);
+    (section number, place) of relocations whose base is known (a switch table's, a vtable's);
     ``plain`` names unknown sections whose fields the user says are relative to themselves.  A call
     without slot in an alternative is refused if it is in ``selection``, whether or not code moves.
     """

@@ -27,6 +27,7 @@ class Kind(NamedTuple):
     flags: str
     source: str
     suffix: str = ".c"
+    checks: tuple[str, ...] = CHECKS
 
 
 LOCAL_CALLS = """
@@ -64,6 +65,28 @@ void work() { Guard guard; fail(); }
 """
 PAD_OF_TWO_NOPS = PAD_OF_NOPS.replace('"nop"', '"nop; nop"')
 
+VTABLES = """
+int h(int);
+static __attribute__((noinline)) int g(int x) {{ return h(x) + 1; }}
+{begin}
+struct A {{ virtual int a(int x); virtual int b(int x); virtual int c(int); virtual ~A(); int z; }};
+struct M {{ virtual int m(int x); virtual int n(int x); int y; }};
+struct B : A, M {{ int a(int x) override; int b(int x) override; int n(int x) override; }};
+int A::a(int x) {{ return g(x) + g(x + 1); }}
+int A::b(int x) {{ return g(x) * g(x + 2); }}
+int A::c(int x) {{ return g(x) - g(z); }}
+A::~A() {{ g(z); g(z + 1); }}
+int M::m(int x) {{ return g(x) ^ g(y); }}
+int M::n(int x) {{ return g(x) | g(y); }}
+int B::a(int x) {{ return g(g(x)); }}
+int B::b(int x) {{ return a(g(x)) + g(2); }}
+int B::n(int x) {{ return g(x) + g(y) + g(z); }}
+{end}
+int use(A *p, M *q) {{ return p->a(g(1)) + p->b(g(2)) + q->m(g(3)) + q->n(g(4)); }}
+int run() {{ B b; A a; M m; return use(&b, &m) + use(&a, &b); }}
+"""
+RELATIVE = "-O1 -fexperimental-relative-c++-abi-vtables"
+
 KINDS = {
     "clang's functions aligned to 64": Kind(CLANG, "-O2 -falign-functions=64", LOCAL_CALLS),
     "clang's functions aligned to 32": Kind(CLANG, "-O2 -falign-functions=32", MANY_CALLS),
@@ -72,6 +95,17 @@ KINDS = {
     "type hashes": Kind(CLANG, "-O2 -g -fsanitize=kcfi", TYPES),
     "type hashes in sections apart": Kind(CLANG, "-O1 -fsanitize=kcfi -ffunction-sections", TYPES),
     "a type hash that reads as a call": Kind(CLANG, "-O2 -fsanitize=kcfi", HASH_LIKE_A_CALL),
+    "relative vtables": Kind(CLANG, RELATIVE, VTABLES.format(begin="", end=""), ".C"),
+    "relative vtables of their own sections": Kind(
+        CLANG,
+        RELATIVE + " -ffunction-sections -fdata-sections",
+        VTABLES.format(begin="", end=""),
+        ".C",
+    ),
+    # nopfix-verify doesn't know what their fields count from.
+    "relative vtables of local classes": Kind(
+        CLANG, RELATIVE, VTABLES.format(begin="namespace {", end="}"), ".C", ("oracle",)
+    ),
     "a landing pad that begins with a nop": Kind(GCC, "-O2", PAD_OF_NOPS, ".C"),
     "a landing pad that begins with nops": Kind(GCC, "-O2 -g", PAD_OF_TWO_NOPS, ".C"),
 }
@@ -90,7 +124,7 @@ def test_what_a_compiler_writes_comes_out_as_the_assembler_has_it(
         str(source),
         oracle.Tools(kind.compiler),
         tuple(kind.flags.split()),
-        CHECKS,
+        kind.checks,
     )
     result = case.run(own)
     assert result.verdict in verdicts.GOOD, result.detail

@@ -1,0 +1,80 @@
+"""Tables of functions whose fields count from a place in the table: relative vtables.
+
+The problem: a field of such a table holds the distance of a function from the table's address point
+(the vtable's symbol and eight bytes more), and as a PC-relative relocation only knows its own
+place, the assembler adds how far that is from there to the addend.  Read as it stands the third
+field leads eight bytes into its function.
+
+The rule: the fields of one variable are looked at together, those that lead to code.  Each of them
+may count from those places in the variable, in front of it, from which it leads to a function's
+entry.  Where two or more agree in one such place, it is the only one that explains them, and
+nothing of the variable stays unexplained, that is the base.  A field that leads to an entry counted
+from itself needs no other base.  Anything else is left to who asks (`special_sections`).
+
+Source: LLVM, clang/lib/CodeGen/CGVTables.cpp (addRelativeComponent); Itanium C++ ABI, 2.5.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.power import relocation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from nopfix.rewriter.object.program import Program, Reference
+
+
+def bases(program: Program, references: Iterable[Reference]) -> dict[int, int]:
+    """What the fields of relative vtables count from, by place: offsets in bytes.
+
+    ``references`` are those of one section of which nothing is known.
+    """
+    fields: dict[int, list[Reference]] = {}
+    for reference in references:
+        if reference.type in relocation.FROM_A_BASE and program.is_code(reference.target):
+            holder = program.holder(reference.section, reference.place)
+            if holder is not None and program.obj.symbols.type(holder) == elf.STT_OBJECT:
+                fields.setdefault(holder, []).append(reference)
+    found: dict[int, int] = {}
+    for holder, own in fields.items():
+        if len(own) > 1:
+            found.update(_bases_of(program, program.obj.symbols.values[holder], own))
+    return found
+
+
+def _bases_of(program: Program, start: int, fields: Sequence[Reference]) -> Mapping[int, int]:
+    """The bases of the ``fields`` of the variable that begins at ``start``."""
+    candidates = {field.place: _candidates(program, start, field) for field in fields}
+    votes: dict[int, int] = {}
+    for own in candidates.values():
+        for base in own:
+            votes[base] = votes.get(base, 0) + 1
+    found = {}
+    for place, own in candidates.items():
+        agreed = [base for base in own if votes[base] > 1 or base == place]
+        if len(agreed) != 1:
+            return {}
+        found[place] = agreed[0]
+    return found
+
+
+def _candidates(program: Program, start: int, field: Reference) -> Sequence[int]:
+    """The places from ``start`` to the field itself from which it leads to a function's entry."""
+    symbols, place = program.obj.symbols, field.place
+    if symbols.type(field.symbol) == elf.STT_FUNC:
+        base = place - (field.offset - symbols.values[field.symbol])
+        return (base,) if start <= base <= place else ()
+    entries = program.functions_in(field.target).starts
+    first = bisect_left(entries, field.offset - (place - start))
+    behind = bisect_right(entries, field.offset)
+    if behind - first > _MOST_CANDIDATES:
+        return ()
+    return [place - (field.offset - entry) for entry in entries[first:behind]]
+
+
+_MOST_CANDIDATES = 64
+"""With more of them a large table would take the square of its size."""
