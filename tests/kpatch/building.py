@@ -7,10 +7,13 @@ there isn't.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +23,9 @@ from tests.kpatch.edits import Edit
 from tests.kpatch.root import PROJECT
 
 if TYPE_CHECKING:
-    from tests.kpatch.kernels import Kernel
+    from collections.abc import Iterable
+
+    from tests.kpatch.kernels import Folders, Kernel
     from tests.kpatch.patches import Patch
     from tests.kpatch.root import Root
 
@@ -89,11 +94,13 @@ def installed(root: Root, log: Path) -> Path:
         digest.update(path.read_bytes())
     target = root.work / f"installed-{digest.hexdigest()[:12]}"
     if not target.exists():
-        partial = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
         pip = (sys.executable, "-m", "pip", "-q", "install", "--no-deps")
-        run(*pip, "--target", partial, PROJECT, log=log)
-        partial.rename(target)
+        with tempfile.TemporaryDirectory(dir=root.work) as made:
+            run(*pip, "--target", made, PROJECT, log=log)
+            Path(made).chmod(0o755)
+            with contextlib.suppress(OSError):  # Another run was faster.
+                Path(made).rename(target)
+                Path(made).mkdir()
     return target
 
 
@@ -185,9 +192,10 @@ def _build(
 ) -> None:
     place = kernels.folders(root, kernel)
     folder = place.patches / patch.name / way
+    source = kernels.copy(root, kernel, way)
+    take_back(unfinished(place, way), source)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    source = kernels.copy(root, kernel, way)
     file = folder / f"{patch.name}.patch"
     file.write_text(edits.difference(patch.edits, source))
     log = folder / "log"
@@ -209,6 +217,21 @@ def _build(
     environment = {"CROSS_COMPILE": how.prefix, "CACHEDIR": str(cache), **how.environment}
     status = root.status(*words, log=log, cwd=folder, environment=environment, path=how.path)
     finish(folder, status, DEFAULT if everything else OWN)
+
+
+def take_back(patches: Iterable[Path], source: Path) -> None:
+    """Take patches out of the sources, where a run that was killed has left them in."""
+    for file in patches:
+        words = ["patch", "-R", "-p1", "-f", "-s", "-r", "-", "-i", str(file)]
+        tried = subprocess.run([*words, "--dry-run"], cwd=source, capture_output=True)
+        if not tried.returncode:
+            subprocess.run(words, cwd=source, check=True, capture_output=True)
+
+
+def unfinished(place: Folders, way: str) -> list[Path]:
+    """The patches of runs that never came to their end."""
+    files = place.patches.glob(f"*/{way}/*.patch")
+    return [file for file in files if not (file.parent / "status").exists()]
 
 
 def finish(folder: Path, status: int, targets: str) -> None:

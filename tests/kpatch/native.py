@@ -22,7 +22,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.kernel.kernel_test import Failure, run, say
-from tests.kpatch import edits, guest, kernels, packages, patches
+from tests.kpatch import building, edits, guest, kernels, packages, patches
 from tests.kpatch.root import PROJECT, mirror
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ class Native:
         say("native: kpatch-build")
         for path in of_another_machine(source):
             path.unlink()
+        building.take_back(folder.glob("*.patch"), source)
         shutil.rmtree(folder, ignore_errors=True)
         compiler = self.home / f"gcc-{KERNEL.compiler}"
         compiler.mkdir(exist_ok=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 from tests.kpatch import __main__ as steps
-from tests.kpatch import building, native, outside, packages, patches
+from tests.kpatch import building, edits, kernels, native, outside, packages, patches
 from tests.kpatch.root import PROJECT
 
 if TYPE_CHECKING:
@@ -50,6 +51,26 @@ def test_a_patch_of_clones_that_changes_none_has_failed(tmp_path: Path) -> None:
     built = left(tmp_path, SAID.replace(".isra.0", ""), 0, module=True)
     assert built.module is not None
     assert not steps.as_expected(CLONES, built)
+
+
+def test_a_run_that_was_killed_leaves_no_patch_in_the_sources(tmp_path: Path) -> None:
+    source, patches_folder = tmp_path / "source", tmp_path / "patches"
+    source.mkdir()
+    (source / "a.c").write_text("int f(void)\n{\n\treturn 1;\n}\n")
+    text = edits.difference([edits.at_start("a.c", "f", "\tnopfix();\n")], source)
+    place = kernels.Folders(source, tmp_path, patches_folder, tmp_path / "log")
+    for name, ended in (("done", True), ("killed", False)):
+        folder = patches_folder / name / "nopfix"
+        folder.mkdir(parents=True)
+        (folder / f"{name}.patch").write_text(text)
+        if ended:
+            (folder / "status").write_text("0\n")
+    unpatched = (source / "a.c").read_text()
+    building.take_back(building.unfinished(place, "nopfix"), source)
+    assert (source / "a.c").read_text() == unpatched
+    subprocess.run(["patch", "-p1", "-s", "-d", source], input=text, text=True, check=True)
+    building.take_back(building.unfinished(place, "nopfix"), source)
+    assert (source / "a.c").read_text() == unpatched
 
 
 def test_each_patch_has_a_probe() -> None:
