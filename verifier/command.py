@@ -8,7 +8,7 @@ import json
 import os
 import stat
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,8 @@ examples:
   nopfix-verify before.o after.o
   nopfix-verify --slots before.o after.o          every call must have its slot as well
   nopfix-verify --report report.json before.o after.o
+  nopfix-verify --module livepatch-fix.ko --vmlinux vmlinux
+                                 what the kernel would refuse in a finished live patch
 """
 
 
@@ -38,8 +40,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = result.add_argument
-    add("old", metavar="IN", help="the object before nopfix")
-    add("new", metavar="OUT", help="the object after nopfix")
+    add("old", metavar="IN", nargs="?", help="the object before nopfix")
+    add("new", metavar="OUT", nargs="?", help="the object after nopfix")
+    add("--module", metavar="PATCH.KO", help="say what the kernel would refuse in a live patch")
+    add("--vmlinux", metavar="FILE", help="with --module: the kernel that the patch is for")
     add("--report", metavar="FILE", help="write what was found as JSON")
     add("--slots", action="store_true", help="a call that still lacks its slot is a difference")
     add("--max", type=int, default=10, metavar="N", help="differences to print (default 10)")
@@ -50,6 +54,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(arguments)
+    objects = sum(name is not None for name in (options.old, options.new))
+    if objects != (0 if options.module else 2) or (options.vmlinux and not options.module):
+        parser().error("either IN and OUT, or --module PATCH.KO")
+    about = options.module or f"{options.old}, {options.new}"
     # The process ends with its one verification: looking for garbage took a seventh of the time.
     gc.disable()
     try:
@@ -57,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(f"{error.filename}: {error.strerror}", IO_ERROR)
     except MemoryError:
-        return _complain(f"{options.old}, {options.new}: out of memory", IO_ERROR)
+        return _complain(f"{about}: out of memory", IO_ERROR)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
@@ -70,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.excepthook(type(error), error, error.__traceback__)
         what = " ".join(f"{type(error).__name__}: {error}".split())
         return _complain(
-            f"{options.old}, {options.new}: internal error, {what}; please report it"
+            f"{about}: internal error, {what}; please report it"
             " ($NOPFIX_DEBUG=1 shows where it comes from)",
             INTERNAL_ERROR,
         )
@@ -82,6 +90,8 @@ def _complain(line: str, status: int) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.module:
+        return _module(options)
     from nopfix.verifier.check import verify
     from nopfix.verifier.elf import Unreadable
 
@@ -90,13 +100,41 @@ def _run(options: argparse.Namespace) -> int:
         report = verify(old, new, need_slots=options.slots)
     except Unreadable as error:
         return _complain(f"{options.old}, {options.new}: {error}", NOT_VERIFIED)
-    if options.report:
-        with open(options.report, "w", encoding="utf-8") as file:
-            json.dump(report.as_json(), file, indent=1)
-            file.write("\n")
+    _write_report(options.report, report.as_json())
     if not options.quiet:
         _print(options.new, report, options.max)
     return VERIFIED if report.verified else NOT_VERIFIED
+
+
+def _module(options: argparse.Namespace) -> int:
+    """Say what the kernel would refuse in a live patch."""
+    from nopfix.verifier import loader
+    from nopfix.verifier.elf import Unreadable
+
+    module = _contents(options.module)
+    kernel = _contents(options.vmlinux) if options.vmlinux else None
+    try:
+        report = loader.check(module, kernel)
+    except Unreadable as error:
+        return _complain(f"{options.module}: {error}", NOT_VERIFIED)
+    _write_report(options.report, report.as_json())
+    if not options.quiet:
+        lines = [f"{options.module}: {refusal}" for refusal in report.refusals]
+        print(*lines[: options.max], sep="\n", end="\n" * bool(lines[: options.max]))
+        if len(lines) > options.max:
+            print(f"{options.module}: and {len(lines) - options.max} more")
+        calls = report.counts.get("call that leaves the module", 0)
+        plural = "s" * (len(lines) != 1)
+        verdict = f"{len(lines)} refusal{plural}" if lines else "nothing that would be refused"
+        print(f"{options.module}: {verdict}, {calls} calls that leave the module looked at")
+    return VERIFIED if report.loads else NOT_VERIFIED
+
+
+def _write_report(path: str | None, report: dict[str, Any]) -> None:
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(report, file, indent=1)
+            file.write("\n")
 
 
 def _contents(path: str) -> bytes:

@@ -18,7 +18,8 @@ SHT_REL, SHT_GROUP, SHT_SYMTAB_SHNDX = 9, 17, 18
 SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 0x2, 0x4, 0x800
 SHN_UNDEF, SHN_LORESERVE, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFF00, 0xFFF1, 0xFFF2, 0xFFFF
 STT_OBJECT, STT_FUNC, STT_SECTION, STT_FILE = 1, 2, 3, 4
-EM_PPC64, ET_REL = 21, 1
+EM_PPC64 = 21
+ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
 ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
 _LEGACY = 0
 
@@ -139,6 +140,54 @@ def read(data: bytes, like: Object | None = None) -> Object:
         raise Unreadable(f"not a readable ELF object: {type(e).__name__}: {e}") from None
 
 
+class Linked(NamedTuple):
+    """What a finished module or a kernel has, as far as the kernel's loader asks."""
+
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]
+    tables: dict[int, tuple[Relocation, ...]]
+    """By index of the table, of which several may patch one section (.rela.toc, .klp.rela...toc).
+    """
+
+
+def read_module(data: bytes) -> Linked:
+    """Decode a module (.ko).  Raises Unreadable."""
+    try:
+        sections = _sections(_header(data, ET_REL), data)
+        symbols = _symbols(sections)
+        tables = {s.number: _relocations(s) for s in sections if s.type == SHT_RELA}
+    except Unreadable:
+        raise
+    except (IndexError, ValueError, OverflowError, struct.error) as e:
+        raise Unreadable(f"not a readable module: {type(e).__name__}: {e}") from None
+    for number, table in tables.items():
+        if max(map(operator.itemgetter(2), table), default=-1) >= len(symbols):
+            raise Unreadable(f"{sections[number].name}: symbol index out of range")
+        if sections[number].info >= len(sections):
+            raise Unreadable(f"{sections[number].name}: bad sh_info {sections[number].info}")
+    return Linked(sections, symbols, tables)
+
+
+def read_symbols(data: bytes) -> tuple[Symbol, ...]:
+    """The symbols of a kernel (vmlinux), which may be large; nothing else of it is looked at.
+
+    Raises Unreadable.
+    """
+    try:
+        rows, _ = _rows(_header(data, ET_EXEC, ET_DYN), data)
+        sections = [
+            _section(index, row, b"\0", data)
+            if row[1] in (SHT_SYMTAB, SHT_STRTAB)
+            else Section(index, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, b"", None)
+            for index, row in enumerate((0, *row[1:]) for row in rows)
+        ]
+        return _symbols(tuple(sections))
+    except Unreadable:
+        raise
+    except (IndexError, ValueError, OverflowError, struct.error) as e:
+        raise Unreadable(f"not a readable kernel: {type(e).__name__}: {e}") from None
+
+
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _EHDR_FIELDS = (
     *("e_ident", "e_type", "e_machine", "e_version", "e_entry", "e_phoff", "e_shoff", "e_flags"),
@@ -149,14 +198,27 @@ _IDENT = b"\x7fELF\x02\x01\x01"
 """ELFMAG, ELFCLASS64, ELFDATA2LSB, EV_CURRENT"""
 
 
-def _read(data: bytes, like: Object | None) -> Object:
+def _header(data: bytes, *types: int) -> dict[str, Any]:
+    """The fields of the ELF header of a file that is of one of these types."""
     if len(data) < _EHDR.size or data[:7] != _IDENT:
         raise Unreadable("not a 64-bit little-endian ELF object")
     header = dict(zip(_EHDR_FIELDS, _EHDR.unpack_from(data), strict=True))
     if header["e_machine"] != EM_PPC64:
         raise Unreadable("not a 64-bit little-endian PowerPC object")
-    if header["e_type"] != ET_REL:
-        raise Unreadable("not a relocatable object")
+    if header["e_type"] not in types:
+        raise Unreadable(
+            "not a relocatable object" if ET_REL in types else "not a linked kernel (vmlinux)"
+        )
+    return header
+
+
+def _relocations(section: Section) -> tuple[Relocation, ...]:
+    # Without a step of Python's for each of what are most records of an object.
+    return tuple(map(_relocation, _RELA.iter_unpack(section.data)))
+
+
+def _read(data: bytes, like: Object | None) -> Object:
+    header = _header(data, ET_REL)
     fields = tuple((name, value) for name, value in header.items() if name != "e_shoff")
     sections = _sections(header, data)
     symbols = _symbols(sections)
@@ -166,8 +228,7 @@ def _read(data: bytes, like: Object | None) -> Object:
             continue
         if section.info in relocations or section.info >= len(sections):
             raise Unreadable(f"{section.name}: bad or doubled sh_info {section.info}")
-        # Both without a step of Python's for each of what are most records of an object.
-        entries = tuple(map(_relocation, _RELA.iter_unpack(section.data)))
+        entries = _relocations(section)
         if max(map(operator.itemgetter(2), entries), default=-1) >= len(symbols):
             raise Unreadable(f"{section.name}: symbol index out of range")
         twins = like.relocations.get(section.info, ()) if like is not None else ()
@@ -180,10 +241,18 @@ def _read(data: bytes, like: Object | None) -> Object:
 
 
 def _sections(header: dict[str, Any], data: bytes) -> tuple[Section, ...]:
-    """Every section header (gABI, "Section Header"), with the extended numbering in the first."""
+    """Every section, with its contents."""
+    rows, names = _rows(header, data)
+    return tuple(_section(index, row, names, data) for index, row in enumerate(rows))
+
+
+def _rows(header: dict[str, Any], data: bytes) -> tuple[list[tuple[int, ...]], bytes]:
+    """Every section header (gABI, "Section Header"), with the extended numbering in the first; and
+    the string table of their names.
+    """
     base, stride = header["e_shoff"], header["e_shentsize"]
     if not base:
-        return ()
+        return [], b""
     if stride != _SHDR.size:
         raise Unreadable(f"section headers of {stride} bytes")
     first = _SHDR.unpack_from(data, base)
@@ -192,8 +261,7 @@ def _sections(header: dict[str, Any], data: bytes) -> tuple[Section, ...]:
     if base + count * stride > len(data):
         raise Unreadable("section headers reach beyond the end of the file")
     rows = list(_SHDR.iter_unpack(data[base : base + count * stride]))
-    names = data[rows[strings][4] : rows[strings][4] + rows[strings][5]]
-    return tuple(_section(index, row, names, data) for index, row in enumerate(rows))
+    return rows, data[rows[strings][4] : rows[strings][4] + rows[strings][5]]
 
 
 def _section(index: int, row: tuple[int, ...], names: bytes, data: bytes) -> Section:

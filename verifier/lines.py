@@ -48,6 +48,8 @@ class Header(NamedTuple):
     line_range: int
     operands: tuple[int, ...]
     """Operands of the standard operations, by opcode - 1."""
+    tables: int
+    """Where the tables of directories and files begin."""
 
 
 class Program(NamedTuple):
@@ -79,7 +81,7 @@ def check(fields: Fields) -> dict[int, int]:
     position = new_position = 0
     places, new_places = sorted(fields.old_relocations), sorted(fields.new_relocations)
     while position < len(fields.raw) and new_position < len(fields.new_raw):
-        a, b = _header(fields.old, position), _header(fields.new, new_position)
+        a, b = header(fields.old, position), header(fields.new, new_position)
         starts[position] = new_position
         fields.equal("line-header", position, new_position, a.offset_size, b.offset_size)
         fields.equal("line-header", position, new_position, a.contents, b.contents)
@@ -114,7 +116,8 @@ def _relocations_of_header(
 # Reading
 
 
-def _header(data: bytes, start: int) -> Header:
+def header(data: bytes, start: int) -> Header:
+    """The header of the line table at an offset. Raises Malformed."""
     reader = Reader(data, start, len(data))
     length, size = reader.initial_length()
     end, contents_at = reader.position + length, reader.position
@@ -146,6 +149,7 @@ def _header(data: bytes, start: int) -> Header:
         line_base,
         line_range,
         operands,
+        reader.position,
     )
 
 

@@ -149,7 +149,7 @@ def plain_rows(data: bytes, header: lines.Header) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("name", WITH_DEBUG)
 def test_the_rows_of_a_line_program_are_those_of_its_operations(name: str) -> None:
     data = sections(name)[".debug_line"]
-    header = lines._header(data, 0)
+    header = lines.header(data, 0)
     program = lines.program(data, header)
     found = []
     line = 1
