@@ -31,10 +31,8 @@ class Checked:
         self.findings = findings
 
     def differ(self, rule: str, old: int, new: int | None, text: str) -> None:
-        """Report a difference at a place of IN, naming the function."""
-        function = self.code.function(old)
-        where = f"{text} (in {function})" if function else text
-        self.findings.differ(rule, self.code.section.name, old, new, where)
+        """Report a difference at a place of IN."""
+        self.findings.differ(rule, self.code.section.name, old, new, text)
 
     def word(self, place: int) -> int:
         """A word of OUT."""

@@ -20,6 +20,7 @@ from nopfix.verifier import (
     lsda,
     names,
     pairing,
+    regions,
     relocations,
     understood,
     units,
@@ -38,7 +39,8 @@ from nopfix.verifier.elf import (
 )
 from nopfix.verifier.fields import Fields
 from nopfix.verifier.reader import Malformed
-from nopfix.verifier.report import Findings, Report
+from nopfix.verifier.report import Difference, Findings, Report
+from nopfix.verifier.source_lines import SourceLines
 from nopfix.verifier.uses import Uses
 
 if TYPE_CHECKING:
@@ -97,7 +99,27 @@ def _verify(old: bytes, new: bytes, need_slots: bool) -> Report:
         return findings.report()
     if container.check_headers(before, after, findings):
         _Verification(before, after, findings).run(need_slots)
+    findings.differences = placed(before, findings.differences)
     return findings.report()
+
+
+def placed(old: Object, differences: list[Difference]) -> list[Difference]:
+    """The differences with the function and the source line of those that are in code of IN."""
+    numbers: dict[str, list[int]] = {}
+    for section in old.sections:
+        if section.executable:
+            numbers.setdefault(section.name, []).append(section.number)
+    sources, result = SourceLines(old.raw), []
+    for difference in differences:
+        found = numbers.get(difference.section, [])
+        if difference.old is not None and len(found) == 1:
+            functions = regions.functions([s for s in old.symbols if s.section == found[0]])
+            start = functions.at(difference.old)
+            function = "" if start is None else functions.names[start]
+            source = sources.at(found[0], difference.old)
+            difference = difference._replace(function=function, source=source)
+        result.append(difference)
+    return result
 
 
 def pair_code(

@@ -25,6 +25,10 @@ class Difference(NamedTuple):
     """Offset in OUT's section (bytes), or None."""
     text: str
     """What was expected and what was found."""
+    function: str = ""
+    """The function that it is in, where it is in code."""
+    source: str = ""
+    """File and line of the place in IN, where it is in code and debug information says them."""
 
     def __str__(self) -> str:
         where = self.section
@@ -32,7 +36,8 @@ class Difference(NamedTuple):
             where += f"+{self.old:#x}"
         if self.new is not None and self.new != self.old:
             where += f" (OUT +{self.new:#x})"
-        return f"{where}: {self.rule}: {self.text}"
+        about = " ".join(filter(None, (self.function and f"in {self.function}", self.source)))
+        return f"{where}{f' ({about})' if about else ''}: {self.rule}: {self.text}"
 
 
 class Insertion(NamedTuple):

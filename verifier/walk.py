@@ -72,10 +72,8 @@ def _missing(code: Code, index: int, callee: str, findings: Findings) -> None:
 def _differ(
     code: Code, findings: Findings, rule: str, old: int, new: int | None, text: str
 ) -> None:
-    """Report a difference at a place of IN, naming the function."""
-    function = code.function(old)
-    where = f"{text} (in {function})" if function else text
-    findings.differ(rule, code.section.name, old, new, where)
+    """Report a difference at a place of IN."""
+    findings.differ(rule, code.section.name, old, new, text)
 
 
 class _Walk:

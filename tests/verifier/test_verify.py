@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import damage
 import pytest
@@ -18,7 +19,7 @@ import pytest
 import nopfix.rewriter.command
 from nopfix import verifier
 from nopfix.rewriter.build import objects_in_place
-from nopfix.verifier import Report, Unreadable, elf, verify
+from nopfix.verifier import Report, Unreadable, elf, loader, verify
 from nopfix.verifier.command import main
 
 if TYPE_CHECKING:
@@ -64,6 +65,48 @@ def test_the_report_lists_each_inserted_nop_with_function_and_callee(tmp_path: P
     assert len(found["insertions"]) == 8
     assert {"main", "chosen"} <= {entry["function"] for entry in found["insertions"]}
     assert {"twice", "chosen"} >= {entry["callee"] for entry in found["insertions"]}
+
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "verify-report.schema.json").read_text())
+TYPES = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+TYPES |= {"null": type(None)}
+
+
+def check_schema(value: object, kind: dict[str, Any]) -> None:
+    """What of JSON Schema docs/verify-report.schema.json makes use of."""
+    if "$ref" in kind:
+        kind = SCHEMA["$defs"][kind["$ref"].rpartition("/")[2]]
+    names = kind["type"] if isinstance(kind["type"], list) else [kind["type"]]
+    assert type(value) in [TYPES[name] for name in names]
+    if isinstance(value, list):
+        for item in value:
+            check_schema(item, kind["items"])
+    elif isinstance(value, dict):
+        properties = kind.get("properties")
+        assert properties is None or set(value) == set(properties) == set(kind["required"])
+        for name, item in value.items():
+            check_schema(item, properties[name] if properties else kind["additionalProperties"])
+
+
+def test_reports_are_as_their_schema_says(assemble: Callable[..., bytes]) -> None:
+    old, new = pair("dwarf5")
+    _, mutant = next(damage.branches(new))
+    for report in (verify(old, new), verify(old, mutant)):
+        check_schema(report.as_json(), {"$ref": "verification"})
+    module = assemble('.abiversion 2\n.section .text.f,"ax"\nf: bl g\nblr')
+    refused = loader.check(module)
+    assert not refused.loads
+    check_schema(refused.as_json(), {"$ref": "module"})
+
+
+def test_a_difference_in_code_has_its_source_line() -> None:
+    for name in ("dwarf5", "dwarf4", "dwarf64", "llvm"):
+        old, new = pair(name)
+        _, mutant = next(damage.branches(new))
+        difference = verify(old, mutant).differences[0]
+        assert difference.function
+        assert re.match(r".*kinds\.c:\d+$", difference.source), difference
+        assert f"in {difference.function} {difference.source}" in str(difference)
 
 
 def test_an_unchanged_object_is_verified_but_lacks_slots_when_they_are_asked_for() -> None:
