@@ -192,5 +192,5 @@ def _store(
             f"the distance {value} no longer fits its field of {difference.size} bytes",
             section=section,
             offset=difference.place,
-            remedy="compile this file with -fno-jump-tables, or without computed gotos",
+            remedy="compile this file with -fno-jump-tables and without computed gotos",
         ) from None

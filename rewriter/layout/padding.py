@@ -12,6 +12,9 @@ all functions of a section alike; without a gap to judge by it is 16 where the s
 alignment and every function's offset agree with that.  Whatever is inferred, code stays correct;
 what a wrong guess costs is a no-op.
 
+Data that a hand wrote behind a function, and named, is judged by its own gap: what loads vectors
+from there counts on its alignment.
+
 Inside functions, words in front of what a branch, a table entry or a relocation leads to are
 padding under the same conditions; long runs without a jump over them only where LLVM wrote them.
 
@@ -19,6 +22,8 @@ Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign.
 """
 
 from __future__ import annotations
+
+from bisect import bisect_right
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.layout.layout import PREFIXED_BOUNDARY, Alignment
@@ -77,6 +82,7 @@ def find(
     kept = claims.named.keys() | claims.held
     gaps = function_gaps(words, program.functions_in(number), regions, kept)
     aligned = function_alignments(gaps, alignment, bool(tables)) + tables
+    aligned += _named_alignments(program, number, kept)
     slots = {place + 4 for place in found.calls}.difference(planned)
     labels = {target for _, target in found.branches}
     labels.update(analysis.targets.get(number, ()), claims.named)
@@ -164,6 +170,28 @@ def function_alignments(
         if alignment > 4:
             aligned.append(gap._replace(alignment=alignment))
     return aligned
+
+
+def _named_alignments(program: Program, section: int, kept: Set[int]) -> list[Alignment]:
+    """What a symbol that is no function's names behind padding that follows a function's end."""
+    words, functions = program.words(section), program.functions_in(section)
+    found = []
+    for start in dict.fromkeys(program.symbols_in(section)[0]):
+        index = bisect_right(functions.starts, start) - 1
+        if index < 0 or functions.starts[index] == start:
+            continue
+        end = functions.ends[index] + 3 & ~3
+        if not functions.starts[index] < end < start or start % 4:
+            continue
+        if fill_style(words[end >> 2 : start >> 2]) is None or not kept.isdisjoint(
+            range(end, start, 4)
+        ):
+            continue
+        gap = Alignment(end, start, 1)
+        alignment = _smallest([gap], program.obj.sections[section].alignment)
+        if alignment > 4:
+            found.append(gap._replace(alignment=alignment))
+    return found
 
 
 def _common_alignment(

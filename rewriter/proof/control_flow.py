@@ -9,7 +9,8 @@ the function that may go anywhere, or from a call (nonlocal gotos, __builtin_lon
 a special section names (fixups, labels of inline assembly) from any instruction.  A block
 falls through at its end unless the last instruction never does; a call does, even to a function
 that doesn't return, but for the compiler's own (`Fragment.final`).  Blocks that nothing leads to
-(the words of a table, for one) lead nowhere.
+(the words of a table, for one) lead nowhere.  A branch over nothing but no-ops, with which long
+padding begins, is a no-op too: it doesn't lead to what is behind when nothing leads to it.
 The kernel's jump labels are instructions that it turns into a branch or a no-op as it runs,
 whichever they are in the object: they branch and fall through.
 A landing pad is entered from the calls that its call sites name, with the registers as they were in
@@ -163,9 +164,19 @@ def _jump(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool
         target = fragment.branch_target(place)
     else:
         distance = instruction.branch_displacement(word)
+        if distance is not None and distance > 4 and _is_padding(fragment, place, distance):
+            return None
         target = None if distance is None else (fragment.section, place + distance)
     conditional = opcode == BRANCH_CONDITIONAL and word >> 21 & _FALLS_THROUGH != _FALLS_THROUGH
     return target, conditional
+
+
+def _is_padding(fragment: Fragment, place: int, distance: int) -> bool:
+    """Whether the branch at ``place`` does nothing but skip no-ops, as gas's long padding does."""
+    between = fragment.words[(place >> 2) + 1 : place + distance >> 2]
+    return between[0] in instruction.NO_OPERATIONS and all(
+        word in instruction.NO_OPERATIONS for word in between
+    )
 
 
 def _inner_call(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool] | None:

@@ -504,7 +504,8 @@ def _find_unexplained(
                 section=program.name(section),
                 offset=branch,
                 function=name,
-                remedy="keep data that hand-written assembly needs out of code sections",
+                remedy="keep data that hand-written assembly needs out of code sections, or leave"
+                " this code as it is (--leave-unproved)",
             )
     return None
 

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from nopfix.rewriter.object.program import Place, Program
     from nopfix.rewriter.proof.switch_table import Table
 
-_REMEDY = "compile this file with -fno-jump-tables, or without computed gotos"
-_LR_REMEDY = "compile this file with -mtune=power9, with which GCC keeps no values in LR"
+_LEAVE = "leave hand-written code as it is (--leave-unproved)"
+_REMEDY = f"compile this file with -fno-jump-tables and without computed gotos, or {_LEAVE}"
+_LR_REMEDY = f"compile C with -mtune=power9, with which GCC keeps no values in LR, or {_LEAVE}"
 _NOT_FOLLOWED = "indirect branch that can't be followed"
 _MOST_ROUNDS = 64
 
@@ -414,7 +415,9 @@ def _graph(
     for piece, (section, start, end) in zip(pieces, extents, strict=True):
         fragment = piece.fragment
         name = evidence.function_name((section, start))
-        if name is None or ".cold" not in name:
+        is_part = name is not None and ".cold" in name
+        # What no function's name stands for may begin with data.
+        if not is_part and (name or _may_be_code(evidence, (section, start), fragment)):
             entries.append((section, start))
         # Whoever has a function's address calls it: its entry is no label.
         first = start + 4 * (entries[-1:] == [(section, start)])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nopfix import Refusal, rewrite
 from nopfix.corpus import oracle
 
 if TYPE_CHECKING:
@@ -183,3 +184,53 @@ def test_a_switch(
         oracle.Compile(file, oracle.Tools(compiler), ("-O2", *flags)), folder=tmp_path / "made"
     )
     assert (verdict.verdict, verdict.detail) == ("equal", "")
+
+
+# -- hand-written code that reads the program counter, data in front of it -------------------------
+
+CALLER = """\
+ .globl f
+ .type f,@function
+f: mflr 11
+ bl consts
+SLOT mtlr 11
+ lvx 2,0,6
+ blr
+ .size f,.-f
+"""
+CONSTS = """\
+consts: mflr 0
+ bcl 20,31,$+4
+ mflr 6
+ addi 6,6,-0x48
+ mtlr 0
+ blr
+"""
+TABLE = " .long 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16\n"
+READS_DATA = {
+    "behind a function, aligned to 64": CALLER + " .balign 64\ntable:" + TABLE + CONSTS,
+    "behind a function, aligned to 128": CALLER + " .balign 128\ntable:" + TABLE + CONSTS,
+    "at the start of the section": "table:" + TABLE + CONSTS + " .balign 16\n" + CALLER,
+}
+
+
+@pytest.mark.parametrize("source", READS_DATA.values(), ids=READS_DATA.keys())
+def test_lr_that_is_kept_over_a_read_of_the_program_counter_is_a_return(
+    source: str, assemble: Callable[..., bytes]
+) -> None:
+    plain, want = (assemble(" .abiversion 2\n" + source.replace("SLOT", w)) for w in ("", " nop\n"))
+    assert rewrite(plain).data == want
+
+
+def test_a_branch_over_padding_that_is_reached_still_leads_on(
+    assemble: Callable[..., bytes],
+) -> None:
+    # The same words as long padding, but r9 is computed on the way there.
+    text = (
+        " .abiversion 2\n .type f,@function\nf: bl f\n cmpwi 3,0\n beq 1f\n addi 9,3,4\n mtctr 9\n"
+        + "1: b 2f\n"
+        + " nop\n" * 11
+        + "2: bctr\n .size f,.-f\n"
+    )
+    with pytest.raises(Refusal, match="can't be followed"):
+        rewrite(assemble(text))
