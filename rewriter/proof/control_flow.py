@@ -32,7 +32,11 @@ from bisect import bisect_left, bisect_right
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.power import instruction
-from nopfix.rewriter.power.instruction import BRANCH_CONDITIONAL, BRANCH_REGISTER
+from nopfix.rewriter.power.instruction import (
+    BRANCH_CONDITIONAL,
+    BRANCH_REGISTER,
+    NO_OPERATIONS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -173,10 +177,10 @@ def _jump(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool
 
 def _is_padding(fragment: Fragment, place: int, distance: int) -> bool:
     """Whether the branch at ``place`` does nothing but skip no-ops, as gas's long padding does."""
+    if place + distance > fragment.end or fragment.words[(place >> 2) + 1] not in NO_OPERATIONS:
+        return False
     between = fragment.words[(place >> 2) + 1 : place + distance >> 2]
-    return between[0] in instruction.NO_OPERATIONS and all(
-        word in instruction.NO_OPERATIONS for word in between
-    )
+    return all(word in NO_OPERATIONS for word in between)
 
 
 def _inner_call(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool] | None:

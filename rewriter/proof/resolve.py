@@ -435,9 +435,26 @@ def _graph(
         anywhere += [
             (section, at) for at in special if _may_be_code(evidence, (section, at), fragment)
         ]
+    patched, pads = _kernels_edges(evidence, pieces, anywhere)
+    tables = {at: proof.targets for at, proof in proofs.items()}
+    # A proved switch goes where its table says.  That r12 holds a tail call's target is a rule of
+    # the ABI; that a computed goto's target isn't in r12 is no rule.
+    wild = [at for at in own_jumps if _is_wild(evidence, at, proofs.get(at))]
+    roots = Roots(frozenset(entries), frozenset(anywhere), frozenset(labels), wild, pads)
+    return control_flow.Graph(pieces, roots, tables, patched)
+
+
+def _kernels_edges(
+    evidence: Evidence, pieces: Sequence[Jumps], anywhere: list[Place]
+) -> tuple[Mapping[Place, Place], Mapping[Place, Sequence[Place]]]:
+    """Jump labels and where they lead; landing pads and fix-ups with what they are entered from.
+
+    What of these may be entered from any instruction is added to ``anywhere``.
+    """
     patched = {}
     pads: dict[Place, list[Place]] = {}
-    for section, start, end in extents:
+    for piece in pieces:
+        section, start, end = piece.fragment.section, piece.fragment.start, piece.fragment.end
         for offset, target in evidence.jump_labels_from(section, start, end):
             patched[section, offset] = target
         for offset, source in evidence.jump_labels_to(section, start, end):
@@ -454,12 +471,7 @@ def _graph(
                 pads.setdefault((section, offset), []).append(source)
             else:
                 anywhere.append((section, offset))
-    tables = {at: proof.targets for at, proof in proofs.items()}
-    # A proved switch goes where its table says.  That r12 holds a tail call's target is a rule of
-    # the ABI; that a computed goto's target isn't in r12 is no rule.
-    wild = [at for at in own_jumps if _is_wild(evidence, at, proofs.get(at))]
-    roots = Roots(frozenset(entries), frozenset(anywhere), frozenset(labels), wild, pads)
-    return control_flow.Graph(pieces, roots, tables, patched)
+    return patched, pads
 
 
 def _is_all_or_nothing(word: int) -> bool:
