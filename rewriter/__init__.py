@@ -9,6 +9,7 @@ The rooms, from the ground up; each imports from those above it in this list onl
     references/  who points to code from elsewhere, moved or refused
     kpatch/      what kpatch asks besides: sibling calls
     build/       nopfix behind a compiler: wrapper, server, tools
+    show/        what people look at: listings, reports
 
 `errors` and `options` lie below them, `pipeline` leads through them, `command` is the front door.
 """

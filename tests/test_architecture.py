@@ -174,7 +174,9 @@ FLOORS = (
     ("references",),
     ("kpatch",),
     ("report", "pipeline"),
-    ("build",),
+    ("build", "show"),
+    ("one_file",),
+    ("many_files",),
     ("command", "__main__"),
 )
 """The rooms of rewriter/ and what stands between them, from the ground up."""

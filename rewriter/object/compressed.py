@@ -272,19 +272,13 @@ def _compress_zstd(section: elf.Section, original: bytes, data: bytes) -> bytes:
 
 
 def _zstd(section: elf.Section) -> ModuleType:
-    """The zstd library: Python's own since 3.14, else its backport.  Imported for nobody else."""
-    from importlib import import_module
+    """The zstd library.  Imported for nobody else; raises `Refusal` where there is none."""
+    from nopfix.rewriter.object import zstd
 
-    for name in ("compression.zstd", "backports.zstd"):
-        try:
-            return import_module(name)
-        except ImportError:
-            continue
-    raise _refusal(
-        section,
-        "compressed with zstd, and no library for it is installed",
-        "pip install 'nopfix[zstd]', or build with -gz=zlib",
-    )
+    library = zstd.library()
+    if library is None:
+        raise _refusal(section, zstd.MISSING, f"{zstd.INSTALL}, or build with -gz=zlib")
+    return library
 
 
 def _refusal(section: elf.Section, found: str, remedy: str = _BROKEN) -> Refusal:

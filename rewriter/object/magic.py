@@ -1,13 +1,23 @@
 """What a file is, by its first bytes.
 
 Source: gABI 4, chapter 4 (ELF header); 64-bit ELFv2 ABI, 3.2.1 (e_flags);
-LLVM, docs/BitCodeFormat.rst.
+LLVM, docs/BitCodeFormat.rst; RFC 1952 (gzip), RFC 8878 (zstd), the .xz file format 1.2.1.
 """
 
 from __future__ import annotations
 
 _BITCODE = b"BC\xc0\xde"
 _ELF64_LITTLE = b"\x7fELF\x02\x01"
+_PACKED = {b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
+PACKED_ENDINGS = (".xz", ".zst", ".gz")
+
+
+def packing(data: bytes) -> str | None:
+    """How a file is compressed as a whole: "xz", "zstd", "gzip", or None."""
+    for magic, how in _PACKED.items():
+        if data.startswith(magic):
+            return how
+    return None
 
 
 def is_bitcode(data: bytes) -> bool:

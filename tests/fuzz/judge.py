@@ -20,7 +20,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from nopfix.rewriter import command
+from nopfix.rewriter import command, one_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,7 +124,7 @@ def _command(arguments: list[str], size: int) -> Outcome:
             contextlib.redirect_stdout(listing),
             contextlib.redirect_stderr(errors),
         ):
-            status = command.run(command.parser().parse_args(arguments))
+            status = one_file.run(command.parse(arguments)).status
     except TooLong as error:
         finding = Finding("time", _place(error), f"no end after {SECONDS} s\n{_trace(error)}")
     except Exception as error:

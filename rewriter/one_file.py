@@ -1,0 +1,343 @@
+"""One file: read, opened, given to the rewriter, closed again, put in place.
+
+A file is an object or an archive of some, either of them perhaps compressed as a whole.  What goes
+wrong is one line on standard error; the exit status says which kind of wrong it was.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.rewriter.build import output
+from nopfix.rewriter.errors import Refusal, printable
+from nopfix.rewriter.object import magic
+from nopfix.rewriter.options import Options
+from nopfix.rewriter.references import split_dwarf
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+
+    from nopfix.rewriter.options import Report, Result
+    from nopfix.rewriter.show import listing
+
+DONE = 0
+REFUSED = 1
+USAGE = 2
+IO_ERROR = 3
+INTERRUPTED = 130
+
+STANDARD = "-"
+"""What standard input and output are called in the place of a file."""
+
+
+class Outcome(Record):
+    """The exit status, and whether OUT is something else than IN."""
+
+    status: int
+    changed: bool = False
+
+
+class Opened(Record):
+    """A file's bytes, its mode, and its contents: others where it is compressed as ``packing``."""
+
+    file: bytes
+    mode: int
+    contents: bytes
+    packing: str | None
+
+
+def run(parsed: argparse.Namespace) -> Outcome:
+    """Do with ``parsed.input`` what the arguments ask for.  Raises what is nopfix's mistake."""
+    try:
+        return Outcome(DONE, _run(parsed))
+    except Refusal as refusal:
+        refusal.file = refusal.file or _name(parsed.input)
+        status = complain(str(refusal), REFUSED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if parsed.output != STANDARD:  # whoever read the listing has seen enough
+            return Outcome(DONE)
+        status = complain("standard output: nobody reads the object", IO_ERROR)
+    except OSError as error:
+        name = error.filename or _name(parsed.input)
+        status = complain(f"{name}: {error.strerror or error}", IO_ERROR)
+    except MemoryError:
+        status = complain(f"{_name(parsed.input)}: out of memory", IO_ERROR)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    return Outcome(status)
+
+
+def complain(line: str, status: int) -> int:
+    """Print nopfix's one line; returns the status."""
+    print("nopfix: " + printable(line), file=sys.stderr)
+    return status
+
+
+def _name(path: str) -> str:
+    return "standard input" if path == STANDARD else path
+
+
+def _run(parsed: argparse.Namespace) -> bool:
+    """Returns whether OUT is something else than IN."""
+    opened = _open(parsed)
+    if parsed.list or parsed.explain:
+        _look(parsed, opened)
+        return False
+    if _is_archive(opened):
+        return _rewrite_archive(parsed, opened)
+    from nopfix.rewriter.pipeline import rewrite
+
+    data = opened.contents
+    result = rewrite(data, _options(parsed, parsed.input, data))
+    dropped = _dropped_signature(parsed, data, result)
+    _check(parsed, _name(parsed.input), data, result)
+    files = _dwo_files(result)
+    if parsed.report:
+        files.insert(0, _report_file(parsed, _report_fields(result.report)))
+    lost = _write(parsed, opened, result.data, files)
+    if not parsed.quiet:
+        for line in (*dropped, *lost, *_left(_name(parsed.input), result)):
+            print(printable(f"nopfix: {line}"), file=sys.stderr)
+        _summarize(parsed, parsed.output, result.report)
+    return result.data != data
+
+
+def _look(parsed: argparse.Namespace, opened: Opened) -> None:
+    """Print the listing; nothing is written."""
+    from nopfix.rewriter.show import listing, written
+
+    if _is_archive(opened):
+        from nopfix.rewriter.object import archive
+
+        members = archive.read(opened.contents)
+        parts = [
+            (where[len(_name(parsed.input)) :], members[index].data)
+            for index, where in archive.ours(_name(parsed.input), members)
+        ]
+    else:
+        parts = [("", opened.contents)]
+    found = []
+    for where, data in parts:
+        options = _options(parsed, _beside(parsed, where), data)
+        made = listing.make(data, options, calls=parsed.list, branches=parsed.explain)
+        if parsed.json:
+            found.append((where, made))
+            continue
+        for line in _lines(made):
+            print(printable(where) + line)
+    if parsed.json:
+        each = [{"member": where[1:-1], **listing.fields(made)} for where, made in found]
+        fields: dict[str, object] = {"members": each}
+        if not _is_archive(opened):
+            fields = listing.fields(found[0][1])
+        print(written.text((parsed.input, None), fields), end="")
+    sys.stdout.flush()
+
+
+def _lines(made: listing.Listing) -> Iterator[str]:
+    from nopfix.rewriter.show import listing
+
+    if sys.stdout.isatty():
+        return listing.on_terminal(made, colour=listing.colours(os.environ))
+    return listing.lines(made)
+
+
+def _is_archive(opened: Opened) -> bool:
+    return opened.contents.startswith(b"!<")  # an archive's magic number, thin or not
+
+
+def _beside(parsed: argparse.Namespace, where: str) -> str:
+    """The path that a member of the archive IN would have beside it; IN's own without ``where``."""
+    folder: str = os.path.dirname(parsed.input)
+    return os.path.join(folder, where[1:-1]) if where else parsed.input
+
+
+def _open(parsed: argparse.Namespace) -> Opened:
+    """Read IN, and expand it where it is compressed as a whole."""
+    if parsed.input == STANDARD:
+        data, mode = sys.stdin.buffer.read(), 0o644
+    else:
+        data, mode = read_file(parsed.input)
+    how = magic.packing(data)
+    if how is None:
+        return Opened(data, mode, data, how)
+    from nopfix.rewriter.object import packed
+
+    return Opened(data, mode, packed.unpack(data, parsed.allow), how)
+
+
+def _close(path: str, opened: Opened, new: bytes) -> bytes:
+    """The bytes of the file ``path``, whose contents are ``new``."""
+    how = opened.packing
+    if how is not None or path.endswith(magic.PACKED_ENDINGS):
+        from nopfix.rewriter.object import packed
+
+        how = packed.wanted(path, how)
+        if how != opened.packing or new != opened.contents:
+            return packed.pack(new, how)
+    return opened.file if new == opened.contents else new
+
+
+def _write(
+    parsed: argparse.Namespace, opened: Opened, new: bytes, others: list[output.File]
+) -> list[str]:
+    """Write OUT, with the contents ``new``, last: it changes only when the others are in place.
+
+    Returns what couldn't be kept.
+    """
+    if parsed.in_place and new == opened.contents:
+        return output.replace_all(others)
+    data = _close(parsed.output, opened, new)
+    if parsed.output != STANDARD:
+        return output.replace_all([*others, output.File(parsed.output, data, opened.mode)])
+    lost = output.replace_all(others)
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    return lost
+
+
+def _dwo_files(result: Result) -> list[output.File]:
+    # A .dwo stays where it is: debuggers look for it where the object says that it was compiled.
+    return [output.File(name, data, os.stat(name).st_mode) for name, data in result.dwo.items()]
+
+
+def _rewrite_archive(parsed: argparse.Namespace, opened: Opened) -> bool:
+    """The same for a library: each member that is an object is rewritten."""
+    from nopfix.rewriter.object import archive
+    from nopfix.rewriter.pipeline import rewrite
+
+    path = _name(parsed.input)
+    if parsed.dwo:
+        raise Refusal("--dwo can't say which member it is for", remedy="rewrite the members first")
+    results: dict[str, Result] = {}
+
+    def one(where: str, contents: bytes) -> bytes:
+        options = _options(parsed, _beside(parsed, where[len(path) :]), contents)
+        result = results[where] = rewrite(contents, options)
+        _check(parsed, where, contents, result)
+        return result.data
+
+    new = archive.rewrite(path, opened.contents, one)
+    files = [file for result in results.values() for file in _dwo_files(result)]
+    if parsed.report:
+        members = [
+            {"member": where[len(path) + 1 : -1], **_report_fields(result.report)}
+            for where, result in results.items()
+        ]
+        sizes = {"old_size": len(opened.contents), "new_size": len(new)}
+        files.insert(0, _report_file(parsed, {**sizes, "members": members}))
+    lost = _write(parsed, opened, new, files)
+    if not parsed.quiet:
+        left = [line for where, result in results.items() for line in _left(where, result)]
+        for line in (*lost, *left):
+            print(printable(f"nopfix: {line}"), file=sys.stderr)
+        for where, result in results.items():
+            _summarize(parsed, parsed.output + where[len(path) :], result.report)
+    return new != opened.contents
+
+
+def _check(parsed: argparse.Namespace, name: str, data: bytes, result: Result) -> None:
+    """What was asked for besides the rewrite: sibling calls named, a second opinion."""
+    if parsed.sibling_calls == "error" or (parsed.sibling_calls == "warn" and not parsed.quiet):
+        _report_sibling_calls(parsed, name, data)
+    if parsed.verify:
+        from nopfix.rewriter.build import second_opinion
+
+        second_opinion.ask(data, result, "--verify")
+
+
+def _left(where: str, result: Result) -> list[str]:
+    """A line for each part of the object that was left as it is."""
+    return [f"{where}: {left.warning()}" for left in result.report.left]
+
+
+def read_file(path: str) -> tuple[bytes, int]:
+    """The bytes of a regular file and its mode.  Raises OSError for anything that isn't one."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "not a regular file", path)
+    with open(path, "rb") as file:
+        return file.read(), status.st_mode
+
+
+def _options(parsed: argparse.Namespace, path: str, data: bytes) -> Options:
+    """The options for the object ``data``, which lies at ``path``."""
+    only = set(parsed.only) if parsed.only is not None else None
+    if parsed.only_file is not None:
+        with open(parsed.only_file, encoding="utf-8") as file:
+            only = (only or set()) | {line.strip() for line in file if line.strip()}
+    if parsed.dwo:
+        dwo = {name: read_file(name)[0] for name in parsed.dwo}
+    else:
+        dwo = split_dwarf.beside(path, data, parsed.allow)
+    return Options(
+        only,
+        frozenset(parsed.exempt),
+        not parsed.no_realign,
+        parsed.strip_unknown_debug,
+        frozenset(parsed.plain_section),
+        dwo,
+        frozenset(parsed.allow),
+        parsed.leave_unproved,
+    )
+
+
+def _report_sibling_calls(parsed: argparse.Namespace, name: str, data: bytes) -> None:
+    from nopfix.rewriter.kpatch import sibling_calls
+
+    lines = sibling_calls.describe(data)
+    if lines and parsed.sibling_calls == "error":
+        raise Refusal(lines[0], remedy="compile with -fno-optimize-sibling-calls")
+    for line in lines:
+        print(printable(f"nopfix: {name}: warning: {line}"), file=sys.stderr)
+
+
+def _dropped_signature(parsed: argparse.Namespace, data: bytes, result: Result) -> list[str]:
+    """A line where a module's signature doesn't come over.  Raises `Refusal` where it should."""
+    if result.data == data:
+        return []
+    from nopfix.rewriter.object import appended
+
+    if not appended.is_signed(data):
+        return []
+    if parsed.keep_signature:
+        raise Refusal(
+            "a module's signature holds for the bytes that it was made of, and these change",
+            remedy="leave --keep-signature out, and sign the new module (scripts/sign-file)",
+        )
+    return [
+        f"{parsed.output}: warning: the module's signature, which no longer holds, is dropped;"
+        " sign it again (scripts/sign-file)"
+    ]
+
+
+def _report_fields(report: Report) -> dict[str, object]:
+    from nopfix.rewriter.show import written
+
+    return written.report(report)
+
+
+def _report_file(parsed: argparse.Namespace, fields: Mapping[str, object]) -> output.File:
+    from nopfix.rewriter.show import written
+
+    text = written.text((parsed.input, parsed.output), fields)
+    return output.File(parsed.report, text.encode(), 0o644)
+
+
+def _summarize(parsed: argparse.Namespace, name: str, report: Report) -> None:
+    if parsed.verbose:
+        where = sys.stderr if parsed.output == STANDARD else sys.stdout
+        for insertion in report.insertions:
+            place = f"{insertion.section}+{insertion.old_offset:#x}"
+            fields = (
+                f"{place} -> {insertion.new_offset:#x}",
+                insertion.function or "-",
+                insertion.callee or "-",
+            )
+            print("\t".join(map(printable, fields)), file=where)
+        print(printable(f"{name}: {len(report.insertions)} nops inserted"), file=where)
