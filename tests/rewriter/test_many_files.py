@@ -50,10 +50,11 @@ def test_what_needs_nothing_keeps_its_time_and_its_inode(
 ) -> None:
     good = [str(files[0]), *map(str, files[2:])]
     command.main(["-q", "--in-place", *good])
-    before = [os.stat(path) for path in good]
+    before = [(os.stat(path).st_ino, os.stat(path).st_mtime_ns) for path in good]
     capsys.readouterr()
     assert command.main(["--in-place", *good]) == 0
-    assert [os.stat(path) for path in good] == before
+    after = [(os.stat(path).st_ino, os.stat(path).st_mtime_ns) for path in good]
+    assert after == before
     assert capsys.readouterr().err.endswith("nopfix: 3 files: 0 rewritten, 3 needed nothing\n")
 
 
