@@ -7,7 +7,8 @@
 # make bench        whole-process times against as, gcc and objcopy
 # make compare      OLD=REVISION's rewriter and this one over all objects below OBJECTS=FOLDER
 # make fuzz         mutated objects for SECONDS=n
-# make man          manual pages from the commands' own options, in build/man
+# make man          manual pages and shell completions from the commands' own options, in docs
+# make package      sdist, wheel and each extra of it in empty environments (PYTHONS="names"), .deb
 # make samples      make the committed sample objects again
 # make clean        take away what make has made, the virtual environment too
 # make kernel-test  build, boot and live-patch a kernel through the wrapper; takes half an hour
@@ -16,13 +17,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-MANPAGE = $(BIN)/argparse-manpage --function parser --project-name nopfix --manual-title nopfix
 # A plain path instead of setuptools' import hook, which costs 14 ms at every start.
 EDITABLE := --config-settings editable_mode=compat --editable
 JOBS ?= 2
 SECONDS ?= 3600
 
-.PHONY: help demo test lint corpus alignment bench compare fuzz kernel-test kpatch-test man samples clean
+.PHONY: help demo test lint corpus alignment bench compare fuzz kernel-test kpatch-test man package samples clean
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -64,10 +64,10 @@ kpatch-test: $(VENV)/test tools
 	$(BIN)/python -m tests.kpatch -j $(JOBS)
 
 man: $(VENV)/test
-	mkdir -p build/man
-	$(MANPAGE) --module nopfix.rewriter.command --prog nopfix --output build/man/nopfix.1
-	$(MANPAGE) --module nopfix.verifier.command --prog nopfix-verify --output build/man/nopfix-verify.1
-	$(MANPAGE) --module nopfix.rewriter.build.toolchain --prog nopfix-toolchain --output build/man/nopfix-toolchain.1
+	$(BIN)/python docs/generate.py
+
+package: $(VENV)/test tools
+	$(BIN)/python -m tests.package $(foreach python,$(PYTHONS),--python $(python))
 
 samples:
 	samples/make

@@ -238,14 +238,15 @@ def _make_roots(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The command's options; the manual page is made from the same source."""
+    result = argparse.ArgumentParser(
         prog="nopfix-corpus",
         description="Run nopfix over corpora of compiler output and see what changed.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = result.add_subparsers(dest="command", required=True)
     _describe_run(commands.add_parser("run", help="compile, rewrite and check a matrix of cases"))
     _describe_report(commands.add_parser("report", help="tables and charts of the results"))
     _describe_compare(commands.add_parser("compare", help="what got better, worse, slower"))
@@ -253,7 +254,7 @@ def _parser() -> argparse.ArgumentParser:
     _describe_roots(
         commands.add_parser("roots", help="make folders with other releases' compilers")
     )
-    return parser
+    return result
 
 
 def _add_database(to: argparse.ArgumentParser) -> None:
@@ -380,7 +381,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns 0 when nothing is wrong, 1 for failures, 2 for usage and missing tools, 70 for a mistake
     of its own.
     """
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         status: int = options.action(options)
     except (*_EXPECTED, OSError) as error:

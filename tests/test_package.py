@@ -6,6 +6,7 @@ import ast
 import configparser
 import email
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
+    for name in ("man", "completions"):
+        shutil.copytree(ROOT / "docs" / name, folder / "docs" / name)
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
     subprocess.run([*command, "--no-build-isolation", "-w", "made", "."], cwd=folder, check=True)
     (made,) = (folder / "made").iterdir()
@@ -53,8 +56,21 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_other(wheel: Path) ->
     }
     names = set(zipfile.ZipFile(wheel).namelist())
     front = {"nopfix/__init__.py", "nopfix/py.typed"}
-    assert {name for name in names if ".dist-info/" not in name} == here | front
+    ours = {name for name in names if not re.match(r"nopfix-[^/]*\.(dist-info|data)/", name)}
+    assert ours == here | front
     assert "nopfix/corpus/baseline.toml" in here
+
+
+def test_each_command_has_a_manual_page_and_completions_in_the_wheel(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    shared = {name.partition(".data/data/share/")[2] for name in names} - {""}
+    for command in SCRIPTS:
+        assert f"man/man1/{command}.1" in shared
+        assert f"bash-completion/completions/{command}" in shared
+    zsh = list((ROOT / "docs/completions/zsh").iterdir())
+    assert {f"zsh/site-functions/{path.name}" for path in zsh} < shared
+    served = " ".join(path.read_text().splitlines()[0] for path in zsh).split()
+    assert set(SCRIPTS) <= set(served)
 
 
 def test_the_wheel_names_its_licence_and_holds_it(wheel: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import nopfix
+from tests.package import distributions
 
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -51,3 +52,16 @@ def test_the_version_is_the_newest_of_the_change_log() -> None:
     command = [sys.executable, "-m", "nopfix.rewriter", "--version"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.startswith(f"nopfix {nopfix.__version__} (Python 3.")
+
+
+def test_distributions_packages_have_the_same_version() -> None:
+    changelog = (ROOT / "debian" / "changelog").read_text()
+    assert changelog.startswith(f"nopfix ({nopfix.__version__}) ")
+    spec = (ROOT / "nopfix.spec").read_text()
+    assert re.findall(r"^Version: +(\S+)$", spec, re.MULTILINE) == [nopfix.__version__]
+
+
+def test_the_spec_file_is_read_and_rpmlint_finds_nothing() -> None:
+    if lacking := distributions.missing("rpmspec", "rpmlint"):
+        pytest.skip(f"needs {', '.join(lacking)}")
+    assert distributions.fedora(ROOT).startswith("ok: ")

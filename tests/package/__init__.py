@@ -1,0 +1,1 @@
+"""``make package``: what is handed out, built and tried where nothing else is."""
