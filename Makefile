@@ -8,6 +8,7 @@
 # make compare      OLD=REVISION's rewriter and this one over all objects below OBJECTS=FOLDER
 # make fuzz         mutated objects for SECONDS=n
 # make man          manual pages and shell completions from the commands' own options, in docs
+# make docs         the documentation as a site of its own, links checked, in build/site
 # make package      sdist, wheel and each extra of it in empty environments (PYTHONS="names"), .deb
 # make samples      make the committed sample objects again
 # make clean        take away what make has made, the virtual environment too
@@ -22,7 +23,7 @@ EDITABLE := --config-settings editable_mode=compat --editable
 JOBS ?= 2
 SECONDS ?= 3600
 
-.PHONY: help demo test lint corpus alignment bench compare fuzz kernel-test kpatch-test man package samples clean
+.PHONY: help demo test lint corpus alignment bench compare fuzz kernel-test kpatch-test man docs package samples clean
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -65,6 +66,10 @@ kpatch-test: $(VENV)/test tools
 
 man: $(VENV)/test
 	$(BIN)/python docs/generate.py
+
+docs: $(VENV)/test
+	$(BIN)/python docs/site.py build/docs
+	$(BIN)/mkdocs build --quiet --strict --config-file build/docs/mkdocs.yml
 
 package: $(VENV)/test tools
 	$(BIN)/python -m tests.package $(foreach python,$(PYTHONS),--python $(python))

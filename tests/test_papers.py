@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -65,3 +66,25 @@ def test_the_spec_file_is_read_and_rpmlint_finds_nothing() -> None:
     if lacking := distributions.missing("rpmspec", "rpmlint"):
         pytest.skip(f"needs {', '.join(lacking)}")
     assert distributions.fedora(ROOT).startswith("ok: ")
+
+
+def test_the_site_has_every_page_and_its_links_lead_somewhere(tmp_path: Path) -> None:
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("needs mkdocs")
+    for command in (
+        [sys.executable, "docs/site.py", tmp_path / "docs"],
+        [
+            sys.executable,
+            "-m",
+            "mkdocs",
+            "build",
+            "-q",
+            "--strict",
+            "-f",
+            tmp_path / "docs/mkdocs.yml",
+        ],
+    ):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    made = {path.stem for path in (tmp_path / "site").glob("*.html")}
+    assert {paper.stem for paper in PAPERS} - {"README"} <= made
