@@ -1,8 +1,8 @@
 """Gather the papers for mkdocs: ``make docs``.
 
-README and its like stand at the top of the sources, the others beside this file, and their links go
-to and fro.  A site wants all in one folder, so they are copied into one, their links following;
-pictures and the schema come along.  mkdocs then builds it and, told to be strict, fails for a link or
+README and its like stand at the top of the sources, the others beside this file, and their links
+go to and fro.  A site wants all in one folder, so they are copied into one, links following;
+pictures and the schema come along.  mkdocs, told to be strict, then fails for a link or
 an anchor that leads nowhere.
 """
 

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 _USAGE = """nopfix [OPTION]... IN OUT
        nopfix [OPTION]... --in-place [-j N] FILE...
-       nopfix [OPTION]... --list|--explain IN"""
+       nopfix [OPTION]... --list|--explain|--html FILE IN"""
 
 _EPILOG = """\
 examples:
   nopfix foo.o foo.o                 give every call in foo.o its slot, in place
   nopfix --list foo.o                show each call and what would be done
+  nopfix --html page.html foo.o      the same to look at, before and after
   nopfix --report r.json in.o out.o  write down every insertion
   nopfix --only helper in.o out.o    only calls of helper()
   nopfix --verify in.o out.o         have nopfix-verify check the result first
@@ -62,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add("-j", "--jobs", type=_positive, default=1, metavar="N", help="processes for --in-place")
     add("--list", action="store_true", help="print each call site; write nothing")
     add("--explain", action="store_true", help="print what each indirect branch was proved to be")
+    add("--html", metavar="FILE", help="show IN before and after on a page; write nothing else")
     add("--json", action="store_true", help="--list and --explain as JSON")
     add("--report", metavar="FILE", help="write what was done to FILE, as JSON")
     add("--only", metavar="NAME", action="append", help="restrict to calls of NAME (repeatable)")
@@ -146,12 +148,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser()
     parsed = options.parse_args(arguments)
     files = parsed.files
-    looking = parsed.list or parsed.explain
-    if parsed.json and not looking:
+    looking = parsed.list or parsed.explain or parsed.html
+    if parsed.json and not (parsed.list or parsed.explain):
         options.error("--json is for --list and --explain; --report FILE writes JSON")
     if parsed.in_place:
         if looking:
-            options.error("--list and --explain write nothing, so not --in-place")
+            options.error("--list, --explain and --html leave files as they are, so not --in-place")
         for name in ("report", "dwo"):
             if len(files) > 1 and getattr(parsed, name):
                 options.error(f"--{name} is for one file, and here are {len(files)}")

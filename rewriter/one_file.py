@@ -85,8 +85,11 @@ def _name(path: str) -> str:
 def _run(parsed: argparse.Namespace) -> bool:
     """Returns whether OUT is something else than IN."""
     opened = _open(parsed)
+    if parsed.html:
+        _show(parsed, opened)
     if parsed.list or parsed.explain:
         _look(parsed, opened)
+    if parsed.html or parsed.list or parsed.explain:
         return False
     if _is_archive(opened):
         return _rewrite_archive(parsed, opened)
@@ -105,6 +108,22 @@ def _run(parsed: argparse.Namespace) -> bool:
             print(printable(f"nopfix: {line}"), file=sys.stderr)
         _summarize(parsed, parsed.output, result.report)
     return result.data != data
+
+
+def _show(parsed: argparse.Namespace, opened: Opened) -> None:
+    """Write the page; nothing else is written."""
+    from nopfix.rewriter.show import compared, disassembly, page
+
+    if _is_archive(opened):
+        raise Refusal("a page shows one object, and this is an archive", remedy="ar x takes it out")
+    data = opened.contents
+    options = _options(parsed, parsed.input, data)
+    found = compared.compare(data, options, disassembly.disassembler())
+    text = page.page(_name(parsed.input), found).encode()
+    if parsed.html == STANDARD:
+        sys.stdout.buffer.write(text)
+    else:
+        output.replace(parsed.html, text, 0o644)
 
 
 def _look(parsed: argparse.Namespace, opened: Opened) -> None:

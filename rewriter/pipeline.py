@@ -11,7 +11,7 @@ used.
 
 from __future__ import annotations
 
-from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout import plan
 from nopfix.rewriter.object import elf
@@ -19,12 +19,27 @@ from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.options import Options, Report, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.rewriter.layout.layout import Layout
     from nopfix.rewriter.options import Left
     from nopfix.rewriter.proof.analysis import Analysis
 
 DEFAULT_OPTIONS = Options()
+
+
+class LaidOut(Record):
+    """What is code and what data, what is inserted, and where everything goes, by section."""
+
+    analysis: Analysis
+    planned: plan.Plan
+    layouts: Mapping[int, Layout]
+    sections: list[plan.Code]
+
+    def maps(self) -> dict[int, OffsetMap]:
+        """The maps of the sections that something moves in, by number."""
+        return {number: layout.map for number, layout in self.layouts.items() if layout.map}
 
 
 def rewrite(
@@ -49,8 +64,8 @@ def rewrite(
         return _unchanged(data)
 
     from nopfix.rewriter import report
-    from nopfix.rewriter.layout import arrangement, code
-    from nopfix.rewriter.object import appended, claims, compressed
+    from nopfix.rewriter.layout import code
+    from nopfix.rewriter.object import appended, compressed
     from nopfix.rewriter.references import (
         code_distances,
         dwarf_sections,
@@ -61,20 +76,12 @@ def rewrite(
     )
 
     compressed.check(obj, options.allow)
-    leave_unproved = options.leave_unproved and asked is None
-    analysis, sections = take_apart(program, needs.of, leave_unproved)
-    claimed = claims.collect(program, program.code, analysis.base_relative)
-    if asked is None:
-        planned = plan.slots(program, sections, analysis, claimed, options)
-    else:
-        planned = plan.insertions(program, sections, asked)
+    laid_out = lay_out(program, needs, options, asked)
+    analysis, planned, layouts, sections = laid_out
     if not planned.slots:
         return _unchanged(data, report.left(obj, planned, analysis))
     appended.check(obj)
-    layouts = arrangement.arrange(
-        program, sections, analysis, claimed, planned, realign=options.realign
-    )
-    maps = {number: new.map for number, new in layouts.items() if new.map}
+    maps = laid_out.maps()
     unknown_sections.check(obj, maps)
     bases = special_sections.bases(program, maps, analysis.base_relative, options)
     label_distances.check(program, analysis.differences, maps, options)
@@ -86,6 +93,34 @@ def rewrite(
     contents, headers = compressed.compress_again(obj, contents)
     new = elf.write(obj, contents, headers)
     return Result(new, report.make(obj, planned, analysis, layouts, contents, len(new)), dwo)
+
+
+def lay_out(
+    program: Program,
+    needs: plan.Needs,
+    options: Options,
+    asked: Sequence[tuple[int | str, int]] | None = None,
+) -> LaidOut:
+    """Tell code from data, plan the insertions, and lay out each section that one goes into.
+
+    Raises `Refusal`.
+    """
+    from nopfix.rewriter.layout import arrangement
+    from nopfix.rewriter.object import claims
+
+    leave_unproved = options.leave_unproved and asked is None
+    analysis, sections = take_apart(program, needs.of, leave_unproved)
+    claimed = claims.collect(program, program.code, analysis.base_relative)
+    if asked is None:
+        planned = plan.slots(program, sections, analysis, claimed, options)
+    else:
+        planned = plan.insertions(program, sections, asked)
+    layouts: Mapping[int, Layout] = {}
+    if planned.slots:
+        layouts = arrangement.arrange(
+            program, sections, analysis, claimed, planned, realign=options.realign
+        )
+    return LaidOut(analysis, planned, layouts, sections)
 
 
 def refuse_intermediate_code(obj: elf.Object) -> None:

@@ -60,12 +60,7 @@ def build(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="nopfix-sdist.") as scratch:
         copy = Path(scratch) / "nopfix"
-        shutil.copytree(
-            ROOT,
-            copy,
-            symlinks=True,
-            ignore=shutil.ignore_patterns(*distributions.NOT_SOURCES),
-        )
+        distributions.copy_sources(ROOT, copy)
         command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder)]
         subprocess.run(command, cwd=copy, check=True, stdout=subprocess.DEVNULL)
     (wheel,) = folder.glob("*.whl")

@@ -12,7 +12,19 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
-NOT_SOURCES = (".git", ".venv", "build", "__pycache__", ".*_cache", ".cache", "*.egg-info")
+PACKAGES = ("rewriter", "dwarf", "verifier", "corpus")
+NOT_SOURCES = ("__pycache__", ".*_cache", "*.egg-info")
+NOT_AT_THE_TOP = {".git", ".venv", ".cache", "build"}  # there is a rewriter/build
+
+
+def copy_sources(root: Path, target: Path) -> None:
+    """Copy a checkout without what has been made in it."""
+    by_pattern = shutil.ignore_patterns(*NOT_SOURCES)
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        return by_pattern(folder, names) | (NOT_AT_THE_TOP if Path(folder) == root else set())
+
+    shutil.copytree(root, target, symlinks=True, ignore=ignored)
 
 
 def missing(*programs: str) -> list[str]:
@@ -29,7 +41,7 @@ def debian(root: Path, folder: Path) -> str:
         return f"no Debian package: {', '.join(lacking)} not installed"
     with tempfile.TemporaryDirectory(prefix="nopfix-debian.") as scratch:
         copy = Path(scratch) / "nopfix"
-        shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCES))
+        copy_sources(root, copy)
         subprocess.run(
             ["dpkg-buildpackage", "-us", "-uc", "-b"],
             cwd=copy,
@@ -40,8 +52,28 @@ def debian(root: Path, folder: Path) -> str:
         subprocess.run(
             ["lintian", "--allow-root", "--fail-on=error,warning,info", changes], check=True
         )
-        made = [shutil.copy(path, folder) for path in Path(scratch).glob("*.deb")]
-    return f"ok: {', '.join(Path(path).name for path in made)}, lintian finds nothing"
+        (made,) = Path(scratch).glob("*.deb")
+        _check(root, made, Path(scratch) / "unpacked")
+        shutil.copy(made, folder)
+    return f"ok: {made.name}, lintian finds nothing"
+
+
+def _check(root: Path, package: Path, folder: Path) -> None:
+    """Every module is in the package, and every command starts.  Raises `CalledProcessError`."""
+    subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+    modules = folder / "usr" / "share" / "nopfix" / "nopfix"
+    compare = ["diff", "-r", "-x", "__pycache__"]
+    for name in PACKAGES:
+        subprocess.run([*compare, root / name, modules / name], check=True)
+    for command in (folder / "usr" / "bin").iterdir():
+        code = command.read_text().replace("/usr/share/nopfix", str(modules.parent))
+        subprocess.run(
+            ["/usr/bin/python3", "-c", code, "--help"],
+            cwd=folder,
+            env={"PATH": "/usr/bin:/bin", "NOPFIX_CC": "true"},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
 
 
 def fedora(root: Path) -> str:
