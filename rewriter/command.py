@@ -6,10 +6,8 @@ What is done with a file is in `one_file`, with several in `many_files`.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 
-from nopfix import __version__
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter import one_file
 from nopfix.rewriter.errors import INTERNAL_ERROR, internal_error
@@ -20,13 +18,14 @@ if TYPE_CHECKING:
 
 _USAGE = """nopfix [OPTION]... IN OUT
        nopfix [OPTION]... --in-place [-j N] FILE...
-       nopfix [OPTION]... --list|--explain|--html FILE IN"""
+       nopfix [OPTION]... --list|--explain|--html FILE|--bundle FILE IN"""
 
 _EPILOG = """\
 examples:
   nopfix foo.o foo.o                 give every call in foo.o its slot, in place
   nopfix --list foo.o                show each call and what would be done
   nopfix --html page.html foo.o      the same to look at, before and after
+  nopfix --bundle fault.tar.xz foo.o what a report of a fault needs
   nopfix --report r.json in.o out.o  write down every insertion
   nopfix --only helper in.o out.o    only calls of helper()
   nopfix --verify in.o out.o         have nopfix-verify check the result first
@@ -64,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     add("--list", action="store_true", help="print each call site; write nothing")
     add("--explain", action="store_true", help="print what each indirect branch was proved to be")
     add("--html", metavar="FILE", help="show IN before and after on a page; write nothing else")
+    add("--bundle", metavar="FILE", help="write IN, what nopfix says and the versions to a .tar.xz")
     add("--json", action="store_true", help="--list and --explain as JSON")
     add("--report", metavar="FILE", help="write what was done to FILE, as JSON")
     add("--only", metavar="NAME", action="append", help="restrict to calls of NAME (repeatable)")
@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     add("--verify", action="store_true", help="check the result independently before writing it")
     add("-q", "--quiet", action="store_true", help="print nothing but refusals and errors")
     add("-v", "--verbose", action="store_true", help="print each insertion")
-    add("--version", action="version", version=_version())
+    add("--version", action="version", version=one_file.version())
     return result
 
 
@@ -133,13 +133,6 @@ def _add_limits(result: argparse.ArgumentParser) -> None:
     )
 
 
-def _version() -> str:
-    """What a report of a fault has to say: nopfix's version, Python's, and the machine's."""
-    machine = os.uname()
-    python = ".".join(map(str, sys.version_info[:3]))
-    return f"nopfix {__version__} (Python {python}, {machine.sysname} {machine.machine})"
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The arguments, with ``input`` and ``output`` for one file.  Exits where they make no sense.
 
@@ -148,12 +141,14 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser()
     parsed = options.parse_args(arguments)
     files = parsed.files
-    looking = parsed.list or parsed.explain or parsed.html
+    looking = parsed.list or parsed.explain or parsed.html or parsed.bundle
     if parsed.json and not (parsed.list or parsed.explain):
         options.error("--json is for --list and --explain; --report FILE writes JSON")
     if parsed.in_place:
         if looking:
-            options.error("--list, --explain and --html leave files as they are, so not --in-place")
+            options.error(
+                "--list, --explain, --html and --bundle rewrite nothing, so not --in-place"
+            )
         for name in ("report", "dwo"):
             if len(files) > 1 and getattr(parsed, name):
                 options.error(f"--{name} is for one file, and here are {len(files)}")

@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 
+from nopfix import __version__
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.build import output
 from nopfix.rewriter.errors import Refusal, printable
@@ -78,6 +79,13 @@ def complain(line: str, status: int) -> int:
     return status
 
 
+def version() -> str:
+    """What a report of a fault has to say: nopfix's version, Python's, and the machine's."""
+    machine = os.uname()
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"nopfix {__version__} (Python {python}, {machine.sysname} {machine.machine})"
+
+
 def _name(path: str) -> str:
     return "standard input" if path == STANDARD else path
 
@@ -85,11 +93,13 @@ def _name(path: str) -> str:
 def _run(parsed: argparse.Namespace) -> bool:
     """Returns whether OUT is something else than IN."""
     opened = _open(parsed)
+    if parsed.bundle:
+        _bundle(parsed, opened)
     if parsed.html:
         _show(parsed, opened)
     if parsed.list or parsed.explain:
         _look(parsed, opened)
-    if parsed.html or parsed.list or parsed.explain:
+    if parsed.bundle or parsed.html or parsed.list or parsed.explain:
         return False
     if _is_archive(opened):
         return _rewrite_archive(parsed, opened)
@@ -114,16 +124,38 @@ def _show(parsed: argparse.Namespace, opened: Opened) -> None:
     """Write the page; nothing else is written."""
     from nopfix.rewriter.show import compared, disassembly, page
 
-    if _is_archive(opened):
-        raise Refusal("a page shows one object, and this is an archive", remedy="ar x takes it out")
-    data = opened.contents
-    options = _options(parsed, parsed.input, data)
+    data, options = _only_object(parsed, opened)
     found = compared.compare(data, options, disassembly.disassembler())
     text = page.page(_name(parsed.input), found).encode()
-    if parsed.html == STANDARD:
-        sys.stdout.buffer.write(text)
+    _put(parsed.html, text)
+
+
+def _bundle(parsed: argparse.Namespace, opened: Opened) -> None:
+    """Write the archive for a report of a fault."""
+    from nopfix.rewriter.show import bundle
+
+    data, options = _only_object(parsed, opened)
+    chosen = {name: str(value) for name, value in vars(parsed).items() if value}
+    for path in ("files", "input", "output", "bundle"):
+        chosen.pop(path, None)
+    heading = {"version": version(), **chosen}
+    _put(parsed.bundle, bundle.make(_name(parsed.input), data, options, heading))
+
+
+def _only_object(parsed: argparse.Namespace, opened: Opened) -> tuple[bytes, Options]:
+    if _is_archive(opened):
+        raise Refusal(
+            "one object is wanted here, and this is an archive", remedy="take it out: ar x"
+        )
+    return opened.contents, _options(parsed, parsed.input, opened.contents)
+
+
+def _put(path: str, data: bytes) -> None:
+    if path == STANDARD:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
     else:
-        output.replace(parsed.html, text, 0o644)
+        output.replace(path, data, 0o644)
 
 
 def _look(parsed: argparse.Namespace, opened: Opened) -> None:

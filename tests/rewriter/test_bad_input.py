@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nopfix import Refusal, rewrite
+from nopfix.rewriter import one_file
 from nopfix.rewriter.object import elf
 from tests.fuzz import judge, mutate
 from tests.fuzz.__main__ import seeds
@@ -43,20 +44,20 @@ def test_what_once_broke_a_rule_no_longer_does(
 def test_the_judge_sees_an_output_that_was_touched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def careless(arguments: argparse.Namespace) -> int:
+    def careless(arguments: argparse.Namespace) -> one_file.Outcome:
         Path(arguments.output).write_bytes(b"half")
         raise ValueError
 
-    monkeypatch.setattr(judge.command, "run", careless)
+    monkeypatch.setattr(judge.one_file, "run", careless)
     found = judge.run(b"", tmp_path).finding
     assert found is not None
     assert found.kind == "ValueError"
 
-    def wrong(arguments: argparse.Namespace) -> int:
+    def wrong(arguments: argparse.Namespace) -> one_file.Outcome:
         Path(arguments.output).write_bytes(b"half")
-        return judge.command._complain("no", 1)
+        return one_file.Outcome(one_file.complain("no", 1))
 
-    monkeypatch.setattr(judge.command, "run", wrong)
+    monkeypatch.setattr(judge.one_file, "run", wrong)
     found = judge.run(b"", tmp_path).finding
     assert found is not None
     assert (found.kind, found.place) == ("output", "out.o")
