@@ -90,10 +90,11 @@ def check(fields: Fields, handlers: list[Handler]) -> dict[int, int]:
         raise Malformed("the LSDAs are in another order in OUT")
     ends = order[1:] + [len(fields.raw)]
     new_ends = [starts[old] for old in order[1:]] + [len(fields.new_raw)]
-    if order:
-        _check_gap(fields, 0, order[0], 0, starts[order[0]])
-    elif fields.raw != fields.new_raw:
-        fields.differ("lsda", None, None, "no FDE refers to it, yet it changed")
+    if not order:
+        if fields.raw != fields.new_raw:
+            fields.differ("lsda", None, None, "no FDE refers to it, yet it changed")
+        return starts
+    _check_gap(fields, 0, order[0], 0, starts[order[0]])
     for old, end, new_end in zip(order, ends, new_ends, strict=True):
         _check_one(fields, old, end, starts[old], new_end, functions[old])
         _check_end(fields, old, end, starts[old], new_end)

@@ -189,6 +189,8 @@ def _prefixes(words: tuple[int, ...], known: Functions, data: set[int]) -> froze
     found = set()
     for start in known.starts:
         first = index = start // 4
+        if first > len(words):
+            continue
         while index and first - index <= _HASH_WORDS:
             before = index - 1
             if index * 4 in known.ends or before in data or power.is_padding(words[before]):

@@ -166,6 +166,12 @@ def _rewrite_unwind(
     if tables:
         from nopfix.dwarf import frame, lsda
 
+        if maps and not any(section.name == ".eh_frame" for section in frames):
+            found = "exception tables, and no .eh_frame that says whose they are"
+            raise Unsupported(
+                tables[0].name, None, found, f"remove them too: objcopy -R {tables[0].name}"
+            )
+
         users: dict[int, list[frame.CallSites]] = {}
         for section in frames:
             if section.name == ".eh_frame":

@@ -242,3 +242,29 @@ def test_what_the_assembler_writes_for_assembly_grows_as_it_would_write_it(
     want = assembled(tmp_path, version, slots=True)
     assert compare.differences(bytes(rewrite(data).data), want) == []
     assert (sizes(want)[".debug_info"] > sizes(data)[".debug_info"]) == (version > 3)
+
+
+THROWS = """
+struct Guard { ~Guard(); };
+extern void ext(int);
+static __attribute__((noinline)) int f(int x) { if (x > 5) throw x; return x; }
+int g(int x) { Guard guard; try { return f(x); } catch (int y) { ext(y); return f(y); } }
+"""
+
+
+@needs_compiler
+@pytest.mark.parametrize("level", ["-O0", "-O2"])
+def test_exception_tables_without_frames_are_refused(tmp_path: Path, level: str) -> None:
+    """objcopy -R .eh_frame leaves tables that nothing says of whose they are."""
+    (tmp_path / "f.cc").write_text(THROWS)
+    subprocess.run([GCC, level, "-c", "f.cc"], cwd=tmp_path, check=True)
+    remove = ["powerpc64le-linux-gnu-objcopy", "-R", ".eh_frame"]
+    subprocess.run([*remove, "f.o", "g.o"], cwd=tmp_path, check=True)
+    data = (tmp_path / "g.o").read_bytes()
+    with pytest.raises(Refusal, match=r"no \.eh_frame that says whose") as refused:
+        rewrite(data)
+    assert "-R .gcc_except_table" in refused.value.remedy
+    remove += ["-R", ".gcc_except_table*"]
+    subprocess.run([*remove, "f.o", "h.o"], cwd=tmp_path, check=True)
+    data = (tmp_path / "h.o").read_bytes()
+    assert verify(data, bytes(rewrite(data).data), need_slots=True).verified

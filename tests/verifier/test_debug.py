@@ -157,3 +157,12 @@ def test_where_a_thread_local_variable_lies_is_no_place_in_code(
     subprocess.run([*command, "-c", "in.c"], cwd=tmp_path, check=True)
     old = (tmp_path / "in.o").read_bytes()
     assert verify(old, bytes(nopfix.rewrite(old).data)).differences == ()
+
+
+@pytest.mark.parametrize("option", ["--only-keep-debug", "--extract-symbol"])
+def test_an_object_that_has_functions_and_no_code_is_read(option: str, tmp_path: Path) -> None:
+    compiled(tmp_path)
+    command = ["powerpc64le-linux-gnu-objcopy", option, "in.o", "out.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    data = (tmp_path / "out.o").read_bytes()
+    assert verify(data, data).differences == ()
