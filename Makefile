@@ -7,6 +7,7 @@
 # make bench        whole-process times against as, gcc and objcopy
 # make compare      OLD=REVISION's rewriter and this one over all objects below OBJECTS=FOLDER
 # make fuzz         mutated objects for SECONDS=n
+# make mutation     every condition of the proofs made wrong in turn; takes hours (EVERY=n: each nth)
 # make man          manual pages and shell completions from the commands' own options, in docs
 # make docs         the documentation as a site of its own, links checked, in build/site
 # make package      sdist, wheel and each extra of it in empty environments (PYTHONS="names"), .deb
@@ -22,8 +23,9 @@ BIN := $(VENV)/bin
 EDITABLE := --config-settings editable_mode=compat --editable
 JOBS ?= 2
 SECONDS ?= 3600
+EVERY ?= 1
 
-.PHONY: help demo test lint corpus alignment bench compare fuzz kernel-test kpatch-test man docs package samples clean
+.PHONY: help demo test lint corpus alignment bench compare fuzz mutation kernel-test kpatch-test man docs package samples clean
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +59,9 @@ compare: $(VENV)/test
 
 fuzz: $(VENV)/test
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+mutation: $(VENV)/test tools
+	$(BIN)/python -m tests.mutation --every $(EVERY)
 
 kernel-test: $(VENV)/test tools
 	$(BIN)/python -m tests.kernel.kernel_test

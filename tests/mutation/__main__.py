@@ -1,0 +1,259 @@
+"""Negate or drop every branch of the proofs in turn: which of these mutants no test notices.
+
+    python -m tests.mutation [--module NAME] [--every N] [--seconds S] [--objects FOLDER]
+
+The problem: a proof that accepts too much is silently wrong, and a line that the tests run through
+may still decide nothing that they look at.  So each condition of the functions that transfer,
+merge and look up values is made wrong in turn, and tests have to fail.  What is left over is either
+a gap in the tests or makes no difference; docs/proofs.md says which.
+
+The rule: a mutant is a function's code with one condition negated, one never true (or, where it
+only filters, always), or one operand of an ``and`` or ``or`` left out.  The tests are collected
+once; then each mutant gets a process of its own, forked from that one, in which the live function
+has the other code.  The first test that fails ends it.  What assembles or compiles is remembered:
+a thousand mutants ask for the same hundred objects.  With ``--objects`` a mutant that survives has
+to give the same objects and refusals for all below a folder as well.
+
+A mutant that needs more than 60 seconds of processor time counts as noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import hashlib
+import importlib
+import inspect
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+import nopfix
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+ROOT = Path(__file__).parents[2]
+MODULES = ("control_flow", "evidence", "indirect", "reaching", "resolve", "switch_table")
+TESTS = ("test_indirect", "test_control_flow", "test_data_in_code", "test_units", "test_claims")
+_SECONDS = 60
+NOTICED, SURVIVED = 0, 1
+
+
+class Mutant(NamedTuple):
+    """One function of a module with one condition that is wrong: where, what, and its code."""
+
+    module: str
+    function: str
+    line: int
+    change: str
+    code: CodeType
+
+    def __str__(self) -> str:
+        return f"{self.module}.py:{self.line} {self.function}: {self.change}"
+
+
+# -- what is made wrong ----------------------------------------------------------------------------
+
+
+def mutants(module: str) -> Iterator[Mutant]:
+    """Every mutant of a module of rewriter/proof."""
+    path = ROOT / "rewriter" / "proof" / f"{module}.py"
+    tree = ast.parse(path.read_text())
+    for name, function in _functions(tree, ""):
+        for number, node in enumerate(ast.walk(function)):
+            for kind, change in _changes(node):
+                new = copy.deepcopy(tree)
+                same = next(f for n, f in _functions(new, "") if n == name)
+                target = list(ast.walk(same))[number]
+                kind(target)
+                ast.fix_missing_locations(_Single().visit(new))
+                code = _code(compile(new, str(path), "exec"), name.split("."))
+                line = getattr(node, "lineno", function.lineno)
+                yield Mutant(module, name, line, change, code)
+
+
+def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef):
+            yield prefix + child.name, child
+        elif isinstance(child, ast.ClassDef):
+            yield from _functions(child, f"{prefix}{child.name}.")
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[Callable[[Any], None], str]]:
+    """What can be made wrong of a node: what changes the same node of another tree, and words."""
+    if isinstance(node, ast.If | ast.IfExp | ast.While):
+        text = ast.unparse(node.test)
+        yield _negate, f"not ({text})"
+        yield _never, f"never ({text})"
+    elif isinstance(node, ast.comprehension):
+        for index, test in enumerate(node.ifs):
+            text = ast.unparse(test)
+            yield lambda other, index=index: other.ifs.pop(index), f"always ({text})"
+    elif isinstance(node, ast.BoolOp):
+        for index, value in enumerate(node.values):
+            text = ast.unparse(value)
+            yield lambda other, index=index: other.values.pop(index), f"without ({text})"
+
+
+def _negate(node: Any) -> None:
+    node.test = ast.UnaryOp(ast.Not(), node.test)
+
+
+def _never(node: Any) -> None:
+    node.test = ast.Constant(value=False)
+
+
+class _Single(ast.NodeTransformer):
+    """Puts the one operand that an ``and`` or ``or`` has left in its place."""
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> ast.expr:
+        """The operand, or the node as it is."""
+        self.generic_visit(node)
+        return node if len(node.values) > 1 else node.values[0]
+
+
+def _code(code: CodeType, path: Sequence[str]) -> CodeType:
+    for name in path:
+        code = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name)
+    return code
+
+
+def put_in(mutant: Mutant) -> None:
+    """Give the live function the mutant's code."""
+    found: Any = importlib.import_module(f"nopfix.rewriter.proof.{mutant.module}")
+    for name in mutant.function.split("."):
+        found = inspect.getattr_static(found, name)
+    found = getattr(found, "__func__", None) or getattr(found, "fget", None) or found
+    assert isinstance(found, FunctionType)
+    found.__code__ = mutant.code
+
+
+# -- the tests -------------------------------------------------------------------------------------
+
+
+class Remembered:
+    """`subprocess.run` that runs an assembler only once for the same text."""
+
+    def __init__(self) -> None:
+        self._run = subprocess.run
+        self._objects: dict[tuple[object, ...], bytes] = {}
+
+    def __call__(self, command: Any, *rest: Any, **options: Any) -> Any:
+        """The same as `subprocess.run`."""
+        text = options.get("input")
+        if not isinstance(text, bytes) or "-o" not in command:
+            return self._run(command, *rest, **options)
+        at = list(command).index("-o") + 1
+        key = (*map(str, command[:at]), *map(str, command[at + 1 :]), text)
+        known = self._objects.get(key)
+        if known is None:
+            done = self._run(command, *rest, **options)
+            if Path(command[at]).exists():
+                self._objects[key] = Path(command[at]).read_bytes()
+            return done
+        Path(command[at]).write_bytes(known)
+        return subprocess.CompletedProcess(command, 0, b"", b"")
+
+
+class Judge:
+    """A pytest plugin that runs the collected tests for each mutant in place of once."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.survivors: list[Mutant] = []
+        self.judged = 0
+        self.outcomes: dict[Path, str] = {}
+        self._failed = False
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note a failure."""
+        self._failed = self._failed or report.failed
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run the tests as they are, then for each mutant."""
+        subprocess.run = Remembered()  # type: ignore[assignment]
+        if not self._passes(session):
+            raise session.Failed("the tests fail without any mutant")
+        for path in self.options.objects.rglob("*") if self.options.objects else ():
+            if path.is_file() and path.read_bytes()[:4] == b"\x7fELF":
+                self.outcomes[path] = _outcome(path)
+        every = (m for module in self.options.module for m in mutants(module))
+        end = time.monotonic() + self.options.seconds
+        for number, mutant in enumerate(every):
+            if number % self.options.every:
+                continue
+            if time.monotonic() > end:
+                break
+            self.judged += 1
+            if self._judge(session, mutant) == SURVIVED:
+                self.survivors.append(mutant)
+                print(f"survives: {mutant}", file=sys.__stdout__, flush=True)
+        return True
+
+    def _passes(self, session: pytest.Session) -> bool:
+        self._failed = False
+        for item in session.items:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            if self._failed:
+                return False
+        return True
+
+    def _judge(self, session: pytest.Session, mutant: Mutant) -> int:
+        child = os.fork()
+        if not child:
+            resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+            status = NOTICED
+            try:
+                put_in(mutant)
+                same = self._passes(session) and all(
+                    _outcome(path) == known for path, known in self.outcomes.items()
+                )
+                status = SURVIVED if same else NOTICED
+            finally:
+                os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _outcome(path: Path) -> str:
+    try:
+        return hashlib.sha256(nopfix.rewrite(path.read_bytes()).data).hexdigest()
+    except nopfix.Refusal as refusal:
+        return str(refusal)
+
+
+def main() -> int:
+    """Run the tests against each mutant; returns 0 when none survives."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--module", action="append", choices=MODULES, metavar="NAME", help="only this one")
+    add("--every", type=int, default=1, metavar="N", help="only every Nth mutant")
+    add("--seconds", type=float, default=1e9, metavar="S", help="stop after as many seconds")
+    add("--objects", type=Path, metavar="FOLDER", help="objects that have to come out the same")
+    options = parser.parse_args()
+    options.module = options.module or MODULES
+    judge = Judge(options)
+    files = [str(ROOT / "tests" / "rewriter" / f"{name}.py") for name in TESTS]
+    without = [
+        word for name in ("xdist", "cacheprovider", "terminal") for word in ("-p", f"no:{name}")
+    ]
+    status = pytest.main([*without, "-o", "addopts=", *files], plugins=[judge])
+    if status or not judge.judged:
+        return 2
+    print(f"{judge.judged} mutants, {len(judge.survivors)} survive", flush=True)
+    return 1 if judge.survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
