@@ -39,6 +39,7 @@ NAV = {
     "verifier.md": "What nopfix-verify proves",
     "architecture.md": "How it is built",
     "alignment.md": "Alignment",
+    "hazards.md": "Hazards",
     "corpus.md": "Regression runs",
     "kpatch-upstream.md": "For kpatch's developers",
     "CONTRIBUTING.md": "Contributing",

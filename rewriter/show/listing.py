@@ -104,7 +104,13 @@ def fields(listing: Listing) -> dict[str, object]:
 # -- on a terminal --------------------------------------------------------------------------------
 
 _BOLD, _DIM, _GREEN, _YELLOW, _CYAN = "1", "2", "32", "33", "36"
-_COLOURS = {"insert": _GREEN, "exempt": _DIM, "not selected": _YELLOW, "not followed": _YELLOW}
+_COLOURS = {
+    "insert": _GREEN,
+    "exempt": _DIM,
+    "not selected": _YELLOW,
+    "not followed": _YELLOW,
+    "left": _YELLOW,
+}
 """Of a call's action, and of a branch's kind; any other stays as it is."""
 
 
