@@ -118,7 +118,7 @@ def _need_libraries(cases: Iterable[Case], options: argparse.Namespace) -> None:
     """Raise UsageError, before anything runs, when a library is missing that the run will need."""
     needed: dict[str, str] = {}
     if any("verify" in one.checks for one in cases):
-        needed |= {"elftools": "verify", "construct": "verify", "capstone": "verify"}
+        needed |= {"elftools": "verify", "capstone": "verify"}
     if sys.stdout.isatty():
         needed["rich"] = "corpus"
     if options.scheduler:

@@ -82,12 +82,12 @@ def verify(old: bytes, new: bytes, *, need_slots: bool = False) -> Report:
 
 
 def _is_theirs(error: Exception) -> bool:
-    """Whether pyelftools or construct raised the error, rather than our own code by a mistake."""
+    """Whether pyelftools raised the error, rather than our own code by a mistake."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     where = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-    return where.partition(".")[0] in ("elftools", "construct")
+    return where.partition(".")[0] == "elftools"
 
 
 def _verify(old: bytes, new: bytes, need_slots: bool) -> Report:

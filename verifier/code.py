@@ -203,7 +203,8 @@ def _calls(
     calls: dict[int, str] = {}
     for relocation in relocations:
         index = relocation.place // 4
-        if FIELD.get(relocation.type) != "branch24" or index in found.data_words:
+        branch = FIELD.get(relocation.type) == "branch24" and index < len(words)
+        if not branch or index in found.data_words:
             continue
         if relocation.type == R_PPC64_REL24 and power.is_call(words[index]):
             name = old.symbol_name(relocation.symbol)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 VERIFIED, NOT_VERIFIED, USAGE, IO_ERROR, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 70, 130
 
-_LIBRARIES = ("elftools", "construct", "capstone")
+_LIBRARIES = ("elftools", "capstone")
 
 _EXAMPLES = """\
 exit status: 0 verified, 1 not, 2 usage, 3 input/output error, 70 internal error

@@ -11,8 +11,8 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
+from nopfix.verifier.compressed import ELFCOMPRESS_ZLIB
 from nopfix.verifier.elf import (
-    ELFCOMPRESS_ZLIB,
     RESERVED,
     SHF_COMPRESSED,
     SHT_NOBITS,

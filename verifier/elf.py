@@ -7,11 +7,12 @@ Headers, symbols and relocations are arrays of fixed records (gABI, "ELF Header"
 from __future__ import annotations
 
 import functools
-import importlib
 import operator
 import struct
-import zlib
 from typing import Any, NamedTuple
+
+from nopfix.verifier import compressed
+from nopfix.verifier.reader import Malformed
 
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOBITS = 1, 2, 3, 4, 8
 SHT_REL, SHT_GROUP, SHT_SYMTAB_SHNDX = 9, 17, 18
@@ -20,8 +21,6 @@ SHN_UNDEF, SHN_LORESERVE, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFF00, 0xFFF1, 0
 STT_OBJECT, STT_FUNC, STT_SECTION, STT_FILE = 1, 2, 3, 4
 EM_PPC64 = 21
 ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
-ELFCOMPRESS_ZLIB, ELFCOMPRESS_ZSTD = 1, 2
-_LEGACY = 0
 
 _SYMBOL = struct.Struct("<IBBHQQ")
 _RELA = struct.Struct("<QIIq")
@@ -176,7 +175,7 @@ def read_symbols(data: bytes) -> tuple[Symbol, ...]:
     try:
         rows, _ = _rows(_header(data, ET_EXEC, ET_DYN), data)
         sections = [
-            _section(index, row, b"\0", data)
+            _section(index, row, b"\0", data, compressed.Opener(0))
             if row[1] in (SHT_SYMTAB, SHT_STRTAB)
             else Section(index, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, b"", None)
             for index, row in enumerate((0, *row[1:]) for row in rows)
@@ -231,6 +230,8 @@ def _read(data: bytes, like: Object | None) -> Object:
         entries = _relocations(section)
         if max(map(operator.itemgetter(2), entries), default=-1) >= len(symbols):
             raise Unreadable(f"{section.name}: symbol index out of range")
+        if max(map(operator.itemgetter(0), entries), default=0) > sections[section.info].length:
+            raise Unreadable(f"{section.name}: a relocation behind the end of its section")
         twins = like.relocations.get(section.info, ()) if like is not None else ()
         if len(twins) == len(entries):
             # Most are the same in OUT: a sixth of a verification's memory.
@@ -243,7 +244,10 @@ def _read(data: bytes, like: Object | None) -> Object:
 def _sections(header: dict[str, Any], data: bytes) -> tuple[Section, ...]:
     """Every section, with its contents."""
     rows, names = _rows(header, data)
-    return tuple(_section(index, row, names, data) for index, row in enumerate(rows))
+    if sum(row[5] for row in rows if row[1] not in (0, SHT_NOBITS)) > len(data):
+        raise Unreadable("sections overlap, or reach beyond the end of the file")
+    opener = compressed.Opener(len(data))
+    return tuple(_section(index, row, names, data, opener) for index, row in enumerate(rows))
 
 
 def _rows(header: dict[str, Any], data: bytes) -> tuple[list[tuple[int, ...]], bytes]:
@@ -264,7 +268,9 @@ def _rows(header: dict[str, Any], data: bytes) -> tuple[list[tuple[int, ...]], b
     return rows, data[rows[strings][4] : rows[strings][4] + rows[strings][5]]
 
 
-def _section(index: int, row: tuple[int, ...], names: bytes, data: bytes) -> Section:
+def _section(
+    index: int, row: tuple[int, ...], names: bytes, data: bytes, opener: compressed.Opener
+) -> Section:
     start, kind, flags, address, offset, size, link, info, alignment, entry_size = row
     stored = kind not in (0, SHT_NOBITS)
     contents = data[offset : offset + size] if stored else b""
@@ -272,72 +278,18 @@ def _section(index: int, row: tuple[int, ...], names: bytes, data: bytes) -> Sec
         raise Unreadable(f"section {index} reaches beyond the end of the file")
     name = names[start : names.index(b"\0", start)].decode("utf-8", "surrogateescape")
     compression: tuple[int, int, int] | None = None
-    if flags & SHF_COMPRESSED:
-        contents, compression = _decompress(name, contents)
-    elif name.startswith(".zdebug_"):
-        name, contents, compression = _legacy(name, contents)
+    try:
+        if flags & SHF_COMPRESSED:
+            contents, compression = opener.open(contents)
+        elif name.startswith(".zdebug_") and contents.startswith(b"ZLIB"):
+            contents, compression = opener.open_legacy(contents)
+            name = ".debug_" + name.removeprefix(".zdebug_")
+    except Malformed as error:
+        raise Unreadable(f"{name}: {error}") from None
     return Section(
         *(index, name, kind, flags, address, offset, size),
         *(link, info, alignment, entry_size, contents, compression),
     )
-
-
-def _decompress(name: str, data: bytes) -> tuple[bytes, tuple[int, int, int]]:
-    """Contents of a SHF_COMPRESSED section (gABI, "Section Compression")."""
-    import construct  # here: most objects have no such section
-
-    chdr = construct.Struct(
-        "ch_type" / construct.Int32ul,
-        "ch_reserved" / construct.Int32ul,
-        "ch_size" / construct.Int64ul,
-        "ch_addralign" / construct.Int64ul,
-    )
-    try:
-        header = chdr.parse(data)
-    except construct.StreamError as error:
-        raise Unreadable(f"{name}: {error}") from None
-    kind, size = header.ch_type, header.ch_size
-    body = data[chdr.sizeof() :]
-    if kind == ELFCOMPRESS_ZLIB:
-        try:
-            contents = zlib.decompress(body)
-        except zlib.error as error:
-            raise Unreadable(f"{name}: {error}") from None
-    elif kind == ELFCOMPRESS_ZSTD:
-        contents = _zstd(name, body)
-    else:
-        raise Unreadable(f"{name}: unknown compression {kind}")
-    if len(contents) != size:
-        raise Unreadable(f"{name}: decompresses to {len(contents)} bytes, header says {size}")
-    return contents, (kind, header.ch_reserved, header.ch_addralign)
-
-
-def _zstd(name: str, body: bytes) -> bytes:
-    """Decompress with the standard library of Python 3.14, or its backport."""
-    for module in ("compression.zstd", "backports.zstd"):
-        try:
-            zstd = importlib.import_module(module)
-        except ImportError:
-            continue
-        try:
-            contents: bytes = zstd.decompress(body)
-        except zstd.ZstdError as error:
-            raise Unreadable(f"{name}: {error}") from None
-        return contents
-    raise Unreadable(f"{name} is compressed with zstd: pip install 'nopfix[zstd]' to verify it")
-
-
-def _legacy(name: str, data: bytes) -> tuple[str, bytes, tuple[int, int, int] | None]:
-    """A section of GNU's older scheme: .zdebug_*, "ZLIB", the size in big-endian, zlib data."""
-    if not data.startswith(b"ZLIB"):
-        return name, data, None
-    try:
-        contents = zlib.decompress(data[12:])
-    except zlib.error as error:
-        raise Unreadable(f"{name}: {error}") from None
-    if len(contents) != int.from_bytes(data[4:12], "big"):
-        raise Unreadable(f"{name}: does not decompress to the size that it says")
-    return ".debug_" + name.removeprefix(".zdebug_"), contents, (_LEGACY, 0, 1)
 
 
 def _symbols(sections: tuple[Section, ...]) -> tuple[Symbol, ...]:

@@ -45,6 +45,7 @@ _RANGE_KINDS = {
     7: ("start_length", "au"),
 }
 
+_SHARED = 4
 _Pair = tuple[int, int]
 """A value in IN and in OUT."""
 
@@ -78,6 +79,9 @@ class Entries:
             else:
                 base, more = self._entry_four(a, b, unit, base)
             self.count += 1
+        if self.count > _SHARED * len(a.data):
+            # Lists may share their ends, but each entry has a byte at least.
+            raise Malformed(f"the lists overlap: {self.count} entries in {len(a.data)} bytes")
         return a.position, b.position
 
     def finish(self) -> None:

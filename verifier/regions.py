@@ -121,7 +121,8 @@ def find(
     data = set(relocated)
     for symbol in symbols:
         if symbol.type == STT_OBJECT and symbol.size:
-            data.update(range(symbol.value // 4, -(-(symbol.value + symbol.size) // 4)))
+            end = min(symbol.value + symbol.size, len(section.data))
+            data.update(range(symbol.value // 4, -(-end // 4)))
     known = functions(symbols)
     tracebacks = _tracebacks(section.data, words, known, data)
     prefixes = _prefixes(words, known, data)
@@ -189,7 +190,7 @@ def _prefixes(words: tuple[int, ...], known: Functions, data: set[int]) -> froze
     found = set()
     for start in known.starts:
         first = index = start // 4
-        if first > len(words):
+        if start > 4 * len(words):
             continue
         while index and first - index <= _HASH_WORDS:
             before = index - 1

@@ -11,7 +11,7 @@ from nopfix.rewriter.errors import Refusal
 if TYPE_CHECKING:
     from nopfix.rewriter.options import Result
 
-_LIBRARIES = ("elftools", "construct", "capstone")
+_LIBRARIES = ("elftools", "capstone")
 
 
 def ask(data: bytes, result: Result, asked: str) -> None:

@@ -5,7 +5,7 @@
 The packages are unpacked, not configured: no maintainer script has to be emulated.  The kernel's
 binfmt_misc of a user namespace of our own knows the emulator, so nothing is registered outside.
 
-install   from the wheel, with pyelftools and construct, without capstone
+install   from the wheel, with pyelftools, without capstone
 bytes     nopfix over the samples and a kernel's objects: the bytes that it makes here
 wrapper   nopfix-toolchain around the root's own gcc: what it compiles has its slots
 kpatch    a patch by kpatch-build as users run it, on ppc64le; the module loads and works
@@ -130,7 +130,7 @@ class Native:
         shutil.rmtree(wheels, ignore_errors=True)
         pip = (sys.executable, "-m", "pip", "-q")
         run(*pip, "wheel", "--no-deps", "-w", wheels, PROJECT, log=self.log)
-        run(*pip, "download", "-d", wheels, "pyelftools>=0.30", "construct>=2.10", log=self.log)
+        run(*pip, "download", "-d", wheels, "pyelftools>=0.30", log=self.log)
         self.run("python3", "-m", "venv", self.home / "venv")
         self.run(
             python, "-m", "pip", "install", "-q", "--no-index", f"--find-links={wheels}", "nopfix"
