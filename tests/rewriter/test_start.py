@@ -47,3 +47,15 @@ def test_what_is_loaded_stays() -> None:
         "import collections as again; print(again is collections)"
     )
     assert run(code) == "True"
+
+
+def test_the_plain_form_of_the_command_loads_nothing_of_what_others_need() -> None:
+    code = (
+        "import os; from nopfix.rewriter import command\n"
+        f"command.main(['-q', {str(ROOT / 'samples' / 'recursion.o')!r}, os.devnull])\n"
+        "ours = [m for m in sys.modules if m.startswith(('nopfix.rewriter.show.',"
+        " 'nopfix.rewriter.many_files', 'nopfix.rewriter.object.packed'))]\n"
+        "heavy = {'json', 'tarfile', 'html', 'concurrent', 'capstone'}\n"
+        "print(ours, sorted(heavy & set(sys.modules)))"
+    )
+    assert run(code) == "[] []"
