@@ -159,6 +159,7 @@ def test_sleds_stay_aligned_and_what_they_keep_in_r0_is_followed(
     source = tmp_path / f"kind{kind.suffix}"
     source.write_text(kind.source)
     flags = tuple(kind.flags.split())
-    result = oracle.run_case(source, kind.compiler, flags, folder=tmp_path, keep_alignment=True)
+    what = oracle.Compile(source, oracle.Tools(kind.compiler), flags, keep_alignment=True)
+    result = oracle.run_case(what, folder=tmp_path)
     assert result.verdict in verdicts.GOOD, result.detail
     assert result.nops > 0
