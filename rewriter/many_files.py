@@ -77,7 +77,12 @@ def _in_processes(tasks: list[argparse.Namespace], jobs: int) -> Iterator[Done]:
     from concurrent.futures import ProcessPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    with ProcessPoolExecutor(min(jobs, len(tasks)), initializer=start.prepare) as pool:
+    try:
+        made = ProcessPoolExecutor(min(jobs, len(tasks)), initializer=start.prepare)
+    except (OSError, ImportError):  # no semaphores, as in a root without /dev/shm
+        yield from map(_one, tasks)
+        return
+    with made as pool:
         count = 0
         try:
             for done in pool.map(_one, tasks, chunksize=max(1, min(16, len(tasks) // (4 * jobs)))):

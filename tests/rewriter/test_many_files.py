@@ -62,6 +62,18 @@ def test_the_exit_status_is_the_worst(files: list[Path], tmp_path: Path) -> None
     assert command.main(["-q", "--in-place", str(files[1]), str(tmp_path / "missing.o")]) == 3
 
 
+def test_where_processes_cant_share_a_lock_one_does_it_all(
+    files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a root folder without /dev/shm."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("concurrent.futures.ProcessPoolExecutor", refused)
+    assert command.main(["-q", "--in-place", "-j", "2", str(files[0]), str(files[2])]) == 0
+
+
 def test_a_process_that_dies_is_told_and_the_rest_is_counted(
     files: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
