@@ -22,7 +22,7 @@ def names(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def tests() -> set[str]:
+def known_tests() -> set[str]:
     """The names of all tests of the project."""
     return {
         name
@@ -40,7 +40,7 @@ def test_every_hazard_has_a_rule_a_source_a_test_and_what_the_second_opinion_doe
 
 def test_the_tests_that_hold_a_rule_are_there() -> None:
     named = {name for row in ROWS for name in names(row[TEST])}
-    assert named - tests() == set()
+    assert named - known_tests() == set()
 
 
 def test_each_wrong_rule_belongs_to_a_hazard() -> None:
