@@ -68,3 +68,20 @@ def test_a_branch_that_sets_lr_inside_its_function_is_an_edge_and_comes_back(
     found, text = graph(assemble(" nop\n bcl 20,31,1f\n li 3,1\n blr\n1: li 3,2\n blr\n"))
     assert before(found, text, 8) == [0]
     assert before(found, text, 16) == [0]
+
+
+def test_a_fragment_holds_places_of_its_own_section_only() -> None:
+    fragment = Fragment(1, 4, 12, [0] * 4, (), (), lambda _: None)
+    assert [fragment.holds((1, at)) for at in (0, 4, 8, 12)] == [False, True, True, False]
+    assert not fragment.holds((2, 4))
+
+
+def test_what_a_prefixed_instruction_addresses_is_a_label_unless_a_relocation_fills_it() -> None:
+    words = [0x06100000, 0x38600008, 0x4E800020]  # pla 3,8; blr
+    for relocated, labels in (((), {(1, 8)}), ((0,), set())):
+        found = control_flow.find_jumps(Fragment(1, 0, 12, words, (), relocated, lambda _: None))
+        assert found.labels == labels
+        assert found.suffixes == {(1, 4)}
+    # Cut off by data: what is behind it isn't its second half.
+    cut = control_flow.find_jumps(Fragment(1, 0, 12, words, ((4, 12),), (), lambda _: None))
+    assert cut.labels == frozenset()
