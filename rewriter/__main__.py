@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from nopfix.rewriter.build import start
 
 
@@ -9,6 +11,11 @@ def main() -> int:
     """Run the command; returns the exit status."""
     start.prepare()
     try:
+        from nopfix.rewriter import one_file, plain_form
+
+        plain = plain_form.read(sys.argv[1:])
+        if plain is not None:
+            return one_file.guarded(plain)
         from nopfix.rewriter import command
     except Exception as error:  # half of an installation
         from nopfix.rewriter.errors import INTERNAL_ERROR, complain, internal_error

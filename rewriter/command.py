@@ -10,8 +10,6 @@ import sys
 
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter import one_file
-from nopfix.rewriter.errors import INTERNAL_ERROR, internal_error
-from nopfix.rewriter.one_file import complain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,13 +166,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parsed = parse(arguments)
-    try:
-        if len(parsed.files) > 1 and parsed.in_place:
-            from nopfix.rewriter import many_files
+    if len(parsed.files) > 1 and parsed.in_place:
+        from nopfix.rewriter import many_files
 
-            return many_files.run(parsed)
-        return one_file.run(parsed).status
-    except KeyboardInterrupt:
-        return one_file.INTERRUPTED
-    except Exception as error:
-        return complain(f"{parsed.input}: {internal_error(error)}", INTERNAL_ERROR)
+        return one_file.guarded(parsed, many_files.run)
+    return one_file.guarded(parsed)

@@ -13,14 +13,14 @@ import sys
 from nopfix import __version__
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.build import output
-from nopfix.rewriter.errors import Refusal, printable
+from nopfix.rewriter.errors import INTERNAL_ERROR, Refusal, internal_error, printable
 from nopfix.rewriter.object import magic
 from nopfix.rewriter.options import Options
 from nopfix.rewriter.references import split_dwarf
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nopfix.rewriter.options import Report, Result
     from nopfix.rewriter.show import listing
@@ -49,6 +49,18 @@ class Opened(Record):
     mode: int
     contents: bytes
     packing: str | None
+
+
+def guarded(
+    parsed: argparse.Namespace, work: Callable[[argparse.Namespace], int] | None = None
+) -> int:
+    """The exit status of ``work``, which is `run` unless said: of a mistake of nopfix's, too."""
+    try:
+        return work(parsed) if work is not None else run(parsed).status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        return complain(f"{parsed.input}: {internal_error(error)}", INTERNAL_ERROR)
 
 
 def run(parsed: argparse.Namespace) -> Outcome:

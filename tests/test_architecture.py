@@ -177,7 +177,7 @@ FLOORS = (
     ("build", "show"),
     ("one_file",),
     ("many_files",),
-    ("command", "__main__"),
+    ("command", "plain_form", "__main__"),
 )
 """The rooms of rewriter/ and what stands between them, from the ground up."""
 
