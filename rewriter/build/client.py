@@ -26,14 +26,13 @@ def main() -> int:
         for line in subject.split("\n"):
             complain(line)
         return int(status)
-    objects = [subject]
+    written, missing = ([subject], []) if what == "rewrite" else ([], [subject])
     try:
         wrapper.catch_signals()
         _signal.pthread_sigmask(_signal.SIG_UNBLOCK, wrapper.ENDING)
-        written, missing = (objects, ()) if what == "rewrite" else ((), objects)
         return wrapper.complete(written, missing, wrapper.load_rewriter(), int(status))
     except wrapper.Interrupted as interrupted:
-        wrapper.remove(objects)
+        wrapper.remove(written)
         wrapper.die(interrupted.number)
         return 128 + interrupted.number
 

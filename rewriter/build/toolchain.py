@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import cache
 
 import nopfix
 from nopfix.dwarf.record import TYPE_CHECKING
@@ -227,14 +228,10 @@ def script(compiler: str) -> str:
 _HOST_COMPILERS = ("cc", "gcc", "clang")
 # Arguments that begin so are Python's to understand.
 _ODD = (
-    "@",
-    "-fplugin",
-    "-wrapper",
-    "--config",
-    "-working-directory",
-    "--driver-mode",
-    "--language",
-) + ("--output", "--compile", "-Xclang", compiler_arguments.NO_QUESTION)
+    *("@", "-fplugin", "-wrapper", "--config", "-working-directory", "--driver-mode"),
+    *("--language", "--output", "--compile", "-Xclang", compiler_arguments.NO_QUESTION),
+)
+_HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def clients(compilers: Iterable[str], path: Sequence[str], but: str = "") -> dict[str, bytes]:
@@ -249,7 +246,7 @@ def clients(compilers: Iterable[str], path: Sequence[str], but: str = "") -> dic
     host = _host_compiler(path, but)
     if host is None:
         return {}
-    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "client.c")
+    source = os.path.join(_HERE, "client.c")
     made = {}
     with TemporaryDirectory(prefix="nopfix-") as scratch:
 
@@ -294,7 +291,6 @@ def _host_compiler(path: Sequence[str], but: str) -> str | None:
 
 def _tables() -> str:
     """What client.c includes: the wrapper's own lists."""
-    here = os.path.dirname(os.path.abspath(__file__))
     lists = {
         "SEPARATE": compiler_arguments.SEPARATE,
         "NO_OBJECT": compiler_arguments.NO_OBJECT,
@@ -306,7 +302,7 @@ def _tables() -> str:
     }
     words = {
         "INTERPRETER": sys.executable,
-        "CLIENT_PY": os.path.join(here, "client.py"),
+        "CLIENT_PY": os.path.join(_HERE, "client.py"),
         "PACKAGES": os.pathsep.join(_packages()),
         "NOPFIX": request.nopfix(),
         "SCRIPTS": SCRIPTS,
@@ -349,6 +345,13 @@ def _packages() -> list[str]:
 
 def _identity(compiler: str) -> str:
     """What a cache has to know: which nopfix (by its sources) and which compiler (by its file)."""
+    status = os.stat(compiler)
+    return f"nopfix {_sources()}, compiler {status.st_size} {status.st_mtime_ns}"
+
+
+@cache
+def _sources() -> str:
+    """A digest of nopfix's sources, read once for all compilers of a folder."""
     from hashlib import sha256
 
     digest = sha256()
@@ -358,8 +361,7 @@ def _identity(compiler: str) -> str:
             for name in sorted(name for name in names if name.endswith(".py")):
                 with open(os.path.join(folder, name), "rb") as file:
                     digest.update(name.encode() + b"\0" + file.read())
-    status = os.stat(compiler)
-    return f"nopfix {digest.hexdigest()[:16]}, compiler {status.st_size} {status.st_mtime_ns}"
+    return digest.hexdigest()[:16]
 
 
 def _may_be_filled(folder: str) -> bool:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 from typing import NamedTuple, get_args
 
 import pytest
 
 from nopfix.dwarf.record import Literal, Record
-
-ROOT = Path(__file__).parents[2]
+from tests import isolated
 
 
 class Real(NamedTuple):
@@ -85,13 +81,4 @@ def test_the_packages_load_nothing_of_typing_s() -> None:
         "heavy = {'typing', 're', 'enum', 'functools', 'contextlib', 'types'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    assert isolated(code) == "[]"
-
-
-def isolated(code: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-IS", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    assert isolated.run(code) == "[]"

@@ -111,13 +111,19 @@ KINDS = {
 }
 
 
+def written(kind: Kind, folder: Path) -> Path:
+    """The source of a kind, as a file in ``folder``."""
+    source = folder / f"kind{kind.suffix}"
+    source.write_text(kind.source)
+    return source
+
+
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS.keys())
 def test_what_a_compiler_writes_comes_out_as_the_assembler_has_it(
     kind: Kind, tmp_path: Path, need_compiler: Callable[[str], None]
 ) -> None:
     need_compiler(kind.compiler)
-    source = tmp_path / f"kind{kind.suffix}"
-    source.write_text(kind.source)
+    source = written(kind, tmp_path)
     own = case.Case(
         "kinds",
         source.name,
@@ -156,8 +162,7 @@ def test_sleds_stay_aligned_and_what_they_keep_in_r0_is_followed(
 ) -> None:
     """The compiler's text as it is: what aligns a sled in it is meant."""
     need_compiler(kind.compiler)
-    source = tmp_path / f"kind{kind.suffix}"
-    source.write_text(kind.source)
+    source = written(kind, tmp_path)
     flags = tuple(kind.flags.split())
     what = oracle.Compile(source, oracle.Tools(kind.compiler), flags, keep_alignment=True)
     result = oracle.run_case(what, folder=tmp_path)

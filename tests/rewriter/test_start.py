@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(code: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-IS", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+from tests.isolated import ROOT, run
 
 
 def test_the_rewriter_loads_no_heavy_module() -> None:
