@@ -70,6 +70,8 @@ PADDI, PLD, PLWA = 14, 57, 41
 CONDITIONAL_REACH = 0x8000
 """Bytes that a conditional branch reaches backwards; forwards it is a word less."""
 
+_ALWAYS = 0b10100
+"""Both of BO's bits that have something ignored: the condition, and CTR."""
 _RT = 31 << 21
 _XO_MASK = 0xFC0003FE
 _ADD, _SUBF = 0x7C000214, 0x7C000050
@@ -137,6 +139,11 @@ def adds_or_subtracts(word: int) -> bool:
 def subtracts(word: int) -> bool:
     """Whether ``word`` is ``subf`` in any of its forms: RB - RA."""
     return word & _XO_MASK == _SUBF
+
+
+def always_branches(word: int) -> bool:
+    """Whether BO of a conditional branch says that it branches whatever the condition and CTR."""
+    return word >> 21 & _ALWAYS == _ALWAYS
 
 
 def always_traps(word: int) -> bool:

@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 
     from nopfix.rewriter.object.program import Place
 
-_FALLS_THROUGH = 20
-"""BO with both "ignore" bits: branch always."""
-
 _THROUGH_REGISTER = frozenset((instruction.BCLR, instruction.BCCTR, instruction.BCTAR))
 _BCLRL = BRANCH_REGISTER, instruction.BCLR
 """The primary and extended opcodes of ``bclr``; with the link bit it's a call."""
@@ -159,7 +156,7 @@ def _jump(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool
         if extended in _THROUGH_REGISTER:
             if word & 1:
                 return None
-            return None, word >> 21 & _FALLS_THROUGH != _FALLS_THROUGH
+            return None, not instruction.always_branches(word)
         return (None, False) if extended in instruction.RETURNS else None
     if word & 1:
         return _inner_call(word, place, fragment)
@@ -171,7 +168,7 @@ def _jump(word: int, place: int, fragment: Fragment) -> tuple[Place | None, bool
         if distance is not None and distance > 4 and _is_padding(fragment, place, distance):
             return None
         target = None if distance is None else (fragment.section, place + distance)
-    conditional = opcode == BRANCH_CONDITIONAL and word >> 21 & _FALLS_THROUGH != _FALLS_THROUGH
+    conditional = opcode == BRANCH_CONDITIONAL and not instruction.always_branches(word)
     return target, conditional
 
 

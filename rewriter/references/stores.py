@@ -93,5 +93,5 @@ def _through(
 def _leaves(word: int) -> bool:
     """Whether the word behind ``word`` isn't reached from it: a branch that always branches."""
     opcode = word >> 26
-    always = word >> 21 & 0b10100 == 0b10100
-    return not word & 1 and (opcode == instruction.BRANCH or (opcode in _CONDITIONAL and always))
+    always = opcode in _CONDITIONAL and instruction.always_branches(word)
+    return not word & 1 and (opcode == instruction.BRANCH or always)

@@ -168,6 +168,11 @@ def test_the_second_words_of_prefixed_instructions_go_by_the_table_s_names() -> 
         assert row.mnemonic == name
 
 
+def test_branches_that_ignore_condition_and_ctr_always_branch() -> None:
+    assert all(map(instruction.always_branches, [0x4E800020, 0x4E800420, 0x429F0005]))  # blr, bctr
+    assert not any(map(instruction.always_branches, [0x41820008, 0x4D820020, 0x4200FFF0]))  # beq
+
+
 def test_additions_and_moves_to_lr_are_told_from_others_in_all_their_forms() -> None:
     sums = [0x7C640214, 0x7C640215, 0x7C640614, 0x7C640050, 0x7C640450]  # add, add., addo, subf
     assert all(map(instruction.adds_or_subtracts, sums))
