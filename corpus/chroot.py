@@ -60,8 +60,9 @@ def _is_program(root: str, path: str) -> bool:
     return False
 
 
-def inside(root: str, command: Sequence[str], folder: Path | str | None = None) -> list[str]:
-    """Return what runs `command` in `root`, in `folder` (default: the current one).
+def inside(root: str, command: Sequence[str], folder: Path | str = "/") -> list[str]:
+    """Return what runs `command` in `root`, in `folder`, which has to be seen there: the current
+    one need not be.
 
     Raises RootError where there is no chroot program.
     """
@@ -70,7 +71,7 @@ def inside(root: str, command: Sequence[str], folder: Path | str | None = None) 
     chroot = shutil.which("chroot", path=os.pathsep.join((os.environ.get("PATH", ""), _PROGRAMS)))
     if chroot is None:
         raise RootError("chroot: not installed")
-    return [chroot, root, "env", "-C", str(folder or Path.cwd()), *command]
+    return [chroot, root, "env", "-C", str(folder), *command]
 
 
 def show(root: str, folders: Iterable[Path | str] = ()) -> None:

@@ -132,7 +132,7 @@ def _own_settings() -> str:
 
 def _apt(root: Path, command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        chroot.inside(str(root), command, "/"), capture_output=True, text=True, check=False,
+        chroot.inside(str(root), command), capture_output=True, text=True, check=False,
         stdin=subprocess.DEVNULL,
         env=os.environ | {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
     )  # fmt: skip

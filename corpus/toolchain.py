@@ -91,9 +91,9 @@ def run(
     """Run a tool in `root`, its output thrown away but for stderr; a timeout is status 124."""
     try:
         done = subprocess.run(
-            chroot.inside(root, command, cwd), cwd=cwd, timeout=timeout, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False,
-            env=os.environ | {"LC_ALL": "C"},
+            chroot.inside(root, command, cwd or "/"), cwd=cwd, timeout=timeout,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            check=False, env=os.environ | {"LC_ALL": "C"},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Run(124, f"{command[0]}: no end after {timeout} s")
@@ -101,7 +101,7 @@ def run(
 
 
 def _asked(tools: Tools, command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a tool for what it says."""
+    """Run a tool for what it says, wherever that is."""
     return subprocess.run(
         chroot.inside(tools.root, command), capture_output=True, text=True, check=False,
         env=os.environ | {"LC_ALL": "C"},
@@ -173,7 +173,8 @@ def assembler(tools: Tools, flags: tuple[str, ...]) -> tuple[str, ...]:
             own = shlex.split(tools.assembler) or words[:1]
             found(own[0], tools.root)
             return (*own, *_without_files(words)[1:])
-    raise ToolError(f"{shlex.join(command)} -### names no assembler for {' '.join(flags)}")
+    why = f": {asked.stderr.strip().splitlines()[-1]}" if asked.returncode and asked.stderr else ""
+    raise ToolError(f"{shlex.join(command)} -### names no assembler for {' '.join(flags)}{why}")
 
 
 _IS_ASSEMBLER = re.compile(r"(?:^|[-/])as$")

@@ -53,6 +53,7 @@ def within(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*command, "sh", "-c", AS_ROOT, "sh", str(root), *words],
         capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(TOP)},
+        cwd="/var",  # which the root doesn't have
     )  # fmt: skip
 
 
