@@ -10,7 +10,8 @@ another machine, looks for it under one (``${CROSS_COMPILE}ld.lld``): it gets an
 
 A script names its compiler by its absolute path and starts the interpreter without site packages
 (-I -S), which is half of the wrapper's start-up time.  It also holds nopfix's version and the
-compiler's, so that ccache, which looks at the compiler's file, sees a change of either.
+compiler's, so that ccache, which looks at the compiler's file, sees a change of either.  `nopfix`
+itself has a script of this kind beside them, for objects that are there already.
 
 Where the machine has a C compiler, a command is a program of C (client.c), which does what is
 ordinary without an interpreter, and the script lies below it for the rest.
@@ -62,6 +63,9 @@ exit status: 0 done, 1 no such toolchain, 2 usage, 3 input/output error, 70 inte
 SCRIPTS = ".nopfix"
 """The folder of the scripts that stand behind commands of C, beside these."""
 
+COMMAND = "nopfix"
+"""The rewriter's own command; no tool of a toolchain is called so."""
+
 _MARK = b"from nopfix.rewriter.build.wrapper import finish, run"
 _SCRIPT = """\
 {shebang}
@@ -69,11 +73,11 @@ _SCRIPT = """\
 import sys
 sys.path[:0] = {packages!r}
 try:
-    from nopfix.rewriter.build.wrapper import finish, run
+    {entry}
 except ImportError as error:
     sys.stderr.write(f"nopfix: {{error}}; run nopfix-toolchain again\\n")
     sys.exit(70)
-finish(run({compiler!r}, sys.argv[1:]))
+{call}
 """
 
 
@@ -82,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="nopfix-toolchain",
         description="Make a folder of commands NEW* out of the toolchain PREFIX* on $PATH:"
-        " compilers that insert TOC-restore slots, links for the rest.",
+        " compilers that insert TOC-restore slots, links for the rest.  Beside them: nopfix"
+        " itself, started without what it doesn't need.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -140,6 +145,7 @@ def make(folder: str, old: str, new: str, path: Sequence[str], *, in_c: bool = T
     for name, tool in found.items():
         if new + name not in compilers:
             _link(tool, os.path.join(folder, new + name))
+    _put(folder, COMMAND, _own_script().encode("utf-8", "surrogateescape"), None)
     return sorted(new + name for name in found)
 
 
@@ -210,16 +216,24 @@ def is_compiler(name: str) -> bool:
 
 def script(compiler: str) -> str:
     """The command that stands in for ``compiler`` (an absolute path)."""
+    call = f"finish(run({[compiler]!r}, sys.argv[1:]))"
+    return _script(_identity(compiler), _MARK.decode(), call)
+
+
+def _own_script() -> str:
+    """The command that is nopfix itself."""
+    entry = "from nopfix.rewriter.__main__ import main"
+    return _script(f"nopfix {_sources()}", entry, "sys.exit(main())")
+
+
+def _script(identity: str, entry: str, call: str) -> str:
     interpreter = sys.executable
     shebang = f"#!{interpreter} -IS"
     if " " in interpreter or len(shebang) > 127:
         # The kernel takes a blank as the end of the interpreter's name, and cuts long lines.
         shebang = f"#!/bin/sh\n'''exec' '{interpreter}' -IS \"$0\" \"$@\"\n' '''"
     return _SCRIPT.format(
-        shebang=shebang,
-        identity=_identity(compiler),
-        packages=_packages(),
-        compiler=[compiler],
+        shebang=shebang, identity=identity, packages=_packages(), entry=entry, call=call
     )
 
 

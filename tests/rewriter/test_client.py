@@ -274,5 +274,5 @@ def test_without_a_compiler_for_this_machine_the_commands_are_scripts(tmp_path: 
             (tool.parent / "cc").chmod(0o755)
         out = tmp_path / str(number)
         toolchain.make(str(out), "x-", "nopfix-", [str(tool.parent)])
-        assert os.listdir(out) == ["nopfix-gcc"]
+        assert sorted(os.listdir(out)) == ["nopfix", "nopfix-gcc"]
         assert (out / "nopfix-gcc").read_text().startswith("#!")

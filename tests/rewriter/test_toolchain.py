@@ -7,14 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from nopfix.rewriter.build import toolchain
+from nopfix.rewriter.pipeline import rewrite
 
-if TYPE_CHECKING:
-    from pathlib import Path
+SAMPLE = Path(__file__).parents[2] / "samples" / "recursion.o"
 
 # What kpatch-cc takes for a compiler.
 KPATCH_CC = (re.compile(r"^(.*-)?gcc$"), re.compile(r"^(.*-)?clang$"))
@@ -160,6 +160,19 @@ def test_a_folder_of_other_things_is_refused(
     (out / "ld").unlink()
     for _ in range(2):
         assert toolchain.main([str(out), "--for", "x-", "--prefix", ""]) == 0
+
+
+def test_the_folder_has_nopfix_itself_without_site_packages(fake: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert "nopfix" not in toolchain.make(str(out), "x-", "nopfix-", [str(fake)])
+    assert (out / "nopfix").read_text().splitlines()[0].endswith(" -IS")
+    command = [str(out / "nopfix"), "-q", str(SAMPLE), str(tmp_path / "new.o")]
+    done = subprocess.run(command, env={}, cwd="/", capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+    rewritten = rewrite(SAMPLE.read_bytes()).data
+    assert (tmp_path / "new.o").read_bytes() == rewritten != SAMPLE.read_bytes()
+    refused = subprocess.run([str(out / "nopfix"), "--verify"], env={}, capture_output=True)
+    assert refused.returncode == 2
 
 
 def test_the_script_finds_what_opens_zstd(
