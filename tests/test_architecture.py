@@ -136,6 +136,22 @@ def test_no_module_but_the_table_compares_a_relocation_type_with_a_number() -> N
     assert found == []
 
 
+def test_relocations_are_looked_through_by_the_model_alone_to_find_who_points_where() -> None:
+    # moves.py writes their tables, debug_sections.py hands them to dwarf/ as they are.
+    others = {"program.py", "moves.py", "debug_sections.py"}
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in (ROOT / "rewriter").rglob("*.py")
+        if path.name not in others
+        for parent in ast.walk(ast.parse(path.read_text()))
+        for node in ast.iter_child_nodes(parent)
+        if isinstance(node, ast.Attribute)
+        and node.attr == "relocations"
+        and not isinstance(parent, ast.Compare)  # whether a section has any
+    ]
+    assert found == []
+
+
 def imports(path: Path) -> set[str]:
     """The modules that a module imports, wherever in it and for type checking included."""
     found = set()

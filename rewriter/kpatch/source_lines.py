@@ -17,7 +17,7 @@ from nopfix.dwarf import encodings, forms, leb128, numbers
 from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
-from nopfix.rewriter.object import compressed, elf
+from nopfix.rewriter.object import compressed, debug_sections, elf
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -76,15 +76,10 @@ def _contents(obj: elf.Object, number: int) -> bytes:
 
 def _targets(obj: elf.Object, number: int) -> dict[int, Place]:
     """What each relocated field of a section points at."""
-    relocations = obj.relocations.get(number)
-    if relocations is None:
-        return {}
-    sections, values = obj.symbols.sections, obj.symbols.values
+    found = debug_sections.relocations_of(obj, number)
     return {
-        place: (sections[symbol], values[symbol] + addend)
-        for place, symbol, addend in zip(
-            relocations.places, relocations.symbols, relocations.addends, strict=True
-        )
+        place: (found.at(index).section, found.at(index).offset)
+        for index, place in enumerate(found.places)
     }
 
 

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from nopfix.rewriter.object.claims import Claims, Reason
-    from nopfix.rewriter.object.program import Functions, Program
+    from nopfix.rewriter.object.program import Functions, Program, Reference
+
+_CALLS = frozenset((REL24, REL24_NOTOC, REL24_P9NOTOC))
 
 EXEMPT_NAMES = frozenset(
     ("_mcount", "ftrace_caller", "ftrace_regs_caller", "__morestack", "__morestack_non_split")
@@ -102,13 +104,11 @@ def find(
     ``places`` are those of its ``bl`` (see `instruction.sweep`).  ``claims`` say who names
     places in the section, branches and landing pads included.
     """
-    relocations = program.obj.relocations.get(section)
-    types = _call_relocations(relocations)
     words, own = program.words(section), program.functions_in(section)
     for place in places:
-        index = types.get(place)
+        call = program.reference_at(section, place)
         reads_pc = no_toc = False
-        if index is None:
+        if call is None or call.type not in _CALLS:
             target = place + (instruction.branch_displacement(words[place >> 2]) or 0)
             callee = own.at(target) or f"{program.name(section)}+{target:#x}"
             own_callee = True
@@ -116,10 +116,9 @@ def find(
                 target == place + 4 or _reads_lr(words, own, place, target)
             )
         else:
-            assert relocations is not None
-            callee = _callee(program, relocations, index)
-            no_toc = relocations.types[index] != REL24
-            own_callee = program.obj.symbols.sections[relocations.symbols[index]] > 0
+            callee = _callee(program, call)
+            no_toc = call.type != REL24
+            own_callee = call.target > 0
         action: Action
         if reads_pc:
             action = "reads PC"
@@ -158,25 +157,13 @@ def _is_unclear(action: Action, words: Sequence[int], behind: int, claims: Claim
     return action == "insert" or slot
 
 
-def _call_relocations(relocations: elf.Relocations | None) -> dict[int, int]:
-    """Index of the relocation of each call, by place."""
-    if relocations is None:
-        return {}
-    return {
-        relocations.places[index]: index
-        for index, kind in enumerate(relocations.types)
-        if kind in (REL24, REL24_NOTOC, REL24_P9NOTOC)
-    }
-
-
-def _callee(program: Program, relocations: elf.Relocations, index: int) -> str:
+def _callee(program: Program, call: Reference) -> str:
     symbols = program.obj.symbols
-    symbol = relocations.symbols[index]
-    addend = relocations.addends[index]
-    if symbols.type(symbol) == elf.STT_SECTION:
-        section = symbols.sections[symbol]
+    addend = call.offset - symbols.values[call.symbol]
+    if symbols.type(call.symbol) == elf.STT_SECTION:
+        section = call.target
         return program.functions_in(section).at(addend) or f"{program.name(section)}+{addend:#x}"
-    name = symbols.name(symbol)
+    name = symbols.name(call.symbol)
     return f"{name}+{addend:#x}" if addend else name
 
 

@@ -134,14 +134,12 @@ def may_be_overwritten(program: Program, site: CallSite, selection: Selection) -
 
 def _needs_slot(program: Program, site: CallSite) -> bool:
     """Whether the callee may be another object's: undefined, or global and not hidden."""
-    index = program.filling(site.section).get(site.place)
-    if index is None:
+    call = program.reference_at(site.section, site.place)
+    if call is None:
         return False
-    relocations, symbols = program.obj.relocations[site.section], program.obj.symbols
-    symbol = relocations.symbols[index]
+    symbols, symbol = program.obj.symbols, call.symbol
     is_visible = symbols.infos[symbol] >> 4 != elf.STB_LOCAL and not symbols.others[symbol] & 3
-    is_foreign = not symbols.sections[symbol] or is_visible
-    return relocations.types[index] == REL24 and is_foreign
+    return call.type == REL24 and (not call.target or is_visible)
 
 
 # -- finding them ----------------------------------------------------------------------------------
@@ -156,7 +154,7 @@ def find(program: Program) -> list[frozenset[int]]:
         groups.unite((section, 0) for section in own)
     sources = [
         number
-        for number in program.obj.relocations
+        for number in program.filled
         if program.obj.sections[number].flags & elf.SHF_ALLOC
         and not program.name(number).startswith(_ELSEWHERE)
     ]
@@ -223,10 +221,9 @@ class _Tables:
 
         self._starts = starts
         self._entry_sizes = {
-            section.number: descriptor.entry_size
-            for section in program.obj.sections
-            if section.number in program.obj.relocations
-            for descriptor in (kernel_sections.describe(section.name),)
+            number: descriptor.entry_size
+            for number in program.filled
+            for descriptor in (kernel_sections.describe(program.name(number)),)
             if descriptor is not None
         }
 

@@ -88,8 +88,8 @@ def collect(
     for site in program.landing_pads():
         if site.pad.section in found:
             found[site.pad.section].named.setdefault(site.pad.offset, "exception")
-    for number, relocations in program.obj.relocations.items():
-        if relocations.places and not kernel_sections.is_elsewhere(program.obj.sections[number]):
+    for number in program.filled:
+        if not kernel_sections.is_elsewhere(program.obj.sections[number]):
             _add_claims_of(program, number, bases, found)
     return {number: Claims(*own) for number, own in found.items()}
 

@@ -11,6 +11,8 @@ made when it is first asked for, since two of five objects of a kernel need none
 - `functions`: where functions begin and end, by section;
 - `words`, `filling`: the instruction words of a section, and which relocation fills which of them;
 - `symbols_in`, `holder`: the symbols of a section in order, and the one that a place belongs to;
+- `filled`, `fields_of`, `naming`: which sections relocations fill, and where, by type and symbol;
+- `relocations_of`, `reference_at`: what all of them name, or the one that fills a place;
 - `references_from`, `references_to_code_from`: what the relocations of a section lead to;
 - `landing_pads`: where exceptions lead;
 - `is_of_llvm`: whose assembler wrote the object.
@@ -33,7 +35,7 @@ from nopfix.rewriter.power.relocation import MARKERS, TYPES
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Container, Mapping, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
 
     from nopfix.dwarf.lsda import CallSite
 
@@ -72,10 +74,11 @@ NO_FUNCTIONS = Functions((), (), ())
 
 
 class Reference(Record):
-    """A relocation of the field at ``place`` of ``section`` that leads to a spot of the object.
+    """A relocation of the field at ``place`` of ``section``, and the spot that it leads to.
 
     ``type`` is the relocation's, ``symbol`` the index of its symbol; symbol + addend are ``offset``
-    in section ``target``.  What is carried in the addend besides (``place - base``) still is.
+    in section ``target``, which is none (0 or less) only where `Program.reference_at` says so.
+    What is carried in the addend besides (``place - base``) still is.
     """
 
     section: int
@@ -205,6 +208,57 @@ class Program:
         return indices[at] if not size or offset < values[at] + size else None
 
     # -- references ----------------------------------------------------------------------------
+
+    @property
+    def filled(self) -> tuple[int, ...]:
+        """The numbers of the sections that relocations fill, in the order of their tables."""
+        return tuple(number for number, own in self.obj.relocations.items() if own.places)
+
+    def types_in(self, section: int) -> Sequence[int]:
+        """The types of the relocations of ``section``, in file order."""
+        relocations = self.obj.relocations.get(section)
+        return relocations.types if relocations is not None else ()
+
+    def fields_of(self, section: int) -> Sequence[tuple[int, int]]:
+        """Place and type of each relocation of ``section``, in file order."""
+        relocations = self.obj.relocations.get(section)
+        if relocations is None:
+            return ()
+        return list(zip(relocations.places, relocations.types, strict=True))
+
+    def naming(self, section: int, symbols: Container[int]) -> list[int]:
+        """The places whose relocation names one of ``symbols`` (indices), in file order."""
+        relocations = self.obj.relocations.get(section)
+        if relocations is None:
+            return []
+        own = relocations.symbols
+        return list(compress(relocations.places, map(symbols.__contains__, own)))
+
+    def relocations_of(self, section: int) -> Iterator[Reference]:
+        """Every relocation of ``section``, in file order, markers and those that `reference_at`
+        has without a target among them.
+        """
+        for index in range(len(self.types_in(section))):
+            yield self._reference(section, index)
+
+    def reference_at(self, section: int, place: int) -> Reference | None:
+        """The relocation that fills ``place``; ``target`` is SHN_UNDEF or another such number where
+        its symbol is in no section of this object.
+        """
+        index = self.filling(section).get(place)
+        return None if index is None else self._reference(section, index)
+
+    def _reference(self, section: int, index: int) -> Reference:
+        relocations, symbols = self.obj.relocations[section], self.obj.symbols
+        symbol = relocations.symbols[index]
+        return Reference(
+            section,
+            relocations.places[index],
+            relocations.types[index],
+            symbol,
+            symbols.sections[symbol],
+            symbols.values[symbol] + relocations.addends[index],
+        )
 
     def references_from(self, section: int) -> Sequence[Reference]:
         """What the relocations of ``section`` lead to in this object, in file order."""

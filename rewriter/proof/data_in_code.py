@@ -52,7 +52,6 @@ from nopfix.rewriter.proof.analysis import (
 )
 
 if TYPE_CHECKING:
-    from array import array
     from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
     from nopfix.rewriter.object.program import Place, Program
@@ -167,7 +166,7 @@ def _plain_data(
     declared = objects(program)
     hashes = function_prefix.lone_hashes(program)
     for number in program.code:
-        own = relocated_data(program.obj, number)
+        own = relocated_data(program, number)
         if zeros[number]:
             tables, offsets = _traceback_tables(program, number, zeros[number], own)
             own += tables
@@ -284,21 +283,19 @@ def _words_of_opcode_0(data: memoryview) -> list[int]:
     return found
 
 
-def relocated_data(obj: elf.Object, section: int) -> list[Region]:
+def relocated_data(program: Program, section: int) -> list[Region]:
     """The words of a code section that a relocation makes an address, TOC words among them."""
-    relocations = obj.relocations.get(section)
-    if relocations is None:
+    if _DATA_RELOCATIONS.keys().isdisjoint(program.types_in(section)):
         return []
-    types = relocations.types
     found = []
-    for kind, size in _DATA_RELOCATIONS.items():
-        at = _index(types, kind, 0)
-        while at >= 0:
-            place = relocations.places[at]
-            is_toc = kind == REL64 and obj.symbols.name(relocations.symbols[at]) == ".TOC."
-            name, alignment = (TOC_WORD, 8) if is_toc else (RELOCATED_DATA, 1)
-            found.append(Region(place, place + size, name, alignment))
-            at = _index(types, kind, at + 1)
+    for place, kind in program.fields_of(section):
+        size = _DATA_RELOCATIONS.get(kind)
+        if size is None:
+            continue
+        named = program.reference_at(section, place) if kind == REL64 else None
+        is_toc = named is not None and program.obj.symbols.name(named.symbol) == ".TOC."
+        name, alignment = (TOC_WORD, 8) if is_toc else (RELOCATED_DATA, 1)
+        found.append(Region(place, place + size, name, alignment))
     return found
 
 
@@ -331,24 +328,12 @@ def _shown_to_be_code(program: Program) -> dict[int, set[int]]:
     """Places that relocations show to be instructions, or to be branched to, by section."""
     found: dict[int, set[int]] = {}
     for number in program.code:
-        relocations = program.obj.relocations.get(number)
-        if relocations is None:
-            continue
-        pairs = zip(relocations.places, relocations.types, strict=True)
-        found.setdefault(number, set()).update(
-            place for place, kind in pairs if kind in _IN_INSTRUCTIONS
-        )
+        shown = {place for place, kind in program.fields_of(number) if kind in _IN_INSTRUCTIONS}
+        found.setdefault(number, set()).update(shown)
         for reference in program.references_to_code_from(number):
             if reference.type in BRANCHES:
                 found.setdefault(reference.target, set()).add(reference.offset)
     return found
-
-
-def _index(types: array[int], kind: int, start: int) -> int:
-    try:
-        return types.index(kind, start)
-    except ValueError:
-        return -1
 
 
 # -- traceback tables --------------------------------------------------------------------------

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TypeVar
 
-    from nopfix.rewriter.object.program import Place, Program
+    from nopfix.rewriter.object.program import Place, Program, Reference
     from nopfix.rewriter.proof.analysis import Region
     from nopfix.rewriter.proof.control_flow import Jumps
 
@@ -80,11 +80,10 @@ class Evidence:
     def __init__(self, program: Program, regions: Mapping[int, Sequence[Region]]) -> None:
         """``regions`` are the data in code that is known so far, by section."""
         self.program = program
-        self.obj = obj = program.obj
+        self.obj = program.obj
         self.has_tables = any(
-            section.name.startswith(".rodata") and REL32 in obj.relocations[section.number].types
-            for section in obj.sections
-            if section.number in obj.relocations
+            program.name(number).startswith(".rodata") and REL32 in program.types_in(number)
+            for number in program.filled
         )
         self.data = {
             number: [(region.start, region.end) for region in own]
@@ -161,44 +160,35 @@ class Evidence:
 
     # -- relocations ---------------------------------------------------------------------------
 
-    def target(self, relocations: elf.Relocations, index: int) -> Address | External:
+    def _target(self, reference: Reference) -> Address | External:
         """What symbol + addend of a relocation are."""
-        symbols = self.obj.symbols
-        symbol = relocations.symbols[index]
-        section = symbols.sections[symbol]
-        if section > 0:
-            return Address(section, symbols.values[symbol] + relocations.addends[index])
-        return External(symbols.name(symbol))
+        if reference.target > 0:
+            return Address(reference.target, reference.offset)
+        return External(self.obj.symbols.name(reference.symbol))
 
     def relocated(self, place: Place) -> tuple[str, Address | External] | None:
         """`indirect.Facts.relocated`."""
-        index = self.program.filling(place[0]).get(place[1])
-        if index is None:
+        found = self.program.reference_at(*place)
+        if found is None:
             return None
-        relocations = self.obj.relocations[place[0]]
-        kind = relocations.types[index]
-        return TYPES[kind].worth if kind in TYPES else "-", self.target(relocations, index)
+        return TYPES[found.type].worth if found.type in TYPES else "-", self._target(found)
 
     def branch_target(self, place: Place) -> Place | None:
         """Where the branch at ``place``, which a relocation fills, leads in this object."""
-        index = self.program.filling(place[0])[place[1]]
-        relocations = self.obj.relocations[place[0]]
-        if relocations.types[index] not in RELATIVE_BRANCHES:
+        found = self.program.reference_at(*place)
+        if found is None or found.type not in RELATIVE_BRANCHES or found.target <= 0:
             return None
-        target = self.target(relocations, index)
-        return (target.section, target.offset) if isinstance(target, Address) else None
+        return found.target, found.offset
 
     def restores_lr(self, place: Place) -> bool:
         """Whether ``place`` branches to a routine that loads LR from the stack and returns.
 
         Source: ELFv2 ABI, 2.3.3 (register save and restore functions).
         """
-        index = self.program.filling(place[0]).get(place[1])
-        if index is None:
+        found = self.program.reference_at(*place)
+        if found is None or found.type not in RELATIVE_BRANCHES:
             return False
-        relocations = self.obj.relocations[place[0]]
-        name = self.obj.symbols.name(relocations.symbols[index])
-        return relocations.types[index] in RELATIVE_BRANCHES and name.startswith(_RESTORE_LR)
+        return self.obj.symbols.name(found.symbol).startswith(_RESTORE_LR)
 
     def _sparing_calls(self) -> frozenset[Place]:
         """The places of calls that keep r0."""
@@ -209,10 +199,7 @@ class Evidence:
         return frozenset(
             (section, place)
             for section in self.program.code
-            for relocations in (self.obj.relocations.get(section),)
-            if relocations is not None
-            for place, symbol in zip(relocations.places, relocations.symbols, strict=True)
-            if symbol in known
+            for place in self.program.naming(section, known)
         )
 
     def final_calls(self, section: int) -> frozenset[int]:
@@ -226,14 +213,10 @@ class Evidence:
                 for index in (indices if is_known else ())
                 if symbols.name(index) in _NEVER_RETURN
             )
-        relocations = self.obj.relocations.get(section)
-        if relocations is None or not self._final:
+        if not self._final:
             return frozenset()
         if section not in self._final_calls:
-            pairs = zip(relocations.places, relocations.symbols, strict=True)
-            self._final_calls[section] = frozenset(
-                p for p, symbol in pairs if symbol in self._final
-            )
+            self._final_calls[section] = frozenset(self.program.naming(section, self._final))
         return self._final_calls[section]
 
     def stored(self, section: int, kind: int) -> dict[int, Place | None]:
@@ -241,14 +224,12 @@ class Evidence:
         by_kind = self._stored.setdefault(section, {})
         if kind not in by_kind:
             by_kind[kind] = found = {}
-            relocations = self.obj.relocations.get(section)
-            if relocations is not None:
-                for index, own in enumerate(relocations.types):
-                    if own == kind:
-                        target = self.target(relocations, index)
-                        found[relocations.places[index]] = (
-                            (target.section, target.offset) if isinstance(target, Address) else None
-                        )
+            for place, own in self.program.fields_of(section):
+                if own == kind:
+                    reference = self.program.reference_at(section, place)
+                    if reference is not None:
+                        target, offset = reference.target, reference.offset
+                        found[place] = (target, offset) if target > 0 else None
         return by_kind[kind]
 
     def stored_address(self, address: Address) -> Address | External | None:
@@ -256,13 +237,8 @@ class Evidence:
         section = self.obj.sections[address.section]
         if section.flags & 1 and not section.name.startswith(_CONSTANT):
             return None
-        index = self.program.filling(address.section).get(address.offset)
-        if index is None:
-            return None
-        relocations = self.obj.relocations[address.section]
-        if relocations.types[index] != ADDR64:
-            return None
-        return self.target(relocations, index)
+        found = self.program.reference_at(address.section, address.offset)
+        return None if found is None or found.type != ADDR64 else self._target(found)
 
     # -- who refers to what --------------------------------------------------------------------
 
@@ -274,7 +250,7 @@ class Evidence:
         addresses: dict[int, set[int]] = {}
         labels: dict[int, set[int]] = {}
         special: dict[int, set[int]] = {}
-        for section in self.obj.relocations:
+        for section in self.program.filled:
             header = self.obj.sections[section]
             if not header.flags & elf.SHF_ALLOC or header.name == ".eh_frame":
                 continue

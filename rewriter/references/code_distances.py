@@ -196,20 +196,17 @@ def _displacement(word: int) -> int:
 
 def _check_words(program: Program, number: int, proved: Container[Place], moved: OffsetMap) -> None:
     """Refuse a PC-relative word whose addend may carry a distance that changes."""
-    relocations = program.obj.relocations.get(number)
-    if relocations is None:
-        return
     symbols = program.obj.symbols
-    for index, kind in enumerate(relocations.types):
+    for place, kind in program.fields_of(number):
         row = TYPES.get(kind)
-        if row is None or row.addend != "place" or not row.data_size:
+        if row is None or row.addend != "place" or not row.data_size or (number, place) in proved:
             continue
-        place, addend = relocations.places[index], relocations.addends[index]
-        symbol = relocations.symbols[index]
-        if (number, place) in proved:
+        found = program.reference_at(number, place)
+        if found is None:
             continue
-        if symbols.sections[symbol] > 0:
-            is_symbol = not addend and symbols.type(symbol) != elf.STT_SECTION
+        addend = found.offset - symbols.values[found.symbol]
+        if found.target > 0:
+            is_symbol = not addend and symbols.type(found.symbol) != elf.STT_SECTION
             changes = not is_symbol and _may_change(program, number, place, moved)
         else:
             changes = moved.start(place) - moved.start(place - addend) != addend
@@ -244,7 +241,7 @@ def _check_addresses(
         number: [(region.start, region.end) for region in regions.get(number, ())]
         for number in maps
     }
-    for number in program.obj.relocations:
+    for number in program.filled:
         if kernel_sections.is_elsewhere(program.obj.sections[number]):
             continue
         for reference in program.references_to_code_from(number):

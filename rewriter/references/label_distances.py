@@ -120,9 +120,8 @@ def _suspects(
         if header.type != elf.SHT_PROGBITS or header.flags & elf.SHF_EXECINSTR or end > header.size:
             continue
         if section not in others:
-            relocations = obj.relocations.get(section)
             places = [known.place for known in differences.get(section, ())]
-            others[section] = sorted([*places, *(relocations.places if relocations else ())])
+            others[section] = sorted([*places, *(place for place, _ in program.fields_of(section))])
         if bisect_left(others[section], start) < bisect_left(others[section], end):
             continue
         found = list(_small_numbers(bytes(obj.contents(section)[start:end]), limit))

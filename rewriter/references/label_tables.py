@@ -52,7 +52,7 @@ class Table(Record):
 
 def find(program: Program, moved: Container[int]) -> Iterator[Table]:
     """The tables that name labels in code sections that are ``moved``, by number."""
-    for number, relocations in program.obj.relocations.items():
+    for number in program.filled:
         header = program.obj.sections[number]
         if (
             header.type != elf.SHT_PROGBITS
@@ -68,7 +68,7 @@ def find(program: Program, moved: Container[int]) -> Iterator[Table]:
             if reference.target in moved and _is_label(program, reference)
         ]
         if named:
-            yield from _tables(program, number, named, relocations)
+            yield from _tables(program, number, named)
 
 
 def _is_label(program: Program, reference: Reference) -> bool:
@@ -80,9 +80,7 @@ def _is_label(program: Program, reference: Reference) -> bool:
     return start is not None and start != reference.offset
 
 
-def _tables(
-    program: Program, number: int, named: Sequence[Reference], relocations: elf.Relocations
-) -> Iterator[Table]:
+def _tables(program: Program, number: int, named: Sequence[Reference]) -> Iterator[Table]:
     extents: dict[tuple[int, int], bool] = {}
     bounds: list[int] = []
     for reference in named:
@@ -104,7 +102,7 @@ def _tables(
         }
         filled = {
             place + byte - start
-            for place, kind in zip(relocations.places, relocations.types, strict=True)
+            for place, kind in program.fields_of(number)
             if start <= place < end
             for byte in range(TYPES[kind].data_size if kind in TYPES else 8)
         }

@@ -203,9 +203,9 @@ def _pointing_sections(
     program: Program,
 ) -> Iterator[tuple[elf.Section, Sequence[Reference], Descriptor | None]]:
     """The sections with relocations that aren't code and aren't looked after elsewhere."""
-    for number, relocations in program.obj.relocations.items():
+    for number in program.filled:
         section = program.obj.sections[number]
-        if relocations.places and not program.is_code(number) and not is_elsewhere(section):
+        if not program.is_code(number) and not is_elsewhere(section):
             yield section, program.references_from(number), describe(section.name)
 
 
@@ -298,11 +298,10 @@ _CHECKS: Mapping[str, Callable[[Program, elf.Section, Reference, OffsetMap], Non
 
 def _check_calls(program: Program, section: elf.Section, selection: calls.Selection) -> None:
     """Refuse a call without slot in an alternative: inserting there would make it outgrow."""
-    relocations = program.obj.relocations[section.number]
     words = program.words(section.number)
     places = [
         place
-        for place, kind in zip(relocations.places, relocations.types, strict=True)
+        for place, kind in program.fields_of(section.number)
         if kind == relocation.REL24
         and place >> 2 < len(words)
         and instruction.is_call(words[place >> 2])

@@ -63,16 +63,12 @@ def _stores(program: Program, reference: Reference, sections: Container[int]) ->
 
 def _address_in(program: Program, reference: Reference) -> Place | None:
     """The address that an entry of the TOC holds, if ``reference`` leads to one."""
-    section = reference.target
-    index = program.filling(section).get(reference.offset)
-    if index is None or not program.name(section).startswith(".toc"):
+    if not program.name(reference.target).startswith(".toc"):
         return None
-    relocations = program.obj.relocations[section]
-    symbol = relocations.symbols[index]
-    target = program.obj.symbols.sections[symbol]
-    if relocations.types[index] != ADDR64 or target <= 0:
+    entry = program.reference_at(reference.target, reference.offset)
+    if entry is None or entry.type != ADDR64 or entry.target <= 0:
         return None
-    return target, program.obj.symbols.values[symbol] + relocations.addends[index]
+    return entry.target, entry.offset
 
 
 def _through(

@@ -206,17 +206,13 @@ def _put_in(word: int, is_slot: bool) -> str:
 
 def _notes(program: Program, number: int) -> dict[int, str]:
     """What the relocations of a section say, by the place of the word that they lie in."""
-    relocations = program.obj.relocations.get(number)
     notes: dict[int, str] = {}
-    if relocations is None:
-        return notes
-    symbols, sections = program.obj.symbols, program.obj.sections
-    columns = relocations.places, relocations.types, relocations.symbols, relocations.addends
-    for place, kind, symbol, addend in zip(*columns, strict=True):
+    symbols = program.obj.symbols
+    for _, place, kind, symbol, target, offset in program.relocations_of(number):
         row = relocation.TYPES.get(kind)
-        name = symbols.name(symbol)
-        if not name and symbols.sections[symbol] > 0:
-            name = sections[symbols.sections[symbol]].name
+        name, addend = symbols.name(symbol), offset - symbols.values[symbol]
+        if not name and target > 0:
+            name = program.name(target)
         text = f"{row.name if row else kind} {name}" + (f"{addend:+#x}" if addend else "")
         word = place & ~3
         notes[word] = f"{notes[word]}; {text}" if word in notes else text
