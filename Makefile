@@ -4,7 +4,8 @@
 # make lint         ruff and mypy --strict, a part of make test
 # make corpus       every oracle case; takes hours (JOBS=n, CORPUS="names")
 # make alignment    what becomes of alignment at -O2, against gas (ten minutes; JOBS=n)
-# make bench        whole-process times against as, gcc and objcopy
+# make bench        ratios of processor times, as a table and build/bench.json (BENCH="options")
+# make bench-compare OLD=JSON NEW=JSON: what got slower or faster between two such
 # make compare      OLD=REVISION's rewriter and this one over all objects below OBJECTS=FOLDER
 # make fuzz         mutated objects for SECONDS=n
 # make mutation     every condition of the proofs made wrong in turn; takes hours (EVERY=n: each nth)
@@ -25,7 +26,7 @@ JOBS ?= 2
 SECONDS ?= 3600
 EVERY ?= 1
 
-.PHONY: help demo test lint corpus alignment bench compare fuzz mutation kernel-test kpatch-test man docs package samples clean
+.PHONY: help demo test lint corpus alignment bench bench-compare compare fuzz mutation kernel-test kpatch-test man docs package samples clean
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -52,7 +53,10 @@ alignment: $(VENV)/test tools
 	$(BIN)/python -m nopfix.corpus.alignment -j $(JOBS)
 
 bench: $(VENV)/test tools
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench --json build/bench.json $(BENCH)
+
+bench-compare: $(VENV)/test
+	$(BIN)/python -m tests.bench --compare $(OLD) $(NEW)
 
 compare: $(VENV)/test
 	$(BIN)/python tests/compare_versions.py --old $(OLD) $(OBJECTS)

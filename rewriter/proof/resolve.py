@@ -554,7 +554,7 @@ def _prove_target(evidence: Evidence, slices: Values, place: Place, register: in
     tables: list[Table] = []
     targets: set[Place] = set()
     reasons: list[str] = []
-    for value in sorted(values, key=repr):
+    for value in sorted(values, key=repr) if len(values) > 1 else values:
         _prove_value(evidence, slices, value, tables, targets, reasons)
     kind = "return" if register != CTR and not targets else _kind(slices, place, tables)
     pointers = kind in _ANYWHERE and any(isinstance(v, (Pointer, Entry)) for v in values)

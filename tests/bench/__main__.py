@@ -1,309 +1,245 @@
-"""Time nopfix against the assembler, the compiler and objcopy, as whole processes.
+"""Time nopfix against the interpreter, the assembler, itself, and a kernel's build, in pairs.
 
-    python -m tests.bench [--runs N] [--kernel DIR] [--only NAME ...]
+    python -m tests.bench [--runs N] [--kernel DIR] [--objects DIR] [--old REV] [--long]
+                          [--build DIR] [--only GROUP ...] [--json FILE]
+    python -m tests.bench --compare OLD.json NEW.json
 
-For each source one object is made; then nopfix, `as` and objcopy run in turns, N times, the
-compiler once, and the median of each one's processor time is shown with the ratios to `as`.
-Processor time (user and system, as wait4 accounts it) and not wall time: other jobs on the machine
-lengthen the latter of all four, but not by the same factor.
+Every row is a ratio of processor times of whole processes that ran in turns (`tests.bench.paired`),
+its median with the least and the largest, and what it should be at most.  `nopfix` is the command
+that nopfix-toolchain writes.  The groups:
 
-* *without -g*, from a trivial object to one of 1 MB: the target is no more than 1.0 times `as` for
-  objects over 200 KB, and under 60 ms for a trivial one;
-* *with -g*: no more than 2.0 times `as`, and peak memory under 8 times the object's size.  Memory
-  is that of the whole process; the column "own" is without the interpreter and its modules;
-* *growth*: an object against ten of it in one (``ld -r``): at most eleven times as long;
-* *scale*: twice as many sections, functions, tables, static keys or cases of a switch
-  (`tests.bench.scale`): at most 2.2 times as long;
-* *verify* (`tests.bench.verify`; needs ``--objects DIR``): nopfix-verify over 50 kernel objects
-  of all sizes: at most 5 times the rewrite, at least 4 MB/s, memory at most 12 times the object.
+* *start*: a trivial object, and one that needs nothing, over ``python3 -IS -c pass``;
+* *as*, *objcopy*, *gcc*: over the assembler, objcopy and the compiler for the same source;
+* *memory*: peak memory, less the interpreter's and its modules', over the object's size;
+* *growth*: ten times the object, by the factor in size (with --long to 100 MB);
+* *scale*: twice as many sections, functions, tables, ... (`tests.bench.scale`);
+* *verify* (needs --objects, a folder of a kernel's objects or modules): nopfix-verify over the
+  rewrite, its milliseconds a megabyte, its memory by the object (`tests.bench.verify`);
+* *old* (needs --old, a git revision): this nopfix over that one;
+* *build* (needs --build, the folder of `make kernel-test`): a kernel's build with the wrapper, and
+  with nopfix-serve, over one without; takes an hour.
 
-Sources: GCC's own libraries (Debian's gcc-12-source) and zstd's one-file form (the zstandard
-package's sources, by pip).  What can't be had is left out, saying so.  With a kernel built by
-`make kernel-test`, kernel/sched's objects are timed as well, from that kernel's own commands.
+The sources are in `tests.bench.sources`; what can't be had is left out, saying so.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import shlex
-import shutil
-import statistics
+import platform
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from nopfix.corpus import sources, toolchain
-from tests.bench import scale, verify
+from nopfix import __version__
+from nopfix.corpus import toolchain
+from nopfix.rewriter.build import toolchain as own_toolchain
+from tests import compare_versions
+from tests.bench import compare, paired, scale, sources, verify
+from tests.bench.paired import Row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-ZSTD = "zstandard==0.23.0"
-DEFINES = ("-DSTDC_HEADERS", "-DHAVE_STDLIB_H", "-DHAVE_STRING_H", "-DHAVE_LIMITS_H")
-TRIVIAL = """\
-static __attribute__((noinline)) int helper(int value) { return value * 3; }
-int function(int value) { return helper(value) + helper(value + 1); }
-"""
-#: Paths in GCC's sources, smallest object first.
-LIBRARIES = ("zlib/trees.c", "libiberty/d-demangle.c", "libiberty/cp-demangle.c")
-KERNEL_SOURCE = "kernel/sched/core.o"
-SAMPLE = Path(__file__).parents[2] / "samples" / "recursion.o"
-NOPFIX = (sys.executable, "-m", "nopfix.rewriter", "-q")
+    from tests.bench.sources import Made
 
+AIMS = {
+    "as": {
+        "core -g": 0.40,
+        "namei -g": 0.50,
+        "zstd -g": 0.30,
+        "core": 2.0,
+        "zstd": 1.4,
+    },
+    "start": {"trivial": 1.9, "nothing to do": 1.5},
+}
+"""At most so many times, by group and source."""
+MEMORY = 6.0
+LARGE = 100_000_000
 
-class Source(NamedTuple):
-    """What to compile: a name for the table, the path, the flags, the folder to compile in."""
-
-    name: str
-    path: Path
-    flags: tuple[str, ...]
-    folder: Path | None = None
-
-
-class Usage(NamedTuple):
-    """What one process took: seconds of processor time, of wall time."""
-
-    cpu: float
-    wall: float
+Objects = dict[str, "Made"]
 
 
 def main() -> int:
-    """Print the tables; returns 0."""
+    """Print the table; returns 1 where an aim is missed, or, comparing, a row got slower."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--runs", type=int, default=7, metavar="N")
-    parser.add_argument("--kernel", type=Path, default=Path("build/kernel"), metavar="DIR")
-    parser.add_argument("--objects", type=Path, metavar="DIR", help="a kernel's objects or modules")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="rows to show")
+    add = parser.add_argument
+    add("--runs", type=int, default=7, metavar="N")
+    add("--kernel", type=Path, default=Path("build/kernel/plain"), metavar="DIR")
+    add("--objects", type=Path, metavar="DIR", help="a kernel's objects or modules")
+    add("--old", metavar="REV", help="a git revision to run against")
+    add("--long", action="store_true", help="growth up to 100 MB")
+    add("--build", type=Path, metavar="DIR", help="the work folder of make kernel-test")
+    add("--only", nargs="+", default=(), metavar="GROUP", help="groups of rows to measure")
+    add("--json", type=Path, metavar="FILE", help="keep the rows there as well")
+    add("--compare", nargs=2, type=Path, metavar="FILE", help="rows that were kept: old and new")
     options = parser.parse_args()
+    if options.compare:
+        return compare.show(*options.compare)
     try:
-        toolchain.compiler(toolchain.Tools("gcc-12"))
+        toolchain.compiler(sources.GCC)
     except toolchain.ToolError as missing:
         print(f"skipped: {missing}")
         return 0
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        if options.objects:
-            _show_verify(folder, options.objects, options.runs)
-        if [*options.only] == ["verify"]:
-            return 0
-        found = [*_libraries(folder), *_kernel(options.kernel)]
-        chosen = [source for source in found if not options.only or source.name in options.only]
-        bare = peak_memory(SAMPLE, folder / "out.o")
-        for title, debug in (("without -g", ()), ("with -g", ("-g",))):
-            print(f"\n{title}: medians of {options.runs} runs, CPU ms; peak memory\n")
-            print(_HEADINGS)
-            for source in chosen:
-                print(_row(source, debug, folder, options.runs, bare), flush=True)
-        print("\ngrowth: ten in one against one, CPU ms\n")
-        for debug in ((), ("-g",)):
-            _show_growth(chosen, debug, folder, options.runs)
-        if not options.only or "scale" in options.only:
-            _show_scale(folder, options.runs)
-    return 0
+    print("\n".join(f"{name}: {version}" for name, version in versions().items()))
+    print(f"{options.runs} runs each, in turns\n\n{paired.HEADINGS}")
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="nopfix-bench-") as scratch:
+        for row in measured(Path(scratch), options):
+            print(row.line(), flush=True)
+            rows.append(row)
+    if options.json:
+        fields = {"versions": versions(), "rows": [row._asdict() for row in rows]}
+        options.json.write_text(json.dumps(fields, indent=1) + "\n")
+    return 1 if [*paired.missed(rows)] else 0
 
 
-# -- sources --------------------------------------------------------------------------------------
-
-
-def _libraries(folder: Path) -> Iterator[Source]:
-    trivial = folder / "trivial.c"
-    trivial.write_text(TRIVIAL)
-    yield Source("trivial", trivial, ("-O2",))
-    try:
-        gcc = sources.gcc_sources(folder, (*LIBRARIES, "zlib", "libiberty", "include"))
-    except sources.NoSources as missing:
-        print(f"left out: {missing}")
-    else:
-        include = f"-I{gcc / 'include'}"
-        for path in LIBRARIES:
-            yield Source(Path(path).stem, gcc / path, ("-O2", *DEFINES, include))
-    zstd = _zstd(folder)
-    if zstd:
-        yield Source("zstd", zstd, ("-O2",))
-        yield Source("zstd-O3", zstd, ("-O3",))
-
-
-def _zstd(folder: Path) -> Path | None:
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
-    done = subprocess.run(
-        [*command, "-d", folder, ZSTD], capture_output=True, text=True, check=False
+def versions() -> dict[str, str]:
+    """What was measured, and with what."""
+    assembler = subprocess.run(
+        [toolchain.binutil("as"), "--version"], capture_output=True, text=True, check=True
     )
-    archives = list(folder.glob("zstandard-*.tar.gz"))
-    if done.returncode or not archives:
-        print(f"left out: pip can't download the sources of {ZSTD}")
-        return None
-    shutil.unpack_archive(archives[0], folder, filter="data")
-    return next(folder.glob("zstandard-*/zstd/zstd.c"))
-
-
-def _kernel(build: Path) -> Iterator[Source]:
-    """kernel/sched/core.c with the command that a kernel build of `make kernel-test` kept."""
-    kept = build / "plain" / "kernel/sched/.core.o.cmd"
-    if not kept.exists():
-        print("left out: no kernel in build/kernel (make kernel-test)")
-        return
-    words = shlex.split(kept.read_text().partition(" := ")[2].partition(" ; ")[0].splitlines()[0])
-    tail = {"-c", "-o", KERNEL_SOURCE, words[-1], words[0]}
-    flags = [word for word in words if word not in tail and not word.startswith(("-Wp,", "-g"))]
-    yield Source("core", Path(words[-1]), tuple(flags), (build / "plain").resolve())
-
-
-# -- measuring ------------------------------------------------------------------------------------
-
-
-_HEADINGS = (
-    f"{'source':12} {'object KB':>9} {'nopfix':>8} {'as':>8} {'gcc':>8} {'objcopy':>8}   "
-    f"{'/as':>5} {'/gcc':>5} {'wall ms':>8} {'peak MB':>8} {'/object':>7} {'own':>5}"
-)
-
-
-def _row(source: Source, debug: tuple[str, ...], folder: Path, runs: int, bare: int) -> str:
-    """One line of the table: the four commands in turns, the medians and the ratios.
-
-    ``bare`` are the bytes that the interpreter and its modules take.
-    """
-    obj, text, out = folder / "plain.o", folder / "plain.s", folder / "out.o"
-    compile_object, assemble = _make(source, debug, obj, text)
-    commands = {
-        "nopfix": [*NOPFIX, str(obj), str(out)],
-        "as": assemble,
-        "gcc": compile_object,
-        "objcopy": [toolchain.binutil("objcopy"), str(obj), str(out)],
+    return {
+        "nopfix": __version__,
+        "Python": platform.python_version(),
+        "as": assembler.stdout.splitlines()[0],
+        "gcc": toolchain.version(sources.GCC),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
     }
-    used: dict[str, list[Usage]] = {name: [] for name in commands}
-    for number in range(runs + 1):
-        for name, command in commands.items():
-            # The compiler takes by far the longest and is here for scale only.
-            if name == "gcc" and number != 1:
-                continue
-            usage = measure(command, source.folder)
-            if number:
-                used[name].append(usage)
-    cpu = {name: statistics.median(usage.cpu for usage in found) for name, found in used.items()}
-    wall = statistics.median(usage.wall for usage in used["nopfix"])
-    memory = peak_memory(obj, out)
-    size = obj.stat().st_size
-    return (
-        f"{source.name:12} {size / 1000:9.1f} "
-        + " ".join(f"{1000 * cpu[name]:8.1f}" for name in commands)
-        + f"   {cpu['nopfix'] / cpu['as']:5.2f} {cpu['nopfix'] / cpu['gcc']:5.2f}"
-        + f" {1000 * wall:8.1f} {memory / 1e6:8.1f} {memory / size:7.1f}"
-        + f" {max(memory - bare, 0) / size:5.1f}"
-    )
 
 
-def _make(
-    source: Source, debug: tuple[str, ...], obj: Path, text: Path
-) -> tuple[list[str], list[str]]:
-    """Make the object and its assembly; the commands that compile and that assemble."""
-    flags = (*source.flags, *debug)
-    compiler = [*toolchain.compiler(toolchain.Tools("gcc-12")), "-w", *flags, str(source.path)]
-    subprocess.run([*compiler, "-S", "-o", str(text)], check=True, cwd=source.folder)
-    plain = tuple(flag for flag in flags if flag[:2] not in ("-I", "-D", "-i"))
-    assemble = [*toolchain.assembler(toolchain.Tools("gcc-12"), plain), "-o", str(obj), str(text)]
-    subprocess.run(assemble, check=True)
-    assemble[assemble.index(str(obj))] = str(obj.with_name("as.o"))
-    return [*compiler, "-c", "-o", str(obj.with_name("gcc.o"))], assemble
+def measured(folder: Path, options: argparse.Namespace) -> Iterator[Row]:
+    """The rows of all groups that are asked for and can be had."""
+    nopfix = command(folder)
+    objects: Objects = {}
+    if not options.only or {"start", "as", "objcopy", "gcc", "memory", "growth", "old"} & {
+        *options.only
+    }:
+        for source in sources.find(folder, options.kernel):
+            for debug in ((), ("-g",)):
+                objects[" ".join((source.name, *debug))] = sources.make(source, debug, folder)
+    groups: dict[str, Callable[[], Iterator[Row]]] = {
+        "start": lambda: _start(objects, nopfix, options.runs),
+        "as": lambda: _peers(objects, nopfix, options.runs),
+        "memory": lambda: _memory(objects),
+        "growth": lambda: _growth(objects, nopfix, options.runs, options.long),
+        "scale": lambda: scale.measure(folder, options.runs, nopfix),
+    }
+    if options.objects:
+        groups["verify"] = lambda: _verify(folder, options.objects, options.runs)
+    if options.old:
+        groups["old"] = lambda: _old(objects, nopfix, folder, options.old, options.runs)
+    if options.build:
+        groups["build"] = lambda: _build(options.build)
+    for name, rows in groups.items():
+        if not options.only or name in options.only:
+            yield from rows()
 
 
-def measure(command: Sequence[str], folder: Path | None = None) -> Usage:
-    """Run a command and say what the operating system accounts to it."""
-    begun = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{shlex.join(command)} ended with {process.returncode}")
-    return Usage(usage.ru_utime + usage.ru_stime, wall)
+def command(folder: Path) -> list[str]:
+    """``nopfix -q`` as nopfix-toolchain writes it, for this Python."""
+    tools = folder / "tools"
+    own_toolchain.make(str(tools), "powerpc64le-linux-gnu-", "nopfix-", os.get_exec_path())
+    return [str(tools / own_toolchain.COMMAND), "-q"]
 
 
-def peak_memory(obj: Path, out: Path) -> int:
-    """The largest resident set of ``nopfix -q OBJ OUT``, in bytes, as the process itself reads it.
-
-    What wait4 says begins with the size of the process that started it.
-    """
-    command = [sys.executable, "-c", _TELL_PEAK, "-q", str(obj), str(out)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=_environment(), cwd=out.parent
-    )
-    return int(done.stdout) << 10
-
-
-_TELL_PEAK = """
-from nopfix.rewriter.__main__ import main
-main()
-for line in open("/proc/self/status"):
-    if line.startswith("VmHWM:"):
-        print(line.split()[1])
-"""
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-
-
-def _show_growth(chosen: Sequence[Source], debug: tuple[str, ...], folder: Path, runs: int) -> None:
-    """Time one object against ten copies of it, linked into one under names of their own."""
-    source = next((s for s in chosen if s.name == "cp-demangle"), None)
-    if source is None:
-        return
-    obj, many = folder / "one.o", folder / "many.o"
-    _make(source, debug, obj, folder / "one.s")
-    copies = []
-    for number in range(10):
-        copies.append(str(folder / f"copy{number}.o"))
-        rename = f"--prefix-symbols=copy{number}_"
-        objcopy = [toolchain.binutil("objcopy"), rename, str(obj), copies[-1]]
-        subprocess.run(objcopy, check=True)
-    subprocess.run([toolchain.binutil("ld"), "-r", "-o", str(many), *copies], check=True)
-    times: dict[Path, list[float]] = {obj: [], many: []}
-    for number in range(runs + 1):
-        for path, found in times.items():
-            usage = measure([*NOPFIX, str(path), str(folder / "out.o")])
-            if number:
-                found.append(usage.cpu)
-    one, ten = (statistics.median(found) for found in times.values())
-    sizes = many.stat().st_size / obj.stat().st_size
-    print(
-        f"cp-demangle {' '.join(debug) or '(no -g)'}: {1000 * one:.1f} and {1000 * ten:.1f}: "
-        f"{ten / one:.1f} times as long for {sizes:.1f} times the size"
-    )
-
-
-def _show_scale(folder: Path, runs: int) -> None:
-    """Time objects with so many and with twice as many of each thing that may be many."""
-    print("\nscale: twice as many, CPU ms\n")
-    measured = scale.measure(folder, runs, NOPFIX, lambda command: measure(command).cpu)
-    for shape, small, large, ratio in measured:
-        print(
-            f"{shape.count:5} {shape.name}: {1000 * small:.0f}, twice: {1000 * large:.0f}, "
-            f"{ratio:.2f} times as long",
-            flush=True,
+def _start(objects: Objects, nopfix: Sequence[str], runs: int) -> Iterator[Row]:
+    bare = [sys.executable, "-IS", "-c", "pass"]
+    for name, aim in AIMS["start"].items():
+        obj = objects[name].obj
+        ours, theirs = paired.in_turns(
+            ([*nopfix, str(obj), str(obj.with_name("out.o"))], bare), 5 * runs
         )
+        yield paired.row("start", f"{name} / python3 -IS -c pass", ours, theirs, aim)
 
 
-def _show_verify(folder: Path, objects: Path, runs: int) -> None:
-    """Time nopfix-verify over objects below a folder."""
-    print("\nverify: in one process, CPU ms; memory beyond the objects, per byte of the object\n")
+def _peers(objects: Objects, nopfix: Sequence[str], runs: int) -> Iterator[Row]:
+    """Against what else is done with an object; the compiler, by far the slowest, runs twice."""
+    for name, made in objects.items():
+        obj, out = str(made.obj), str(made.obj.with_name("out.o"))
+        ours = [*nopfix, obj, out]
+        objcopy = [toolchain.binutil("objcopy"), obj, out]
+        mine, assembler, copying = paired.in_turns((ours, made.assemble, objcopy), runs)
+        size = f"{made.obj.stat().st_size / 1000:.0f} KB"
+        yield paired.row("as", f"{name} ({size}) / as", mine, assembler, AIMS["as"].get(name))
+        yield paired.row("objcopy", f"{name} / objcopy", mine, copying)
+        mine, compiling = paired.in_turns((ours, made.compile), 1, made.folder)
+        yield paired.row("gcc", f"{name} / gcc", mine, compiling)
+
+
+def _memory(objects: Objects) -> Iterator[Row]:
+    made = objects["nothing to do"].obj
+    bare = paired.peak_memory(made, made.with_name("out.o"))
+    for name, own in objects.items():
+        size = own.obj.stat().st_size
+        if size > 200_000:
+            ratio = (paired.peak_memory(own.obj, made.with_name("out.o")) - bare) / size
+            yield Row("memory", f"{name} / object", ratio, ratio, ratio, MEMORY)
+
+
+def _growth(objects: Objects, nopfix: Sequence[str], runs: int, long: bool) -> Iterator[Row]:
+    """The factor in time over the factor in size: at most 1."""
+    for name in ("core -g", "zstd", "zstd -g", "cp-demangle -g"):
+        if name not in objects:
+            continue
+        obj = objects[name].obj
+        sizes = [10, -(-LARGE // obj.stat().st_size)] if long else [10]
+        for count in sizes:
+            large = sources.many(obj, count, obj.parent)
+            commands = [[*nopfix, str(path), str(obj.with_name("out.o"))] for path in (large, obj)]
+            ours, one = paired.in_turns(commands, 1 if count > 10 else max(1, runs // 2))
+            factor = large.stat().st_size / obj.stat().st_size
+            megabytes = large.stat().st_size / 1e6
+            label = f"{name} x{factor:.1f} ({megabytes:.0f} MB): time / size"
+            yield paired.row("growth", label, ours, [factor * own for own in one], 1.0)
+            bare = paired.peak_memory(objects["nothing to do"].obj, obj.with_name("out.o"))
+            peak = paired.peak_memory(large, obj.with_name("out.o")) - bare
+            ratio = peak / large.stat().st_size
+            yield Row("memory", f"{name} x{factor:.1f} / object", ratio, ratio, ratio, MEMORY)
+            large.unlink()
+
+
+def _verify(folder: Path, objects: Path, runs: int) -> Iterator[Row]:
     strip = [toolchain.binutil("objcopy"), "-g"]
-    found = [*verify.objects(objects, folder, strip)]
-    for line in verify.table([*verify.measure(found, runs)]):
-        print(line, flush=True)
+    found = [*verify.measure([*verify.objects(objects, folder, strip)], runs)]
+    for line in verify.table(found):
+        print(f"  {line}", flush=True)
+    yield from verify.rows(found)
+
+
+def _old(
+    objects: Objects, nopfix: Sequence[str], folder: Path, revision: str, runs: int
+) -> Iterator[Row]:
+    """This nopfix over that of ``revision``, both started alike."""
+    tree = compare_versions.unpack(revision, folder / "old")
+    package = "nopfix.rewriter" if (tree / "nopfix").is_dir() else "rewriter"
+    start = folder / "old-nopfix"
+    start.write_text(
+        f"#!{sys.executable} -IS\nimport sys\nsys.path[:0] = [{str(tree)!r}]\n"
+        f"from {package}.__main__ import main\nsys.exit(main())\n"
+    )
+    start.chmod(0o755)
+    for name, made in objects.items():
+        files = (str(made.obj), str(made.obj.with_name("out.o")))
+        new, old = paired.in_turns(([*nopfix, *files], [str(start), "-q", *files]), runs)
+        yield paired.row("old", f"{name} / {revision}", new, old, 1.0)
+
+
+def _build(work: Path) -> Iterator[Row]:
+    """A kernel's build, as `make kernel-test` times it."""
+    from tests.kernel import kernel_test
+
+    aims = {"wrapper CPU": 1.035, "nopfix-serve CPU": 1.020, "nopfix-serve wall": 1.02}
+    for side, kind, wrapped, untouched in kernel_test.overhead(work, 5, os.cpu_count() or 1):
+        name = f"{side} {kind}"
+        yield paired.row("build", f"kernel build, {name}", wrapped, untouched, aims.get(name))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,15 @@ import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.corpus import toolchain
+from tests.bench import paired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from tests.bench.paired import Row
+
+AIM = 2.2
 HEAD = " .abiversion 2\n .type first,@function\nfirst: blr\n .size first,.-first\n"
 
 _BEGIN = " .type f{n},@function\nf{n}: mflr 0\n"
@@ -94,32 +98,26 @@ SHAPES = (
 )
 
 
-def measure(
-    folder: Path, runs: int, nopfix: Sequence[str], seconds: Callable[[Sequence[str]], float]
-) -> Iterator[tuple[Shape, float, float, float]]:
-    """Time each shape; the shape, seconds for the smaller and the larger object, their ratio.
+def measure(folder: Path, runs: int, nopfix: Sequence[str]) -> Iterator[Row]:
+    """Time each shape, the larger object over the smaller one, in turns.
 
-    ``seconds`` runs a command and says what processor time it took; ``nopfix`` is the command.  The
-    time for next to nothing is taken off both.
+    ``nopfix`` is the command.  The time for next to nothing is taken off both.
     """
-    base = _median(folder, 1, SHAPES[1], runs, nopfix, seconds)
+    base = statistics.median(
+        paired.in_turns([_command(folder, SHAPES[1], 1, nopfix)], runs)[0],
+    )
     for shape in SHAPES:
-        small = _median(folder, shape.count, shape, runs, nopfix, seconds)
-        large = _median(folder, 2 * shape.count, shape, runs, nopfix, seconds)
-        yield shape, small, large, (large - base) / (small - base)
+        commands = [_command(folder, shape, factor * shape.count, nopfix) for factor in (2, 1)]
+        large, small = paired.in_turns(commands, runs)
+        label = f"{2 * shape.count} {shape.name} / half"
+        yield paired.row(
+            "scale", label, [own - base for own in large], [own - base for own in small], AIM
+        )
 
 
-def _median(
-    folder: Path,
-    count: int,
-    shape: Shape,
-    runs: int,
-    nopfix: Sequence[str],
-    seconds: Callable[[Sequence[str]], float],
-) -> float:
-    path = folder / "scale.o"
+def _command(folder: Path, shape: Shape, count: int, nopfix: Sequence[str]) -> list[str]:
+    path = folder / f"scale{count}.o"
     subprocess.run(
         [toolchain.binutil("as"), "-o", path, "-"], input=shape.text(count).encode(), check=True
     )
-    command = [*nopfix, str(path), str(folder / "out.o")]
-    return statistics.median(seconds(command) for _ in range(runs))
+    return [*nopfix, str(path), str(folder / "out.o")]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nopfix.rewriter import pipeline
 from nopfix.rewriter.errors import Refusal
 from nopfix.verifier import verify
+from tests.bench.paired import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -106,6 +107,24 @@ def _memory(path: Path) -> int:
     command = [sys.executable, "-c", _PEAK, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return int(done.stdout) if done.returncode == 0 else 0
+
+
+def rows(measured: Sequence[Measured]) -> Iterator[Row]:
+    """All objects together: over the rewrite, milliseconds a megabyte, memory by the object."""
+    verifying, rewriting, size = (
+        sum(getattr(one, field) for one in measured) for field in ("verify", "rewrite", "size")
+    )
+    ratios = [one.verify / one.rewrite for one in measured]
+    speeds = [one.verify / one.size * 1e9 for one in measured]
+    memory = [one.memory / one.size for one in measured]
+    yield Row(
+        *("verify", f"{len(measured)} objects / rewrite", verifying / rewriting),
+        *(min(ratios), max(ratios), 5.0, 1000 * verifying),
+    )
+    speed = verifying / size * 1e9
+    yield Row("verify", "milliseconds a megabyte", speed, min(speeds), max(speeds), 250.0)
+    whole = sum(one.memory for one in measured) / size
+    yield Row("verify", "memory / object", whole, min(memory), max(memory), 12.0)
 
 
 def table(measured: Sequence[Measured]) -> Iterator[str]:

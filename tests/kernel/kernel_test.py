@@ -257,7 +257,19 @@ class Side(NamedTuple):
     before: tuple[str, ...]
 
 
-def overhead(work: Path, rounds: int, jobs: int) -> None:
+class Overhead(NamedTuple):
+    """Seconds of each build on one ``side``, and of the one without the wrapper beside it.
+
+    ``kind`` is "wall" or "CPU".
+    """
+
+    side: str
+    kind: str
+    wrapped: list[float]
+    untouched: list[float]
+
+
+def overhead(work: Path, rounds: int, jobs: int) -> list[Overhead]:
     """Wall and CPU time of building ``SUBSET`` without and with the wrapper, ``rounds`` times.
 
     Each tree is built as it was built before, from clean folders, all ways in turns, so that what
@@ -271,9 +283,9 @@ def overhead(work: Path, rounds: int, jobs: int) -> None:
         "from nopfix.rewriter.build.server import main; raise SystemExit(main())",
     )
     sides = (
-        Side("untouched", "plain", PREFIX, ()),
-        Side("with the wrapper", "nopfix", tools, ()),
-        Side("with the wrapper and nopfix-serve", "nopfix", tools, serve),
+        Side("neither", "plain", PREFIX, ()),
+        Side("wrapper", "nopfix", tools, ()),
+        Side("nopfix-serve", "nopfix", tools, serve),
     )
     log = work / "overhead.log"
     log.unlink(missing_ok=True)
@@ -301,16 +313,20 @@ def overhead(work: Path, rounds: int, jobs: int) -> None:
         f"overhead: {' '.join(SUBSET)}: {count} objects from C, {rounds} builds each, make -j{jobs}"
     )
     plain = times[sides[0]]
+    found = []
     for side in sides[1:]:
         for index, kind in enumerate(("wall", "CPU")):
-            ratios = [b[index] / a[index] for a, b in zip(plain, times[side], strict=True)]
+            wrapped, untouched = [b[index] for b in times[side]], [a[index] for a in plain]
+            found.append(Overhead(side.name, kind, wrapped, untouched))
+            ratios = [b / a for a, b in zip(untouched, wrapped, strict=True)]
             say(
-                f"overhead: {kind} time: median {median(a[index] for a in plain):.2f} s, "
-                f"{side.name} {median(b[index] for b in times[side]):.2f} s; "
+                f"overhead: {kind} time: median {median(untouched):.2f} s, "
+                f"with {side.name} {median(wrapped):.2f} s; "
                 f"median ratio {median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
             )
     for tree in ("plain", "nopfix"):
         say(f"overhead: the whole build, {times_and_sizes(work / tree)}")
+    return found
 
 
 def digest(folder: Path) -> str:
