@@ -6,7 +6,9 @@ the assembler has turned into numbers, until DW_LNE_end_sequence.  When the code
 distances stay: only the first row behind an inserted byte changes.  So:
 
 * the address of a row is on the ``start`` side, that of an end of sequence on the ``after`` side,
-  and so are rows at that very place: nothing begins there;
+  and so are rows at that very place: nothing begins there.  The same holds for rows in front of a
+  DW_LNE_set_address to where they are: what begins there has the rows behind it, and gas has put
+  those in front where the function before it ends (a .loc with a view, behind a last call);
 * a row whose distance changes is encoded anew as the assembler does: DW_LNS_advance_line where the
   line doesn't fit into a special opcode, then a special opcode, with DW_LNS_const_add_pc in front,
   or DW_LNS_advance_pc (`_encode`).  What belongs to the row is its opcode and the line and address
@@ -238,19 +240,34 @@ def find(
             continue
         address, begin = target.offset, begin + len(_SET_ADDRESS) + 8
         try:
+            again = _set_again(section, header, behind, index)
             empty = address in code.padded and _ends_here(program, begin, header)
-            rows = [] if empty else _rows(program, begin, header, code, address)
+            rows = [] if empty else _rows(program, begin, header, code, address, again)
         except (IndexError, StopIteration, leb128.BadLeb128) as error:
             cut_off = "a line program that ends too early"
             raise Unsupported(section.name, place, cut_off, _DAMAGED) from error
         yield LineSequence(place, code, address, empty, rows)
 
 
-def _rows(program: bytes, begin: int, header: Header, code: OffsetMap, address: int) -> list[Row]:
+def _set_again(section: Section, header: Header, behind: int, index: int) -> int | None:
+    """The address that the next DW_LNE_set_address sets, where that is in the section of this one.
+
+    The relocations of the program are those up to ``behind``, this one's is at ``index``.
+    """
+    if index + 1 >= behind:
+        return None
+    target, following = section.relocations.at(index), section.relocations.at(index + 1)
+    return following.offset if following.section == target.section else None
+
+
+def _rows(
+    program: bytes, begin: int, header: Header, code: OffsetMap, address: int, again: int | None
+) -> list[Row]:
     """The rows at which an edit of ``code`` has been reached, and the end of the sequence.
 
-    The sequence is at ``address`` where its program goes on at ``begin``.  Behind the last edit
-    nothing changes any more, so there this stops.
+    The sequence is at ``address`` where its program goes on at ``begin``; ``again`` is where the
+    next DW_LNE_set_address goes on.  Behind the last edit nothing changes any more, so there this
+    stops.
 
     One piece, because it runs for every opcode of a program (100,000 in a kernel object): it takes
     bytes from one iterator, keeps nothing per row, and asks only whether the address has reached
@@ -337,7 +354,7 @@ def _rows(program: bytes, begin: int, header: Header, code: OffsetMap, address: 
 
         # The address has reached an edit.
         behind = size - left()
-        ends = address in code.padded and _ends_here(program, behind, header)
+        ends = address in code.padded and _ends_here(program, behind, header, address == again)
         if opcode == DW_LNS_fixed_advance_pc:
             rows.append(Row("fixed advance", behind - 2, behind, 0, amount, address, ends))
         else:
@@ -418,10 +435,11 @@ def _extended(program: bytes, place: int) -> tuple[int, int]:
     return program[position], position + length
 
 
-def _ends_here(program: bytes, position: int, header: Header) -> bool:
+def _ends_here(program: bytes, position: int, header: Header, again: bool = False) -> bool:
     """Say whether the sequence ends before the address changes again, from ``position`` on.
 
-    Only asked where the sides differ, at padding.  Raises IndexError and `BadLeb128`.
+    With ``again`` it also does at a DW_LNE_set_address, which sets the address that it has.  Only
+    asked where the sides differ, at padding.  Raises IndexError and `BadLeb128`.
     """
     while position < len(program):
         opcode = program[position]
@@ -429,7 +447,7 @@ def _ends_here(program: bytes, position: int, header: Header) -> bool:
         if opcode == DW_LNS_extended_op:
             operation, position = _extended(program, begin)
             if operation in (DW_LNE_end_sequence, DW_LNE_set_address):
-                return operation == DW_LNE_end_sequence
+                return again or operation == DW_LNE_end_sequence
         elif opcode == DW_LNS_advance_pc:
             units, position = leb128.unsigned(program, position)
             if units:

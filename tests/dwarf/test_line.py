@@ -41,22 +41,40 @@ codes = st.lists(steps, min_size=1, max_size=25)
 
 
 def located(code: Sequence[assembled.Step], first: int, choice: random.Random) -> dict[str, str]:
-    """For each label that something begins at, the ``.loc`` directives behind it."""
+    """For each label that something begins at, the ``.loc`` directives behind it.
+
+    A directive that starts the views anew is the first at its place, as GCC has it at the start of
+    a function; what is in front of it may end with one of its own.
+    """
     found = {}
     row = 100
     for number in range(first, first + len(code)):
         directives = ""
-        for _ in range(choice.choice((0, 1, 1, 1, 2, 3))):
+        anew = choice.random() < 0.3
+        for count in range(choice.choice((0, 1, 1, 1, 2, 3)) or anew):
             row = max(1, row + choice.choice((0, 1, 2, -5, -6, 8, 9, 200, -90)))
             directives += f".loc {choice.choice((1, 1, 1, 2))} {row} {choice.choice((1, 5, 200))}"
-            directives += choice.choice(("", "", " is_stmt 0", " discriminator 3", " view -0"))
+            directives += choice.choice(("", "", " is_stmt 0", " discriminator 3"))
+            directives += " view -0" if anew and not count else ""
             directives += choice.choice(("", " basic_block", " prologue_end")) + "\n"
         found[f"S{number}:\n"] = directives
+        if anew and number > first and choice.random() < 0.5:
+            rows = choice.choice((1, 1, 2))
+            found[f"E{number}:\n"] = "".join(
+                f".loc 1 {row + 3 * count} 5 view V{number}_{count}\n" for count in range(rows)
+            )
     return found
 
 
-def both(sections: Sequence[Sequence[assembled.Step]], seed: int, files: str) -> Pair:
-    """Both objects with the same ``.loc`` directives, and the maps read off their symbols."""
+def both(
+    sections: Sequence[Sequence[assembled.Step]],
+    files: str,
+    rows: Callable[[Sequence[assembled.Step], int], Mapping[str, str]],
+) -> Pair:
+    """Both objects with the same ``.loc`` directives, and the maps read off their symbols.
+
+    ``rows`` gives those of a section, by the label that they follow.
+    """
     names = [f".text.f{number}" if number else ".text" for number in range(len(sections))]
     firsts = [sum(len(code) + 1 for code in sections[:number]) for number in range(len(sections))]
     objects = []
@@ -64,7 +82,7 @@ def both(sections: Sequence[Sequence[assembled.Step]], seed: int, files: str) ->
         parts = [files]
         for name, first, code in zip(names, firsts, sections, strict=True):
             body = text(code, slots, first)
-            for label, directives in located(code, first, random.Random(seed + first)).items():
+            for label, directives in rows(code, first).items():
                 body = body.replace(label, label + directives)
             parts.append(f'.section {name},"ax",@progbits\n{body}')
         objects.append(assemble("".join(parts)))
@@ -83,13 +101,40 @@ def test_the_table_comes_out_as_the_assembler_writes_it(
     sections: list[list[assembled.Step]], seed: int, version_5: bool
 ) -> None:
     files = '.file 0 "/somewhere" "a.c"\n' if version_5 else ""
-    found = both(sections, seed, files + '.file 1 "a.c"\n.file 2 "b.h"\n')
+    found = both(
+        sections,
+        files + '.file 1 "a.c"\n.file 2 "b.h"\n',
+        lambda code, first: located(code, first, random.Random(seed + first)),
+    )
     if ".debug_line" not in found.plain.contents:
         return
     section = found.plain.section(".debug_line")
     new = line.rewrite(section, found.maps)
     check(found, ".debug_line", new, found.maps)
 
+
+@needs_assembler
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("size", [12, 28, 268])
+def test_rows_of_a_function_that_ends_with_a_call_stay_in_front_of_new_padding(
+    size: int, count: int
+) -> None:
+    """GCC's .loc with a view makes its row at once; the next function's starts the views anew."""
+    code = [
+        assembled.Step(size),
+        assembled.Step(call=True, align=4),
+        assembled.Step(),
+        *(CALL,) * 2,
+    ]
+    last = "".join(f".loc 1 {number + 3} 5 view V{number}\n" for number in range(count))
+    rows = {"S0:\n": ".loc 1 1 1 view -0\n", "E2:\n": last, "S2:\n": ".loc 1 9 1 view -0\n"}
+    found = both([code], '.file 1 "a.c"\n', lambda _code, _first: rows)
+    assert found.maps[found.plain.numbers[".text"]].padded
+    new = line.rewrite(found.plain.section(".debug_line"), found.maps)
+    check(found, ".debug_line", new, found.maps)
+
+
+CALL = assembled.Step(call=True)
 
 # -- against a decoder ----------------------------------------------------------------------------
 
