@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> int:
         planned = runs.planned(options)
         if not planned.cases:
             raise UsageError("nothing to do: no source, or none of the option lists is for it")
-        _need_libraries(planned.cases, options)
+        _need_libraries(options)
         results.remember({name: getattr(options, name) for name in runs.REMEMBERED})
         results.leave_out({one.tools.label() for one in planned.cases}, planned.left_out)
         for line in planned.remarks:
@@ -114,11 +114,9 @@ def _run_missing(cases: list[Case], options: argparse.Namespace, results: store.
     _collect(coming, len(todo), results)
 
 
-def _need_libraries(cases: Iterable[Case], options: argparse.Namespace) -> None:
+def _need_libraries(options: argparse.Namespace) -> None:
     """Raise UsageError, before anything runs, when a library is missing that the run will need."""
     needed: dict[str, str] = {}
-    if any("verify" in one.checks for one in cases):
-        needed |= {"elftools": "verify", "capstone": "verify"}
     if sys.stdout.isatty():
         needed["rich"] = "corpus"
     if options.scheduler:

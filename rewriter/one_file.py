@@ -311,7 +311,7 @@ def _check(parsed: argparse.Namespace, name: str, data: bytes, result: Result) -
     if parsed.verify:
         from nopfix.rewriter.build import second_opinion
 
-        second_opinion.ask(data, result, "--verify")
+        second_opinion.ask(data, result)
 
 
 def _left(where: str, result: Result) -> list[str]:

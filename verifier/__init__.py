@@ -10,8 +10,9 @@ a difference. docs/verifier.md says what that proves, and what it takes for gran
         for difference in report.differences:
             print(difference)
 
-The names are imported when they are first used (PEP 562): pyelftools may not be there, and the
-command `nopfix-verify`, which is part of this package, has to be able to say so.
+The names are imported when they are first used (PEP 562): the command `nopfix-verify`, which is
+part of this package, has no use for some of them. Nothing here needs more than Python; capstone
+and pyelftools, where they are, lend their words to messages.
 """
 
 from __future__ import annotations

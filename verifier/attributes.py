@@ -12,13 +12,19 @@ Whatever else an attribute holds is equal.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from nopfix.verifier import forms
 from nopfix.verifier.abbreviations import AFTER_LOW_PC
+from nopfix.verifier.encodings import attribute_name
 from nopfix.verifier.fields import Block, Fields, Target, shown
 from nopfix.verifier.forms import Value
 from nopfix.verifier.operands import compare_expressions
 from nopfix.verifier.pairing import END, RET, START
 from nopfix.verifier.uses import ListUse, Reference, Unit, Uses, indexed_address
+
+if TYPE_CHECKING:
+    from nopfix.verifier.abbreviations import Abbreviation
 
 _LOCATIONS = frozenset(
     {
@@ -108,7 +114,8 @@ class Attributes:
         known = False
         for name, a, b in values:
             if a.form != b.form:
-                self.fields.differ("attribute", a.place, b.place, f"{name}: form {b.form} in OUT")
+                text = f"{attribute_name(name)}: form {b.form} in OUT"
+                self.fields.differ("attribute", a.place, b.place, text)
             elif a.form == "DW_FORM_addr" or a.form in forms.ADDRESS_INDICES:
                 if name in AFTER_LOW_PC:
                     continue
@@ -157,7 +164,8 @@ class Attributes:
 
     def _equal(self, name: str | int, a: Value, b: Value) -> None:
         if a.raw != b.raw:
-            self.fields.equal(f"attribute {name}", a.place, b.place, a.raw, b.raw)
+            rule = f"attribute {attribute_name(name)}"
+            self.fields.equal(rule, a.place, b.place, a.raw, b.raw)
 
     # Distances
 
@@ -183,7 +191,8 @@ class Attributes:
                 "distance",
                 a.place,
                 b.place,
-                f"{name} is {a.raw:#x} in IN, so {shown(expected)} in OUT, but {b.raw:#x}",
+                f"{attribute_name(name)} is {a.raw:#x} in IN, so {shown(expected)} in OUT, but"
+                f" {b.raw:#x}",
             )
 
     # Numbers
@@ -194,7 +203,8 @@ class Attributes:
         """A number: a reference into some section, an index, or a plain constant."""
         found = self.fields.relocated(a.place, b.place) if a.place >= 0 else None
         if found is not None:
-            self._section_use(name, found, unit, values)
+            locations = [value.place for other, value, _ in values if other in _LOCATIONS]
+            self._section_use(name, found, unit, locations)
             return
         if a.form == "DW_FORM_loclistx":
             self.uses.indexed["loc"].append((unit, a.raw))
@@ -205,7 +215,7 @@ class Attributes:
             return
         elif a.form == "DW_FORM_sec_offset" and a.raw != b.raw:
             self.fields.differ(
-                f"attribute {name}",
+                f"attribute {attribute_name(name)}",
                 a.place,
                 b.place,
                 "an offset into another section changed, and no relocation says which section",
@@ -213,18 +223,41 @@ class Attributes:
             return
         self._equal(name, a, b)
 
+    def simple(self, abbreviation: Abbreviation, places: list[int], shift: int, unit: Unit) -> None:
+        """The addresses and the offsets into other sections of a simple entry whose bytes are equal
+        in OUT, `shift` bytes further on.
+
+        `places` in IN. Relocations that lead to where something begins are judged by
+        `Fields.unchanged`; here is noted what they say besides.
+        """
+        locations: list[int] = []
+        for place, (name, form, _) in zip(places, abbreviation.filled, strict=True):
+            if form == "DW_FORM_addr":
+                if name == "DW_AT_call_return_pc":
+                    self.fields.relocated(place, place + shift, RET)
+                continue
+            if name in _LOCATIONS:
+                locations.append(place)
+            found = self.fields.target(place, place + shift)
+            if found is not None:
+                self._section_use(name, found, unit, locations)
+
     def _section_use(
-        self, name: str | int, target: Target, unit: Unit, values: list[Attribute]
+        self, name: str | int, target: Target, unit: Unit, locations: list[int]
     ) -> None:
-        """Note which list an attribute refers to."""
+        """Note which list an attribute refers to.
+
+        `locations`: where the values of the entry's attributes are that may refer to the list that
+        a table of views is about.
+        """
         if name == "DW_AT_GNU_ranges_base":
             self.uses.range_bases.setdefault(target.section, {})[target.old] = unit
         if target.section not in self.fields.checker.lists or name in _TABLES:
             return
         if name == "DW_AT_GNU_locviews":
-            for other, a, _ in values:
-                if other in _LOCATIONS and self.fields.old_relocations.get(a.place):
-                    where = self.fields.checker.old.target(self.fields.old_relocations[a.place])
+            for place in locations:
+                if place in self.fields.old_relocations:
+                    where = self.fields.checker.old.target(self.fields.old_relocations[place])
                     if where[0] == target.section:
                         self.uses.views.setdefault(target.section, {})[target.old] = where[1]
             return

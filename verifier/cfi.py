@@ -190,7 +190,7 @@ def rows(instructions: bytes, factor: int) -> Rows:
     runs: list[list[int]] = [[]]
     while not reader.done:
         at = reader.position
-        operation = reader.unsigned(1)
+        operation = reader.byte()
         low = operation & 0x3F if operation >= _ADVANCE_LOC else 0
         operation -= low
         if operation == _ADVANCE_LOC or operation in _ADVANCES:

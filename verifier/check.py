@@ -34,7 +34,6 @@ from nopfix.verifier.elf import (
     Object,
     Section,
     Symbol,
-    Unreadable,
     read,
 )
 from nopfix.verifier.fields import Fields
@@ -69,28 +68,8 @@ def verify(old: bytes, new: bytes, *, need_slots: bool = False) -> Report:
     """Decide whether the object `new` is the object `old` plus nops.
 
     With `need_slots`, a call that should have a TOC-restore slot and has none is a difference too.
-    Raises verifier.elf.Unreadable when one of them is no object that can be compared, or is one
-    that pyelftools meets something in that it doesn't expect.
+    Raises verifier.elf.Unreadable when one of them is no object that can be compared.
     """
-    try:
-        return _verify(old, new, need_slots)
-    except Exception as error:
-        if isinstance(error, (Unreadable, MemoryError)) or not _is_theirs(error):
-            raise
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise Unreadable(f"pyelftools can't make sense of it: {what}") from error
-
-
-def _is_theirs(error: Exception) -> bool:
-    """Whether pyelftools raised the error, rather than our own code by a mistake."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = trace.tb_frame.f_globals.get("__name__", "") if trace is not None else ""
-    return where.partition(".")[0] == "elftools"
-
-
-def _verify(old: bytes, new: bytes, need_slots: bool) -> Report:
     findings = Findings()
     before = read(old)
     after = read(new, like=before)
@@ -207,7 +186,7 @@ class _Verification:
             fields.differ("undecodable", None, None, str(error))
             return
         except Exception as error:
-            # pyelftools' way of saying that it met something that it does not expect.
+            # Damage can lead anywhere in what reads it; what it led to stands in the report.
             fields.differ("undecodable", None, None, f"{type(error).__name__}: {error}")
             return
         if starts is not None:

@@ -41,8 +41,10 @@ class Code(NamedTuple):
     words: tuple[int, ...]
     functions: regions.Functions
     regions: regions.Regions
+    alike: list[int]
+    """Indices of the words that are a PC-relative branch, or look like one."""
     branches: tuple[int, ...]
-    """Indices of PC-relative branches whose displacement the assembler resolved."""
+    """Those whose displacement the assembler resolved."""
     calls: dict[int, str]
     """Index of each `bl` that is a function call, and what it calls."""
     fronts: frozenset[int]
@@ -128,11 +130,10 @@ def examine(
     """
     words = words_of(section.data)
     functions = regions.functions(symbols)
-    found = regions.find(old, section, words, symbols, names.labels)
+    alike = power.branches(words)
+    found = regions.find(old, section, words, symbols, names.labels, alike)
     branches = tuple(
-        index
-        for index in power.branches(words)
-        if index not in found.data_words and index * 4 not in found.filled
+        index for index in alike if index not in found.data_words and index * 4 not in found.filled
     )
     relocations = old.relocations.get(section.number, ())
     labels = _labels(words, branches, symbols, found, names) | entered
@@ -142,6 +143,7 @@ def examine(
         words,
         functions,
         found,
+        alike,
         branches,
         _calls(old, section, branches, symbols, found),
         found.prefixes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import stat
 import sys
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from nopfix.verifier.report import Report
 
 VERIFIED, NOT_VERIFIED, USAGE, IO_ERROR, INTERNAL_ERROR, INTERRUPTED = 0, 1, 2, 3, 70, 130
-
-_LIBRARIES = ("elftools", "capstone")
 
 _EXAMPLES = """\
 exit status: 0 verified, 1 not, 2 usage, 3 input/output error, 70 internal error
@@ -69,11 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError):
-            library = (error.name or "").partition(".")[0]
-            if library in _LIBRARIES:
-                line = f"there is no module {library}; pip install 'nopfix[verify]'"
-                return _complain(line, IO_ERROR)
         if os.environ.get("NOPFIX_DEBUG"):
             sys.excepthook(type(error), error, error.__traceback__)
         what = " ".join(f"{type(error).__name__}: {error}".split())
@@ -132,6 +124,8 @@ def _module(options: argparse.Namespace) -> int:
 
 def _write_report(path: str | None, report: dict[str, Any]) -> None:
     if path:
+        import json
+
         with open(path, "w", encoding="utf-8") as file:
             json.dump(report, file, indent=1)
             file.write("\n")

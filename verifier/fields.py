@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import bisect
 import functools
+import operator
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.pairing import END, RET, START
 from nopfix.verifier.relocation_types import DATA_WIDTH, R_PPC64_REL32, R_PPC64_REL64
-from nopfix.verifier.relocations import Checker, Pair, string_symbols
+from nopfix.verifier.relocations import Checker, string_symbols
 
 if TYPE_CHECKING:
     from nopfix.verifier.elf import Object, Relocation, Section
@@ -50,7 +51,8 @@ class Fields:
         self.old_relocations = _by_place(checker.old, section.number)
         self.new_relocations = _by_place(checker.new, section.number)
         self.seen: set[int] = set()
-        self.pending: list[tuple[Pair, str]] = []
+        self.pending: list[tuple[Relocation, Relocation, str]] = []
+        """Relocations of IN and of OUT, and the side of an insertion that they are on."""
 
     @functools.cached_property
     def old(self) -> bytes:
@@ -96,14 +98,25 @@ class Fields:
         if before is None or after is None:
             self.differ("relocation", old, new, f"a relocation only in {'IN' if before else 'OUT'}")
             return None
-        self.pending.append((Pair(before, after), side))
+        self.pending.append((before, after, side))
         width = DATA_WIDTH.get(before.type, 1)
         filled, found = self.raw[old : old + width], self.new_raw[new : new + width]
         if filled != found:
             self.equal("contents", old, new, filled, found)
+        return self.target(old, new)
+
+    def is_start(self) -> None:
+        """The field that was asked for last begins something, whatever side was said."""
+        before, after, _ = self.pending[-1]
+        self.pending[-1] = (before, after, START)
+
+    def target(self, old: int, new: int) -> Target | None:
+        """Where the relocation of a field leads in IN and OUT; None where one of them has none."""
+        before, after = self.old_relocations.get(old), self.new_relocations.get(new)
+        if before is None or after is None:
+            return None
         section, target = self.checker.old.target(before)
-        _, new_target = self.checker.new.target(after)
-        return Target(section, target, new_target)
+        return Target(section, target, self.checker.new.target(after)[1])
 
     def between(self, start: int, end: int, *, new: bool = False) -> list[int]:
         """The places of relocations from `start` up to `end`, in IN or in OUT."""
@@ -130,27 +143,38 @@ class Fields:
         What a field of these bytes has explained is left alone.
         """
         strings, old, new = self.checker.strings, self.old_relocations, self.new_relocations
-        for place in self.between(start, end):
-            if place in self.seen:
+        seen, places = self.seen, self.between(start, end)
+        for place in places:
+            if place in seen:
                 continue
             before, after = old[place], new.get(place + shift)
-            self.seen.add(place)
             if after is None:
                 self.differ("relocation", place, place + shift, "a relocation only in IN")
-            elif before.symbol not in strings or before[1:] != after[1:]:
-                self.pending.append((Pair(before, after), START))
+            elif before[2] not in strings or (after is not before and before[1:] != after[1:]):
+                self.pending.append((before, after, START))
+        seen.update(places)
 
     def judge(self) -> None:
         """Judge all relocations met, and report those of IN that no field had."""
         checker = self.checker
-        for pair, side in self.pending:
-            self._judge(pair, side)
-        for place, relocation in self.old_relocations.items():
-            if place not in self.seen:
-                name = checker.old.symbol_name(relocation.symbol)
-                self.differ(
-                    "relocation", place, None, f"a relocation against {name} that no field explains"
+        pairings, places, new_places = checker.pairings, checker.old.places, checker.new.places
+        for before, after, side in self.pending:
+            # Nearly all are right, so nothing is called for them but what finds their place.
+            section, value = places[before[2]]
+            pairing = pairings.get(section)
+            if pairing is None:
+                right = before[1:] == after[1:]
+            else:
+                right = (
+                    before[1:3] == after[1:3]
+                    and pairing.sides[side](value + before[3]) == new_places[after[2]][1] + after[3]
                 )
+            if not right:
+                self._judge(before, after, side)
+        for place in sorted(self.old_relocations.keys() - self.seen):
+            name = checker.old.symbol_name(self.old_relocations[place].symbol)
+            text = f"a relocation against {name} that no field explains"
+            self.differ("relocation", place, None, text)
         self._judge_numbers()
         self.findings.count("relocation", len(self.pending))
 
@@ -174,13 +198,8 @@ class Fields:
                 f"has {counts[0]} relocations in IN, {counts[1]} in OUT",
             )
 
-    def _judge(self, pair: Pair, side: str) -> None:
+    def _judge(self, before: Relocation, after: Relocation, side: str) -> None:
         checker = self.checker
-        before, after = pair
-        section = checker.old.symbols[before.symbol].section
-        if before[1:] == after[1:] and section not in checker.pairings:
-            # Into what is as it was, and the same: most are.
-            return
         if before.type != after.type or before.symbol != after.symbol:
             self.differ(
                 "relocation",
@@ -246,7 +265,8 @@ def _show(value: object) -> str:
 
 
 def _by_place(obj: Object, section: int) -> dict[int, Relocation]:
-    return {relocation.place: relocation for relocation in obj.relocations.get(section, ())}
+    relocations = obj.relocations.get(section, ())
+    return dict(zip(map(operator.itemgetter(0), relocations), relocations, strict=True))
 
 
 def prelinked(obj: Object, section: Section) -> bytes:

@@ -1,6 +1,6 @@
 """Attribute values by form (DWARF 5, 7.5.6), GNU and older forms included.
 
-The table is by pyelftools' names of the forms.
+The table is by the names of the forms.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from elftools.dwarf.enums import DW_FORM_raw2name
-
+from nopfix.verifier.encodings import FORMS
 from nopfix.verifier.reader import Malformed, Reader
 
 if TYPE_CHECKING:
@@ -105,12 +104,6 @@ CONSTANTS = frozenset(
     }
 )
 
-_NAMES: dict[int, str] = {
-    **DW_FORM_raw2name,
-    0x1F01: "DW_FORM_GNU_addr_index",
-    0x1F02: "DW_FORM_GNU_str_index",
-}
-
 
 @functools.lru_cache(maxsize=4096)
 def compile_form(name: str, shape: Format, implicit: int) -> Callable[[Reader], Value]:
@@ -154,7 +147,7 @@ A block whose length has n bytes is BLOCK - n."""
 
 def name_of(number: int) -> str:
     """The name of a form, GNU's included; its number where it has none."""
-    return _NAMES.get(number, hex(number))
+    return FORMS.get(number, hex(number))
 
 
 def skip_of(name: str, shape: Format) -> int:
@@ -163,6 +156,8 @@ def skip_of(name: str, shape: Format) -> int:
         return _FIXED[name]
     if name in _OFFSETS:
         return shape.offset_size
+    if name == "DW_FORM_addr":
+        return shape.address_size
     if name == "DW_FORM_implicit_const":
         return 0
     if name in _BLOCKS:

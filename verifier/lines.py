@@ -13,6 +13,7 @@ A row's other registers follow from the settings, so they need no looking at.
 from __future__ import annotations
 
 import bisect
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.fields import shown
@@ -156,20 +157,26 @@ def header(data: bytes, start: int) -> Header:
 def program(data: bytes, header: Header) -> Program:
     """Read a program. Raises Malformed."""
     # Dense: rows as values of their own took three times as long.
-    special, one_operand = _operations(header)
+    special, one_operand, no_operand = _operations(
+        header.operands, header.minimum_instruction_length, header.line_base, header.line_range
+    )
+    base = len(header.operands) + 1
     reader = Reader(data, header.program, header.end)
     found = Program([], [], {}, [], [], bytearray(), [], [header.program])
-    settings, marks = found.settings, found.marks
+    settings, marks, addresses, lines = found.settings, found.marks, found.addresses, found.lines
     position, end, address, line, advances = header.program, header.end, 0, 0, 0
     while position < end:
         at, operation = position, data[position]
         position += 1
-        if operation in special:
+        if operation >= base:
             advance, delta = special[operation]
             address, line = address + advance, line + delta
         elif operation in one_operand and position < end and data[position] < 0x80:
             position += 1
             settings += data[at:position]
+            continue
+        elif operation in no_operand:
+            settings.append(operation)
             continue
         elif operation != DW_LNS_copy and data[at : at + 3] != _END_SEQUENCE:
             reader.position = position
@@ -182,8 +189,8 @@ def program(data: bytes, header: Header) -> Program:
             position = reader.position
             continue
         marks.append(len(settings))
-        found.addresses.append(address)
-        found.lines.append(line)
+        addresses.append(address)
+        lines.append(line)
         if advances > 1:
             found.advances[len(marks) - 1] = advances
         line = advances = 0
@@ -204,21 +211,23 @@ def _advance(reader: Reader, header: Header, operation: int, constant: int) -> t
     return reader.uleb() * header.minimum_instruction_length, 0
 
 
-def _operations(header: Header) -> tuple[dict[int, tuple[int, int]], frozenset[int]]:
+@functools.lru_cache(maxsize=16)
+def _operations(
+    operands: tuple[int, ...], minimum: int, line_base: int, line_range: int
+) -> tuple[dict[int, tuple[int, int]], frozenset[int], frozenset[int]]:
     """The advances of address and line of the special operations, and the standard operations with
-    one operand that only set something (DWARF 5, 6.2.5.1).
+    one operand and with none that only set something (DWARF 5, 6.2.5.1).
     """
-    base, minimum = len(header.operands) + 1, header.minimum_instruction_length
     special = {}
-    for operation in range(base, 256):
-        advance, delta = divmod(operation - base, header.line_range)
-        special[operation] = (advance * minimum, header.line_base + delta)
-    advancing = (*_ADVANCES, DW_LNS_fixed_advance_pc)
-    return special, frozenset(
-        number
-        for number, operands in enumerate(header.operands, 1)
-        if operands == 1 and number not in advancing
+    for operation in range(len(operands) + 1, 256):
+        advance, delta = divmod(operation - len(operands) - 1, line_range)
+        special[operation] = (advance * minimum, line_base + delta)
+    others = {DW_LNS_copy, *_ADVANCES, DW_LNS_fixed_advance_pc}
+    one, none = (
+        frozenset(n for n, found in enumerate(operands, 1) if found == count) - others
+        for count in (1, 0)
     )
+    return special, one, none
 
 
 def _end_sequence(found: Program, behind: int) -> None:

@@ -16,6 +16,7 @@ from nopfix.verifier.reader import Malformed, Reader
 from nopfix.verifier.uses import Reference, Unit, Uses, indexed_address
 
 if TYPE_CHECKING:
+    from nopfix.verifier.forms import Format
     from nopfix.verifier.pairing import Side
 
 DW_LLE_offset_pair = DW_RLE_offset_pair = 4
@@ -61,6 +62,9 @@ class Entries:
         self.five = fields.name.endswith("lists")
         self.references: dict[int, list[Reference]] = {}
         """References of expressions, by the section of the entries that they name."""
+        self.constant: dict[Format, set[bytes]] = {}
+        """Expressions met without an operand that could change, with their lengths in front."""
+        self.readers = tuple(Reader(data, 0, len(data)) for data in (fields.raw, fields.new_raw))
         self.count = 0
 
     def compare(self, offset: int, new_offset: int, unit: Unit) -> _Pair:
@@ -68,8 +72,8 @@ class Entries:
 
         Raises Malformed.
         """
-        a = Reader(self.fields.raw, offset, len(self.fields.raw))
-        b = Reader(self.fields.new_raw, new_offset, len(self.fields.new_raw))
+        a, b = self.readers
+        a.position, b.position = offset, new_offset
         base, more = unit.base, True
         while more:
             if self.five:
@@ -102,14 +106,20 @@ class Entries:
         """
         begin, end = self._sides(base)
         origin, new_origin = base.old, begin(base.old)
+        constant = self.constant.setdefault(unit.shape, set())
         old, new, locations = a.data, b.data, self.locations
         at, new_at = a.position, b.position
         while new_origin is not None:
-            pair, new_pair = offset_pair(old, at), offset_pair(new, new_at)
-            if pair is None or new_pair is None:
+            pair = offset_pair(old, at)
+            if pair is None:
                 break
             start, stop, behind = pair
-            new_start, new_stop, new_behind = new_pair
+            new_start, new_stop, new_behind = start, stop, new_at + behind - at
+            if old[at:behind] != new[new_at:new_behind]:
+                new_pair = offset_pair(new, new_at)
+                if new_pair is None:
+                    break
+                new_start, new_stop, new_behind = new_pair
             if begin(origin + start) != new_origin + new_start:
                 break
             side = end if start != stop else begin
@@ -120,8 +130,10 @@ class Entries:
                 whole = old[behind : behind + size]
                 if size > 0x80 or whole != new[new_behind : new_behind + size]:
                     break
-                if expressions.parse(whole[1:], unit.shape).operands:
-                    break
+                if whole not in constant:
+                    if expressions.parse(whole[1:], unit.shape).operands:
+                        break
+                    constant.add(whole)
                 behind, new_behind = behind + size, new_behind + size
             at, new_at = behind, new_behind
             self.count += 1
@@ -141,15 +153,15 @@ class Entries:
         follow, and whether any do.
         """
         at, new_at = a.position, b.position
-        kind, new_kind = a.unsigned(1), b.unsigned(1)
+        kind, new_kind = a.byte(), b.byte()
+        if not kind and not new_kind:
+            return base, False
         kinds = _LOCATION_KINDS if self.locations else _RANGE_KINDS
         if kind not in kinds or kind != new_kind:
             if kind in kinds:
                 self.fields.differ("list", at, new_at, f"entry kind {kind} became {new_kind}")
             raise Malformed(f"list entry of kind {kind} / {new_kind} at {at:#x}")
         name, letters = kinds[kind]
-        if name == "end_of_list":
-            return base, False
         values, targets = self._operands(a, b, unit, letters)
         for value, target, letter in zip(values, targets, letters, strict=True):
             if letter == "a" and target is None:
@@ -209,7 +221,7 @@ class Entries:
                 fields.equal("list", at, new_at, stop, new_stop)
             else:
                 # A base is a start; the relocation was noted as an end.
-                fields.pending[-1] = (fields.pending[-1][0], START)
+                fields.is_start()
             return second, True
         if first is None and second is None:
             if start == 0 and stop == 0:
@@ -220,7 +232,7 @@ class Entries:
             raise Malformed(f"list entry at {at:#x}: one relocation")
         elif first.section == second.section and first.old == second.old:
             # Empty: begins and ends at the same label.
-            fields.pending[-1] = (fields.pending[-1][0], START)
+            fields.is_start()
         if self.locations:
             self.expression(a, b, unit, (a.unsigned(2), b.unsigned(2)))
         return base, True

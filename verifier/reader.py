@@ -24,6 +24,14 @@ class Reader:
         """An unsigned number of `size` bytes."""
         return int.from_bytes(self.take(size), "little")
 
+    def byte(self) -> int:
+        """The next byte."""
+        position = self.position
+        if position >= self.end_of_data:
+            raise Malformed(f"cut short at {position:#x}")
+        self.position = position + 1
+        return self.data[position]
+
     def take(self, size: int) -> bytes:
         """The next `size` bytes."""
         start = self.position
@@ -41,7 +49,7 @@ class Reader:
             return self.data[position]
         value = shift = 0
         while True:
-            byte = self.unsigned(1)
+            byte = self.byte()
             value |= (byte & 0x7F) << shift
             shift += 7
             if byte < 0x80:

@@ -106,11 +106,13 @@ def find(
     words: tuple[int, ...],
     symbols: list[Symbol],
     references: frozenset[int],
+    branches: list[int],
 ) -> Regions:
     """Separate data from code.
 
     `words` are the section's words, `symbols` those defined in it, `references` the offsets in it
-    that relocations anywhere in the object refer to.
+    that relocations anywhere in the object refer to, `branches` the indices of the words that are a
+    PC-relative branch, or look like one.
     """
     relocations = obj.relocations.get(section.number, ())
     relocated: set[int] = set()
@@ -126,7 +128,8 @@ def find(
     known = functions(symbols)
     tracebacks = _tracebacks(section.data, words, known, data)
     prefixes = _prefixes(words, known, data)
-    stops = _branch_targets(words, data) | set(known.starts)
+    stops = {i * 4 + power.displacement(words[i]) for i in branches if i not in data}
+    stops.update(known.starts)
     tables = []
     for start in sorted(references):
         if start % 4 or start // 4 in data or not _behind_bctr(words, start // 4):
@@ -141,14 +144,6 @@ def find(
     return Regions(
         tuple(tables), tuple(tracebacks), prefixes, frozenset(data), filled, frozenset(entries)
     )
-
-
-def _branch_targets(words: tuple[int, ...], data: set[int]) -> set[int]:
-    return {
-        index * 4 + power.displacement(words[index])
-        for index in power.branches(words)
-        if index not in data
-    }
 
 
 def _behind_bctr(words: tuple[int, ...], index: int) -> bool:

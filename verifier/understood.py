@@ -13,6 +13,7 @@ relocations"); Android's packed relocations (bionic, linker_reloc_iterators.h); 
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING
 
 from nopfix.verifier.elf import SHF_EXECINSTR, SHT_RELA
@@ -99,12 +100,15 @@ def _unread(old: Object, section: Section, moved: Collection[int]) -> list[str]:
         for number, flag in ((section.link, SHF_LINK_ORDER), (section.info, SHF_INFO_LINK))
         if section.flags & flag and number
     ]
+    names = OFFSETS_WITHOUT_RELOCATIONS.items()
+    numbers = [what for name, what in names if section.name.startswith(name)]
+    if not numbers and not linked:
+        return found
     about = set(linked) or {old.places[symbol][0] for symbol in {r.symbol for r in relocations}}
     if about and about.isdisjoint(moved):
         return found
-    for name, what in OFFSETS_WITHOUT_RELOCATIONS.items():
-        if section.name.startswith(name):
-            return [*found, f"{what}, as numbers that nothing here can follow"]
+    if numbers:
+        return [*found, f"{numbers[0]}, as numbers that nothing here can follow"]
     if linked and not relocations:
         code = old.sections[linked[0]].name
         found.append(f"belongs to {code}, which moved, and says without relocations how")
@@ -114,10 +118,11 @@ def _unread(old: Object, section: Section, moved: Collection[int]) -> list[str]:
 def _unknown_relocations(old: Object, section: Section, moved: Collection[int]) -> list[str]:
     """The relocation types without a rule, where they are in or lead into code that moved."""
     relocations = old.relocations.get(section.number, ())
-    kinds = {(relocation.type, relocation.symbol) for relocation in relocations}
-    unknown = {
-        kind
-        for kind, symbol in kinds
-        if kind not in FIELD and (section.number in moved or old.places[symbol][0] in moved)
-    }
+    unknown = set(map(operator.itemgetter(1), relocations)) - FIELD.keys()
+    if unknown:
+        unknown = {
+            kind
+            for _, kind, symbol, _ in relocations
+            if kind in unknown and (section.number in moved or old.places[symbol][0] in moved)
+        }
     return [f"relocations of the unknown type {number}" for number in sorted(unknown)]

@@ -194,7 +194,7 @@ class _Walk:
         """Words that look like branches and are data, or are filled by the linker, are equal."""
         code, seams = self.code, Pairing(self.code.section.size, 4 * len(self.new), self.seams)
         free = set(code.branches)
-        for index in power.branches(self.old):
+        for index in code.alike:
             place = seams.word(index * 4)
             if index in free or index * 4 in code.regions.entries or place is None:
                 continue
@@ -316,7 +316,7 @@ class _Walk:
         """The conditional branches that have no inverse: those on CTR and a condition at once."""
         return [
             index
-            for index in power.branches(self.old)
+            for index in self.code.alike
             if self._branch14(index) and power.inverted(self.old[index]) is None
         ]
 

@@ -121,7 +121,7 @@ def _report_and_rewrite(
     if environment.get("NOPFIX_VERIFY") == "1":
         from nopfix.rewriter.build import second_opinion
 
-        second_opinion.ask(data, result, "NOPFIX_VERIFY")
+        second_opinion.ask(data, result)
     from nopfix.rewriter.build import output
 
     changed = [*result.dwo.items(), (path, result.data)]

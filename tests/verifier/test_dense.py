@@ -25,47 +25,58 @@ def sections(name: str) -> dict[str, bytes]:
     return {section.name: section.data for section in obj.sections}
 
 
-# Entries without an attribute that depends on code
+# Simple entries
 
 
 def plain_skip(
-    data: bytes, at: int, end: int, table: dict[int, Abbreviation]
-) -> tuple[list[int], int, int]:
-    """`entries.skip_plain`, attribute by attribute."""
+    data: bytes, at: int, end: int, table: dict[int, Abbreviation], constant: set[bytes]
+) -> entries.Simple:
+    """`entries.skip_simple`, attribute by attribute."""
     reader = Reader(data, at, end)
     starts: list[int] = []
+    filled: list[tuple[Abbreviation, list[int]]] = []
     depth = 0
     while not reader.done:
         start = reader.position
         code = reader.uleb()
         abbreviation = table.get(code)
-        if code and (abbreviation is None or abbreviation.steps):
+        values = [a.read(reader) for a in abbreviation.attributes] if abbreviation else []
+        if code and (
+            abbreviation is None
+            or (abbreviation.steps and not abbreviation.simple)
+            or any(v.form == "DW_FORM_exprloc" and v.raw not in constant for v in values)
+        ):
             reader.position = start
             break
         starts.append(start)
-        for attribute in abbreviation.attributes if abbreviation else ():
-            attribute.read(reader)
+        if abbreviation:
+            forms = ("DW_FORM_addr", "DW_FORM_sec_offset")
+            if places := [value.place for value in values if value.form in forms]:
+                filled.append((abbreviation, places))
         depth += abbreviation.children if abbreviation else -1
-    return starts, reader.position, depth
+    return entries.Simple(starts, reader.position, depth, filled)
 
 
 @pytest.mark.parametrize("name", ["dwarf2", "dwarf4", "dwarf5", "llvm", "throws-debug"])
-def test_entries_that_say_nothing_about_code_are_skipped_as_reading_them_would(name: str) -> None:
+@pytest.mark.parametrize("known", [False, True])
+def test_simple_entries_are_skipped_as_reading_them_would(name: str, known: bool) -> None:
     found = sections(name)
     info = found[".debug_info"]
     version = int.from_bytes(info[4:6], "little")
     table = abbreviations.read(found[".debug_abbrev"], 0, Format(version, 4, 8))
     position = 12 if version == 5 else 11
-    walked = 0
+    walked, constant = 0, set[bytes]()
     while position < len(info):
-        dense = entries.skip_plain(info, position, len(info), table)
-        assert dense == plain_skip(info, position, len(info), table)
-        walked += len(dense[0])
-        position = dense[1]
+        dense = entries.skip_simple(info, position, len(info), table, constant)
+        assert dense == plain_skip(info, position, len(info), table, constant)
+        walked += len(dense.starts)
+        position = dense.end
         if position < len(info):
             reader = Reader(info, position, len(info))
             for attribute in table[reader.uleb()].attributes:
-                attribute.read(reader)
+                value = attribute.read(reader)
+                if known and value.form == "DW_FORM_exprloc":
+                    constant.add(value.raw)
             position = reader.position
     assert walked > 8
 
