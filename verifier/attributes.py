@@ -91,8 +91,35 @@ class Attributes:
         for name in ("DW_AT_loclists_base", "DW_AT_rnglists_base"):
             if name in by_name:
                 unit.bases[name] = self._section_offset(by_name[name][0])
+        if "DW_AT_GNU_ranges_base" in by_name:
+            unit.bases["DW_AT_GNU_ranges_base"] = self._section_offset(
+                by_name["DW_AT_GNU_ranges_base"][0]
+            )
         if "DW_AT_low_pc" in by_name:
             unit.base = self._address(*by_name["DW_AT_low_pc"], unit, START)
+        if "DW_AT_GNU_dwo_id" in by_name:
+            self.skeleton(unit, by_name["DW_AT_GNU_dwo_id"][0].raw)
+
+    def skeleton(self, unit: Unit, identity: int) -> None:
+        """A skeleton, or the split unit that belongs to it, by the id that both have.
+
+        The split unit has what the skeleton says of addresses and of ranges (DWARF 5, 3.1.3; for
+        GNU's scheme before version 5 GCC's wiki, "DebugFission"). It names no base of its lists,
+        which is behind the header of their only contribution (DWARF 5, 7.28, 7.29).
+        """
+        if not unit.is_split:
+            self.uses.by_id[identity] = unit
+            return
+        own = self.uses.by_id.get(identity)
+        if own is None:
+            return
+        unit.base, unit.address_base = own.base, own.address_base
+        unit.new_address_base, unit.bases = own.new_address_base, dict(own.bases)
+        behind_header = 12 if unit.shape.offset_size == 4 else 20
+        for base in ("DW_AT_loclists_base", "DW_AT_rnglists_base"):
+            name = base.replace("DW_AT_", ".debug_").replace("_base", ".dwo")
+            if name in self.fields.checker.named:
+                unit.bases[base] = self.fields.checker.named[name], behind_header
 
     def _section_offset(self, value: Value, *, new: bool = False) -> tuple[int, int]:
         """Section and offset that a value leads to; section 0 where no relocation says which."""
@@ -213,6 +240,11 @@ class Attributes:
         elif a.form == "DW_FORM_ref_addr":
             self.references.append(Reference(a.place, b.place, a.raw, b.raw))
             return
+        elif a.form == "DW_FORM_sec_offset" and (
+            found := self._split_list(name, a.raw, b.raw, unit)
+        ):
+            self._section_use(name, found, unit, [])
+            return
         elif a.form == "DW_FORM_sec_offset" and a.raw != b.raw:
             self.fields.differ(
                 f"attribute {attribute_name(name)}",
@@ -239,6 +271,11 @@ class Attributes:
             if name in _LOCATIONS:
                 locations.append(place)
             found = self.fields.target(place, place + shift)
+            if found is None and unit.is_split:
+                raw = int.from_bytes(
+                    self.fields.raw[place : place + unit.shape.offset_size], "little"
+                )
+                found = self._split_list(name, raw, raw, unit)
             if found is not None:
                 self._section_use(name, found, unit, locations)
 
@@ -263,6 +300,20 @@ class Attributes:
             return
         use = ListUse(target.old, target.new, unit)
         self.uses.lists.setdefault(target.section, {})[target.old] = use
+
+    def _split_list(self, name: str | int, old: int, new: int, unit: Unit) -> Target | None:
+        """The list that an attribute of a split unit refers to: in the sections beside it, but for
+        the ranges before DWARF 5, which are the object's.
+        """
+        if not unit.is_split:
+            return None
+        named = self.fields.checker.named
+        if name == "DW_AT_ranges" and unit.shape.version < 5:
+            section, base = unit.bases.get("DW_AT_GNU_ranges_base", (0, 0))
+            return Target(section, base + old, base + new) if section else None
+        kind = "loc" if name in _LOCATIONS else "rng" if name == "DW_AT_ranges" else ""
+        wanted = f".debug_{kind}lists.dwo" if unit.shape.version >= 5 else f".debug_{kind}.dwo"
+        return Target(named[wanted], old, new) if wanted in named else None
 
     # Bytes
 

@@ -19,6 +19,7 @@ from nopfix.verifier import (
     lists,
     lsda,
     names,
+    padding,
     pairing,
     regions,
     relocations,
@@ -58,7 +59,13 @@ _EQUAL = frozenset(
         ".debug_sup",
     }
 )
-_LISTS = frozenset({".debug_loclists", ".debug_loc", ".debug_rnglists", ".debug_ranges"})
+_UNITS = (".debug_info", ".debug_types")
+_LISTS = frozenset(
+    {
+        *(".debug_loclists", ".debug_loc", ".debug_rnglists", ".debug_ranges"),
+        *(".debug_loclists.dwo", ".debug_loc.dwo", ".debug_rnglists.dwo"),
+    }
+)
 _PUBNAMES = frozenset(
     {".debug_pubnames", ".debug_pubtypes", ".debug_gnu_pubnames", ".debug_gnu_pubtypes"}
 )
@@ -73,10 +80,13 @@ def verify(old: bytes, new: bytes, *, need_slots: bool = False) -> Report:
     findings = Findings()
     before = read(old)
     after = read(new, like=before)
-    if old == new and not need_slots:
+    if old == new:
+        # Nothing has to be understood of what is as it was, but for the calls that lack a slot.
         findings.count("byte compared", len(old))
-        return findings.report()
-    if container.check_headers(before, after, findings):
+        if need_slots:
+            named = names.collect(before, names.references(before)[0])
+            pair_code(before, after, named, findings, need_slots=True)
+    elif container.check_headers(before, after, findings):
         _Verification(before, after, findings).run(need_slots)
     findings.differences = placed(before, findings.differences)
     return findings.report()
@@ -117,7 +127,7 @@ def pair_code(
     symbols: dict[int, list[Symbol]] = {}
     for symbol in old.symbols:
         symbols.setdefault(symbol.section, []).append(symbol)
-    groups = walk.ends_groups(old)
+    fill = padding.fill(old)
     entered = lsda.landing_pads(old)
     pairings: dict[int, pairing.Pairing] = {}
     complete = True
@@ -132,7 +142,7 @@ def pair_code(
         if same:
             walk.missing_slots(found, findings)
             continue
-        paired = walk.pair(found, counterpart, findings, groups=groups, need_slots=need_slots)
+        paired = walk.pair(found, counterpart, findings, fill, need_slots=need_slots)
         complete &= paired is not None
         if paired is not None:
             pairings[number] = paired[0]
@@ -208,20 +218,22 @@ class _Verification:
         return handlers
 
     def _debug(self, sections: list[Section]) -> None:
+        # Split units may lie beside their skeletons (clang -gsplit-dwarf=single), and come last.
         uses = Uses()
-        abbreviations = self._named(".debug_abbrev")
+        own, split = (self._named(name) for name in (".debug_abbrev", ".debug_abbrev.dwo"))
         steps: list[tuple[Callable[[str], bool], Callable[[Fields], dict[int, int] | None]]] = [
+            (_UNITS.__contains__, lambda fields: units.check(fields, *own, uses)),
             (
-                lambda name: name in (".debug_info", ".debug_types"),
-                lambda fields: units.check(fields, *abbreviations, uses),
+                lambda name: name.removesuffix(".dwo") in _UNITS,
+                lambda fields: units.check(fields, *split, uses),
             ),
             (_LISTS.__contains__, lambda fields: lists.check(fields, uses)),
-            (".debug_line".__eq__, lines.check),
+            (lambda name: name in (".debug_line", ".debug_line.dwo"), lines.check),
             (".debug_aranges".__eq__, indexes.check_aranges),
             (".debug_addr".__eq__, lambda fields: indexes.check_addresses(fields, uses)),
             (_PUBNAMES.__contains__, lambda fields: indexes.check_pubnames(fields, uses)),
             (".debug_names".__eq__, lambda fields: indexes.check_names(fields, uses)),
-            (_EQUAL.__contains__, indexes.check_equal),
+            (lambda name: name.removesuffix(".dwo") in _EQUAL, indexes.check_equal),
         ]
         left = {s.number: s for s in sections if not _is_frames(self.old, s)}
         for applies, check in steps:

@@ -51,7 +51,7 @@ class Code(NamedTuple):
     """Offsets of what stands in front of a function's symbol and belongs to it: its type's hash,
     nops to be patched, the distance to the TOC that it loads (ELFv2 ABI, 2.3.2.1, large model)."""
     sleds: frozenset[int]
-    """Offsets of XRay's sleds, where all of them are aligned to 8."""
+    """Offsets of XRay's sleds at returns, where all of them are aligned to 8."""
     labels: frozenset[int]
     """Offsets that something refers to: padding never reaches across one."""
     owned: frozenset[int]

@@ -46,6 +46,15 @@ _RANGE_KINDS = {
     7: ("start_length", "au"),
 }
 
+# GNU's entries of .debug_loc.dwo before DWARF 5 (GCC's wiki, "DebugFission"): f has four bytes.
+_FISSION_KINDS = {
+    0: ("end_of_list", ""),
+    1: ("base_addressx", "x"),
+    2: ("startx_endx", "xx"),
+    3: ("startx_length", "xf"),
+    4: ("offset_pair", "ff"),
+}
+
 _SHARED = 4
 _Pair = tuple[int, int]
 """A value in IN and in OUT."""
@@ -59,7 +68,8 @@ class Entries:
         self.fields = fields
         self.uses = uses
         self.locations = fields.name.startswith(".debug_loc")
-        self.five = fields.name.endswith("lists")
+        self.five = fields.name.removesuffix(".dwo").endswith("lists")
+        self.fission = fields.name == ".debug_loc.dwo"
         self.references: dict[int, list[Reference]] = {}
         """References of expressions, by the section of the entries that they name."""
         self.constant: dict[Format, set[bytes]] = {}
@@ -79,6 +89,8 @@ class Entries:
             if self.five:
                 if base is not None:
                     self.offset_pairs(a, b, unit, base)
+                base, more = self._entry_five(a, b, unit, base)
+            elif self.fission:
                 base, more = self._entry_five(a, b, unit, base)
             else:
                 base, more = self._entry_four(a, b, unit, base)
@@ -157,6 +169,8 @@ class Entries:
         if not kind and not new_kind:
             return base, False
         kinds = _LOCATION_KINDS if self.locations else _RANGE_KINDS
+        if self.fission:
+            kinds = _FISSION_KINDS
         if kind not in kinds or kind != new_kind:
             if kind in kinds:
                 self.fields.differ("list", at, new_at, f"entry kind {kind} became {new_kind}")
@@ -178,7 +192,9 @@ class Entries:
             expected = self.fields.span(targets[0], values[1][0])
             if expected != values[1][1]:
                 self._wrong(at, new_at, "its length", values[1], expected)
-        if self.locations:
+        if self.fission:
+            self.expression(a, b, unit, (a.unsigned(2), b.unsigned(2)))
+        elif self.locations:
             self.expression(a, b, unit, (a.uleb(), b.uleb()))
         return base, True
 
@@ -195,6 +211,8 @@ class Entries:
             if letter == "a":
                 values.append((a.unsigned(8), b.unsigned(8)))
                 target = self.fields.relocated(place, new_place, side)
+            elif letter == "f":
+                values.append((a.unsigned(4), b.unsigned(4)))
             else:
                 values.append((a.uleb(), b.uleb()))
                 if letter == "x":

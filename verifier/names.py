@@ -26,6 +26,9 @@ PATCHABLE = "__patchable_function_entries"
 
 SLEDS, _SLED_ENTRY = "xray_instr_map", 32
 """LLVM's XRay: the first field of each entry names a sled; bytes of an entry."""
+_SLED_KIND, _FUNCTION_EXIT = 16, 1
+"""Where an entry has its sled's kind (LLVM, compiler-rt/include/xray/xray_interface.h, and
+compiler-rt/lib/xray/xray_interface_internal.h, XRaySledEntry); the kind of those at a return."""
 
 _DESCRIPTIONS = (".debug", ".zdebug", ".eh_frame", ".gcc_except", ".gnu.build.attributes")
 """Sections, by the start of their name, that describe code and own none of it."""
@@ -45,8 +48,8 @@ class Names(NamedTuple):
     patchable: frozenset[int]
     """Where the nops of a function that is to be traced begin."""
     sleds: frozenset[int]
-    """XRay's sleds, which are patched eight bytes at a time (LLVM, compiler-rt/lib/xray/
-    xray_powerpc64.cpp): aligned to 8."""
+    """XRay's sleds at a return, which LLVM aligns to 8, but not those at a function's entry (LLVM,
+    llvm/lib/Target/PowerPC/PPCAsmPrinter.cpp, PATCHABLE_RET)."""
     returns: frozenset[int]
     """Return addresses in tables known to hold them."""
     unknown: frozenset[int]
@@ -128,7 +131,9 @@ def _columns(reference: Reference, entries: set[tuple[int, int]]) -> tuple[bool,
         not returns,
         data and reference.side == START,
         section.name == PATCHABLE,
-        section.name == SLEDS and relocation.place % _SLED_ENTRY == 0,
+        section.name == SLEDS
+        and relocation.place % _SLED_ENTRY == 0
+        and section.data[relocation.place + _SLED_KIND :][:1] == bytes((_FUNCTION_EXIT,)),
         returns,
         data and absolute and not returns and not known and not entry,
     )

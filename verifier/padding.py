@@ -7,7 +7,9 @@ section's own, that both lengths are shorter than. gas fills gaps with nops, the
 gas/config/tc-ppc.c, ppc_handle_align). The linker fills those between input sections with plain
 nops (bfd/elf64-ppc.c, the section's fill), so where a function ends and another begins both are
 padding. Inside a function of an object whose gaps end in `ori 2,2,0`, nops that don't are
-instructions.
+instructions, unless LLVM made a part of the object: it knows nothing of groups (LLVM,
+llvm/lib/Target/PowerPC/MCTargetDesc/PPCAsmBackend.cpp, writeNopData), and .comment says that it was
+there. Then a gap stays as it is, of the one kind or of the other.
 """
 
 from __future__ import annotations
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nopfix.verifier.code import Code
+    from nopfix.verifier.elf import Object
+
+
+class Fill(NamedTuple):
+    """How gaps inside functions may end, in an object."""
+
+    groups: bool
+    """In a group-ending no-op: somewhere one does."""
+    plain: bool
+    """In a nop."""
 
 
 class Gap(NamedTuple):
@@ -54,6 +66,9 @@ def gaps(code: Code) -> list[Gap]:
         start = _start(code, index)
         if start < index or _may_gain(code, offset, between=between):
             found.append(Gap(start, index, between))
+        if start < index - 1 and not power.is_padding(words[start]):
+            # The branch may as well be an instruction, with gas's nops behind it.
+            found.append(Gap(start + 1, index, between))
     return found
 
 
@@ -134,14 +149,24 @@ def _over(new: Sequence[int], place: int) -> int:
     return place + power.displacement(new[place]) // 4 if new[place + 1] == power.NOP else 0
 
 
-def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, *, groups: bool) -> bool:
-    """Whether the gap may be `filling` in OUT, with what follows at word `end`.
+def fill(old: Object) -> Fill:
+    """How gaps inside functions of an object may end.
 
-    `groups`: padding ends in a group-ending no-op somewhere in the object.
+    gas fills with group-ending no-ops where it was told of a processor that has them.
     """
+    filler = power.GROUP_ENDING_NOPS[1].to_bytes(4, "little")
+    groups = any(filler in section.data for section in old.sections if section.executable)
+    comments = b"".join(section.data for section in old.sections if section.name == ".comment")
+    return Fill(groups, not groups or b"clang" in comments or b"rustc" in comments)
+
+
+def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, allowed: Fill) -> bool:
+    """Whether the gap may be `filling` in OUT, with what follows at word `end`."""
     if not gap.length and not filling:
         return True
-    if not _shaped(code, gap, filling, groups=groups and not gap.between):
+    if not _shaped(code, gap, filling) or not (
+        gap.between or _ends_as_in(code, gap, filling, allowed)
+    ):
         return False
     alignment = 8
     while alignment <= max(code.section.alignment, 8):
@@ -152,13 +177,17 @@ def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, *, groups
     return False
 
 
-def _shaped(code: Code, gap: Gap, filling: Sequence[int], *, groups: bool) -> bool:
-    if groups and gap.length and code.words[gap.end - 1] == power.NOP:
+def _ends_as_in(code: Code, gap: Gap, filling: Sequence[int], allowed: Fill) -> bool:
+    """Whether a gap inside a function ends as one may, and in OUT as it does in IN."""
+    ends = [words[-1] == power.NOP for words in (code.words[gap.start : gap.end], filling) if words]
+    if allowed.groups and allowed.plain and len({*ends}) > 1:
         return False
+    return allowed.plain or not any(ends)
+
+
+def _shaped(code: Code, gap: Gap, filling: Sequence[int]) -> bool:
     if not filling:
         return True
-    if groups and filling[-1] == power.NOP:
-        return False
     rest = filling
     if rest[0] >> 26 == power.I_FORM:
         if power.displacement(rest[0]) != len(filling) * 4:

@@ -79,6 +79,7 @@ class Checker:
             if section.name.startswith((".debug_loc", ".debug_r"))
         )
         """Sections of location and range lists."""
+        self.named = {section.name: section.number for section in old.sections}
         self.frame_tables = meaning.frame_tables(old)
         self.findings = findings
 

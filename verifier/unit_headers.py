@@ -22,6 +22,10 @@ class Header(NamedTuple):
     """debug_abbrev_offset"""
     abbreviations_at: int
     """Where that stands: it has a relocation."""
+    kind: int
+    """DW_UT_*; before DWARF 5 as the section says."""
+    signature: int | None
+    """Of a type, or the id that a skeleton and its split unit share."""
     type_offset: int | None
     """Offset in the unit of the entry of its type."""
     fixed: tuple[object, ...]
@@ -57,4 +61,4 @@ def read(data: bytes, start: int, *, types: bool) -> Header:
         type_offset = reader.unsigned(size)
     shape = Format(version, size, address_size)
     fixed = (shape, kind, signature, offset)
-    return Header(reader.position, end, shape, offset, at, type_offset, fixed)
+    return Header(reader.position, end, shape, offset, at, kind, signature, type_offset, fixed)

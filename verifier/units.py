@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from nopfix.verifier import abbreviations, entries, unit_headers
 from nopfix.verifier.attributes import Attributes
 from nopfix.verifier.reader import Malformed, Reader
+from nopfix.verifier.unit_headers import DW_UT_skeleton, DW_UT_split_compile
 from nopfix.verifier.uses import Reference, Unit, Uses
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class _Walk:
     def unit(self, start: int, new_start: int) -> tuple[int, int]:
         """Compare one unit; returns where it ends in both. Raises Malformed."""
         fields = self.fields
-        types = fields.name == ".debug_types"
+        types = fields.name.startswith(".debug_types")
         header = unit_headers.read(fields.raw, start, types=types)
         new_header = unit_headers.read(fields.new_raw, new_start, types=types)
         self.moved[start] = new_start
@@ -69,10 +70,13 @@ class _Walk:
             fields.differ("unit", start, new_start, "uses another abbreviation table")
             raise Malformed("abbreviations differ")
         unit = Unit(fields.section.number, start, new_start, header.shape)
+        unit.is_split = fields.name.endswith(".dwo")
         self.uses.units.append(unit)
         if header.type_offset is not None and new_header.type_offset is not None:
             entry, new_entry = start + header.type_offset, new_start + new_header.type_offset
             self.references.append(Reference(start, new_start, entry, new_entry))
+        if header.kind in (DW_UT_skeleton, DW_UT_split_compile) and header.signature is not None:
+            self.attributes.skeleton(unit, header.signature)
         a = Reader(fields.raw, header.entries, header.end)
         b = Reader(fields.new_raw, new_header.entries, new_header.end)
         entries.Walk(self.attributes, unit, table, self.moved).run(a, b)

@@ -32,7 +32,10 @@ class Unit:
         self.new_address_base: tuple[int, int] | None = None
         """The same in OUT."""
         self.bases: dict[str, tuple[int, int]] = {}
-        """Section and offset of DW_AT_loclists_base and DW_AT_rnglists_base."""
+        """Section and offset of DW_AT_loclists_base, DW_AT_rnglists_base and
+        DW_AT_GNU_ranges_base."""
+        self.is_split = False
+        """Whether it is a split unit, whose offsets into other sections have no relocations."""
 
 
 class ListUse(NamedTuple):
@@ -74,6 +77,8 @@ class Uses:
         self.units: list[Unit] = []
         self.skeletons = False
         """Whether some unit names a .dwo, which may use what nothing here does."""
+        self.by_id: dict[int, Unit] = {}
+        """The skeletons, by the id that the split unit has as well."""
         self._address_tables: dict[tuple[int, int], dict[int, Relocation]] = {}
 
     def address_table(self, obj: Object, section: int, which: int) -> dict[int, Relocation]:

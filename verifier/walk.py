@@ -24,7 +24,7 @@ from nopfix.verifier.report import Findings, Insertion
 
 if TYPE_CHECKING:
     from nopfix.verifier.code import Code
-    from nopfix.verifier.elf import Object, Section
+    from nopfix.verifier.elf import Section
 
 
 class Unpaired(Exception):
@@ -32,15 +32,15 @@ class Unpaired(Exception):
 
 
 def pair(
-    code: Code, counterpart: Section, findings: Findings, *, groups: bool, need_slots: bool
+    code: Code, counterpart: Section, findings: Findings, fill: padding.Fill, *, need_slots: bool
 ) -> tuple[Pairing, dict[int, int]] | None:
     """Pair a code section of IN with its counterpart in OUT.
 
     Returns the pairing, and where the `b` of each expanded conditional branch is in OUT by the
-    branch's offset in IN; None, with the difference reported, where that fails. `groups`: padding
-    ends in a group-ending no-op somewhere in IN.
+    branch's offset in IN; None, with the difference reported, where that fails. `fill`: how gaps
+    inside functions may end.
     """
-    walk = _Walk(code, words_of(counterpart.data), findings, groups=groups, need_slots=need_slots)
+    walk = _Walk(code, words_of(counterpart.data), findings, fill, need_slots=need_slots)
     try:
         walk.run()
         walk.tail(counterpart.data)
@@ -57,12 +57,6 @@ def missing_slots(code: Code, findings: Findings) -> None:
         callee = code.lacks_slot(index + 1)
         if callee:
             _missing(code, index, callee, findings)
-
-
-def ends_groups(old: Object) -> bool:
-    """Whether gas was told of a processor for which the last nop of padding ends a group."""
-    filler = power.GROUP_ENDING_NOPS[1].to_bytes(4, "little")
-    return any(filler in section.data for section in old.sections if section.executable)
 
 
 def _missing(code: Code, index: int, callee: str, findings: Findings) -> None:
@@ -84,8 +78,8 @@ class _Walk:
         code: Code,
         new: tuple[int, ...],
         findings: Findings,
+        fill: padding.Fill,
         *,
-        groups: bool,
         need_slots: bool,
     ) -> None:
         self.code = code
@@ -94,7 +88,7 @@ class _Walk:
         self.old_shapes = power.shapes(code.words)
         self.new_shapes = power.shapes(new)
         self.findings = findings
-        self.groups = groups
+        self.fill = fill
         self.need_slots = need_slots
         self.gaps = {gap.start: gap for gap in padding.gaps(code)}
         self.index = 0
@@ -256,7 +250,7 @@ class _Walk:
             if (place + wanted) * 4 % alignment:
                 self.differ("padding", f"what follows was aligned to {alignment} and is no more")
             return
-        if not padding.may_become(code, gap, filling, place + wanted, groups=self.groups):
+        if not padding.may_become(code, gap, filling, place + wanted, self.fill):
             return
         self.findings.count("padding resized")
         if gap.length:

@@ -60,6 +60,21 @@ def test_a_rewritten_object_of_gcc_is_verified(options: tuple[str, ...], tmp_pat
     assert report.insertions
 
 
+@pytest.mark.parametrize("options", [(), ("-ffunction-sections",), ("-gdwarf-4",)])
+def test_line_tables_in_pieces_are_no_matter_where_nothing_changed(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    """gas --gdwarf-sections: the header is in .debug_line, each section's rows have their own."""
+    old = compiled(tmp_path, "-Wa,--gdwarf-sections", *options)
+    report = verify(old, old, need_slots=True)
+    assert {difference.rule for difference in report.differences} == {"call-slot"}
+    (tmp_path / "in.c").write_text("int f(int x) { return x * 3; }\n")
+    command = [GCC, "-O2", "-g", "-Wa,--gdwarf-sections", *options, "-c", "in.c", "-o", "in.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    old = (tmp_path / "in.o").read_bytes()
+    assert verify(old, old, need_slots=True).verified
+
+
 def test_the_length_of_a_nested_expression_is_part_of_it(tmp_path: Path) -> None:
     old = compiled(tmp_path, "-gdwarf-5")
     new = bytes(nopfix.rewrite(old).data)

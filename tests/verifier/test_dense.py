@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from nopfix.verifier.abbreviations import Abbreviation
 
 DATA = Path(__file__).parent / "data"
-WITH_DEBUG = ("dwarf2", "dwarf4", "dwarf5", "dwarf64", "llvm", "throws-debug", "views")
+WITH_DEBUG = (
+    *("dwarf2", "dwarf4", "dwarf5", "dwarf64", "llvm", "llvm-split", "llvm-split4"),
+    *("throws-debug", "views"),
+)
 
 
 def sections(name: str) -> dict[str, bytes]:
