@@ -5,8 +5,10 @@ only relative to the place of the field, so the addend carries `place - base` be
 
 - the kernel's feature sections (arch/powerpc/include/asm/feature-fixups.h): each field of an entry
   is `.llong label - entry`;
-- switch tables of distances (LLVM: each entry is `target - table`), relative vtables (`function -
-  (vtable + 8)`);
+- switch tables of distances (LLVM: each entry is `target - table`);
+- relative vtables (LLVM, clang/lib/CodeGen/CGVTables.cpp, addRelativeComponent): each function's
+  field is `function - address point`, and that is where the first of these fields lies, behind the
+  offset to the top and the type information (Itanium C++ ABI, 2.5.2); a group has several runs;
 - (symbol - base)@ha and @l, where a register holds the base (`bcl 20,31,$+4`, or r12 at a
   function's global entry: ELFv2 ABI, 2.3.2.1).
 
@@ -70,9 +72,13 @@ _FRAME_TABLE = re.compile(r"caml.*(__|\.|\$)frametable$")
 
 
 class Labels(NamedTuple):
-    """For each section, the sorted offsets that code or symbols refer to: where tables begin."""
+    """What distances may be relative to."""
 
     offsets: dict[int, list[int]]
+    """For each section, the sorted offsets that code or symbols refer to: where tables begin."""
+    address_points: dict[tuple[int, int], int]
+    """For each field of a function in a relative vtable, by section and place, the address point's
+    offset."""
 
     def base_of(self, section: int, place: int) -> int | None:
         """The closest label at or before an offset."""
@@ -87,7 +93,32 @@ def labels(old: Object, referenced: Mapping[int, Iterable[int]]) -> Labels:
     for symbol in old.symbols:
         if 0 < symbol.section < RESERVED:
             offsets.setdefault(symbol.section, set()).add(symbol.value)
-    return Labels({section: sorted(found) for section, found in offsets.items()})
+    return Labels({s: sorted(found) for s, found in offsets.items()}, _address_points(old))
+
+
+def _address_points(old: Object) -> dict[tuple[int, int], int]:
+    """The address points of relative vtables, for `Labels`.
+
+    The Itanium C++ ABI (5.1.4.1) mangles a vtable as _ZTV, a construction vtable as _ZTC.
+    """
+    found: dict[tuple[int, int], int] = {}
+    for symbol in old.symbols:
+        if symbol.type != STT_OBJECT or not symbol.name.startswith(("_ZTV", "_ZTC")):
+            continue
+        point = behind = -1
+        for relocation in sorted(old.relocations.get(symbol.section, ())):
+            place, section = relocation.place, old.symbols[relocation.symbol].section
+            if not symbol.value <= place < symbol.value + symbol.size:
+                continue
+            defined = 0 < section < len(old.sections)
+            if relocation.type != R_PPC64_REL32 or (
+                defined and not old.sections[section].executable
+            ):
+                behind = -1
+                continue
+            point = point if place == behind else place
+            found[symbol.section, place], behind = point, place + 4
+    return found
 
 
 def base(old: Object, known: Labels, section: Section, relocation: Relocation) -> int | None:
@@ -135,6 +166,9 @@ def _table_base(old: Object, known: Labels, section: Section, relocation: Reloca
         return None
     if relocation.type == R_PPC64_REL64 and section.executable:
         return None
+    point = known.address_points.get((section.number, relocation.place))
+    if point is not None:
+        return point
     if old.symbols[relocation.symbol].type == STT_FUNC:
         return _object_base(old, section, relocation)
     label = known.base_of(section.number, relocation.place)

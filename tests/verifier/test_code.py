@@ -457,6 +457,57 @@ h:  blr
 """
 
 
+#: A group of relative vtables (clang -fexperimental-relative-c++-abi-vtables) whose functions are
+#: local, so that only the section and the addend name them.
+RELATIVE_VTABLES = """
+    .data
+info: .quad 0
+    .section .rodata
+    .type _ZTV1d, @object
+_ZTV1d: .long 0
+    .long info-(_ZTV1d+8)
+    .long e-(_ZTV1d+8), FIELD-(_ZTV1d+8), __cxa_pure_virtual-(_ZTV1d+8), e3-(_ZTV1d+8)
+    .long -8
+    .long info-.Lsecond
+.Lsecond:
+    .long e3-.Lsecond, e2-.Lsecond
+    .size _ZTV1d, .-_ZTV1d
+    .text
+    .type e, @function
+e:  mflr 0
+    bl h
+    SLOT
+    blr
+    .size e, .-e
+    .type e2, @function
+e2: bl h
+    SLOT
+    bl h
+    SLOT
+    blr
+    .size e2, .-e2
+    .type e3, @function
+e3: mflr 0
+    bl h
+    SLOT
+    mr 3,4
+    bl h
+    SLOT
+    blr
+    .size e3, .-e3
+    .type h, @function
+h:  blr
+"""
+
+
+@pytest.mark.parametrize(("field", "right"), [("e2", True), ("e2+4", False)])
+def test_fields_of_relative_vtables_count_from_their_address_points(
+    field: str, right: bool, variants: Variants
+) -> None:
+    """The wrong one is moved as if it counted from its own place."""
+    assert verify(*variants(RELATIVE_VTABLES, FIELD=("e2", field))).verified == right
+
+
 @pytest.mark.parametrize("more", ["", "mr 3,4"])
 @pytest.mark.parametrize(("align", "rules"), [(".p2align 3", set()), ("", {"padding"})])
 def test_an_xray_map_names_sleds_of_which_those_at_returns_stay_aligned(
