@@ -33,7 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -358,11 +358,12 @@ def cpu_time() -> float:
 
 
 def initramfs(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write an initramfs (cpio "newc"): ``files`` by name, of which ``init`` is run."""
-    archive = _entry("dev", 0o40755) + _entry("dev/console", 0o20600, device=(5, 1))
-    archive += _entry("lib", 0o40755)
+    """Write an initramfs (cpio "newc"): ``files`` by name, of which ``init`` is run first."""
+    folders = {str(parent) for name in files for parent in PurePath(name).parents} - {"."}
+    archive = b"".join(_entry(name, 0o40755) for name in sorted(folders | {"dev", "lib"}))
+    archive += _entry("dev/console", 0o20600, device=(5, 1))
     for name, data in files.items():
-        archive += _entry(name, 0o100755 if name == "init" else 0o100644, data)
+        archive += _entry(name, 0o100755, data)
     target.write_bytes(gzip.compress(archive + _entry("TRAILER!!!", 0), 1))
 
 

@@ -80,19 +80,24 @@ def setting(root: Root, kernel: Kernel, way: str, log: Path) -> Setting:
     return Setting("kpatch-build", prefix, path, {})
 
 
-def installed(root: Root, log: Path) -> Path:
-    """The folder with nopfix as pip installs it; its name follows from the sources.
-
-    Not the project's own folder: a build of hours goes on while that is worked on.
-    """
-    digest = hashlib.sha256()
+def digest() -> str:
+    """A number of twelve digits for nopfix's own sources as they are now."""
+    found = hashlib.sha256()
     ours = ("build", ".venv", "tests")
     files = [
         path for path in PROJECT.rglob("*.py") if path.relative_to(PROJECT).parts[0] not in ours
     ]
     for path in sorted(files):
-        digest.update(path.read_bytes())
-    target = root.work / f"installed-{digest.hexdigest()[:12]}"
+        found.update(path.read_bytes())
+    return found.hexdigest()[:12]
+
+
+def installed(root: Root, log: Path) -> Path:
+    """The folder with nopfix as pip installs it; its name follows from the sources.
+
+    Not the project's own folder: a build of hours goes on while that is worked on.
+    """
+    target = root.work / f"installed-{digest()}"
     if not target.exists():
         pip = (sys.executable, "-m", "pip", "-q", "install", "--no-deps")
         with tempfile.TemporaryDirectory(dir=root.work) as made:

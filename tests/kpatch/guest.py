@@ -13,10 +13,10 @@ from tests.kpatch import kernels
 from tests.kpatch.root import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from tests.kpatch.kernels import Kernel
+    from tests.kpatch.kernels import Folders, Kernel
     from tests.kpatch.root import Root
 
 # The kernel refuses a module with a call that has no slot: ENOEXEC.
@@ -112,16 +112,21 @@ def boot(root: Root, kernel: Kernel, cases: Sequence[Case], name: str) -> dict[s
     Raises Failure when the machine doesn't come to its end.
     """
     place = kernels.folders(root, kernel)
-    work = place.kept.with_name(f"boot-{name}")
     files = {f"lib/{m.name}": m.read_bytes() for m in sorted(place.kept.glob("*.ko"))}
     lines = [f"base load {m.name}" for m in sorted(place.kept.glob("*.ko")) if m.name != COMING]
     for case in cases:
         files |= {f"lib/{file}": module.read_bytes() for file, module in case.modules.items()}
         lines += [f"{case.name} {action.action} {action.name}" for action in case.actions]
     files["plan"] = "".join(f"{line}\n" for line in lines).encode()
-    init = PROJECT / "tests" / "kpatch" / "init.c"
-    console = boot_files(work, place.kept / "vmlinux", init, files)
+    console = boot_plan(place, name, files)
     return {case.name: outcome(case, console) for case in cases}
+
+
+def boot_plan(place: Folders, name: str, files: Mapping[str, bytes]) -> list[str]:
+    """Boot a kernel with ``files``, the plan among them; returns what the console showed."""
+    work = place.kept.with_name(f"boot-{name}")
+    init = PROJECT / "tests" / "kpatch" / "init.c"
+    return boot_files(work, place.kept / "vmlinux", init, files)
 
 
 def outcome(case: Case, console: Iterable[str]) -> Outcome:

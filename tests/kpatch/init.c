@@ -10,6 +10,7 @@
  *	disable MODULE	take the patch of that name back, wait until it is gone
  *	unload MODULE
  *	syslog N	klogctl(N)
+ *	run COMMAND	a shell command, to the end of the line; "errno N" is its status
  *
  * RESULT is "ok" or "errno N" but for probe.
  */
@@ -32,6 +33,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -389,9 +391,19 @@ static int unload(const char *module)
 	return -1;
 }
 
+static int run(const char *command)
+{
+	int status = system(command);
+
+	if (status < 0)
+		return -1;
+	errno = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+	return errno ? -1 : 0;
+}
+
 int main(void)
 {
-	char line[512], key[128], action[128], name[128];
+	char line[512], key[128], action[128], name[256];
 	FILE *plan;
 	int status;
 
@@ -403,7 +415,7 @@ int main(void)
 	printf("init: up: %s", read_file("/proc/version"));
 	plan = fopen("/plan", "r");
 	while (plan && fgets(line, sizeof(line), plan)) {
-		if (sscanf(line, "%127s %127s %127s", key, action, name) != 3)
+		if (sscanf(line, "%127s %127s %255[^\n]", key, action, name) != 3)
 			continue;
 		if (!strcmp(action, "probe")) {
 			printf("init: %s probe %s: %s\n", key, name, probe(name));
@@ -415,6 +427,7 @@ int main(void)
 			 : !strcmp(action, "disable") ? disable(name)
 			 : !strcmp(action, "unload") ? unload(name)
 			 : !strcmp(action, "syslog") ? klogctl(atoi(name), NULL, 0)
+			 : !strcmp(action, "run") ? run(name)
 			 : -1;
 		if (status < 0)
 			printf("init: %s %s %s: errno %d\n", key, action, name, errno);

@@ -9,24 +9,31 @@ install   from the wheel, with pyelftools, without capstone
 bytes     nopfix over the samples and a kernel's objects: the bytes that it makes here
 wrapper   nopfix-toolchain around the root's own gcc: what it compiles has its slots
 kpatch    a patch by kpatch-build as users run it, on ppc64le; the module loads and works
-tests     the tests that need no cross compiler and no disassembler, what is left out is named
+load      kpatch's own command, with this root's shell and tools, in a guest: load, list, unload
+tests     the test suite, a file at a time, but for what checks the project's own papers and
+          tools.  Debian's native compiler bears its target's name too, so it stands for the cross
+          compiler.  What a file came to is kept; one that passed isn't run again until it or nopfix
+          has changed
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.kernel.kernel_test import Failure, run, say
-from tests.kpatch import building, edits, guest, kernels, packages, patches
+from tests.kpatch import building, edits, guest, kernels, loading, packages, patches
 from tests.kpatch.root import PROJECT, mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from tests.kpatch.root import Root
@@ -42,8 +49,10 @@ KERNEL, PATCH = kernels.KERNELS[0], patches.STATIC_CALL
 PPC64 = b"\x15\x00"
 MAGIC = r"\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\x15\x00"
 MASK = r"\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff"
-TESTS = ("tests/dwarf", "tests/rewriter")
-PARTS = ("install", "bytes", "wrapper", "kpatch", "tests")
+TESTS = ("tests/dwarf", "tests/rewriter", "tests/verifier")
+# Seconds for one file of tests; the emulator is some 20 times slower than the machine.
+LIMIT = 1800
+PARTS = ("install", "bytes", "wrapper", "kpatch", "load", "tests")
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 # Modules that have no wheel for every architecture.
 LACKING = r"^(import|from) (capstone|keystone)"
@@ -64,8 +73,12 @@ class Native:
         environment: Sequence[str] = (),
         path: Sequence[Path] = (),
         cwd: Path | None = None,
+        fails: bool = False,
     ) -> str:
-        """Run a command within; returns what it printed.  Raises Failure."""
+        """Run a command within; returns what it printed.
+
+        Raises Failure when it ends with another status than 0, unless it may (``fails``).
+        """
         emulator = self.work / "qemu/usr/bin/qemu-ppc64le-static"
         script = (
             "set -e; root=$1; work=$2; project=$3; emulator=$4; shift 4; "
@@ -91,7 +104,7 @@ class Native:
         )
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(map(str, words))}\n{done.stdout}{done.stderr}")
-        if done.returncode:
+        if done.returncode and not fails:
             shown = (done.stderr or done.stdout).strip().splitlines()[-1:]
             raise Failure(f"{words[0]} ended with status {done.returncode}: {' '.join(shown)}")
         return done.stdout
@@ -207,8 +220,21 @@ class Native:
         settings = [f"CROSS_COMPILE={tools}/nopfix-", f"CACHEDIR={folder}/cache"]
         self.run(*words, environment=settings, cwd=folder)
 
+    def load(self, root: Root) -> str:
+        """kpatch's own command loads a module that kpatch-build made with nopfix."""
+        folder = kernels.folders(root, KERNEL).patches / PATCH.name / "nopfix"
+        module = building.read(PATCH, folder).module if (folder / "status").exists() else None
+        if module is None:
+            raise Failure(f"{PATCH.name} hasn't been built for {KERNEL.version}")
+        if not (self.root / "usr/sbin/kpatch").exists():
+            packages.fetch(self.work / "ppc64el", SUITE, "kpatch", self.log, self.root)
+        outcome = loading.boot(root, KERNEL, PATCH, module, self.root)
+        if not outcome.passed:
+            raise Failure(outcome.wrong)
+        return f"{PATCH.name} for {KERNEL.version}: loaded, listed, unloaded by kpatch's command"
+
     def tests(self) -> str:
-        """The test suite without cross compilers; what needs them skips."""
+        """The test suite, a file at a time; raises Failure when a test of one fails."""
         wheels, python = self.home / "wheels", self.home / "venv/bin/python"
         # Later releases of hypothesis have code of an architecture.
         wanted = ("pytest>=8", "hypothesis>=6.100,<6.136", "setuptools")
@@ -216,14 +242,55 @@ class Native:
         run(*pip, "download", "-d", wheels, *wanted, "--only-binary=:all:", log=self.log)
         pure = [path for path in wheels.glob("*-none-any.whl") if "nopfix" not in path.name]
         self.run(python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", *pure)
-        command = (python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", PROJECT)
-        folders = [PROJECT / name for name in TESTS]
-        files = [path for folder in folders for path in sorted(folder.glob("test_*.py"))]
+        ours = building.digest()
+        files = [path for name in TESTS for path in sorted((PROJECT / name).glob("test_*.py"))]
+        # What imports a disassembler can't be read.
         left = [path for path in files if re.search(LACKING, path.read_text(), re.MULTILINE)]
-        command += tuple(f"--ignore={path}" for path in left)
-        shown = self.run(*command, *folders, environment=[f"PYTHONPATH={PROJECT}"])
+        kept = self.home / "tests.json"
+        known = json.loads(kept.read_text()) if kept.exists() else {}
+        totals = Counter[str]()
+        wrong = []
+        for path in files:
+            if path in left:
+                continue
+            name = str(path.relative_to(PROJECT))
+            key = hashlib.sha256(ours.encode() + path.read_bytes()).hexdigest()[:12]
+            if name not in known or known[name]["key"] != key or not passed(known[name]["counts"]):
+                known[name] = {"key": key, "counts": self._tests(path)}
+                kept.write_text(json.dumps(known, indent=1))
+            totals.update(known[name]["counts"])
+            if not passed(known[name]["counts"]):
+                wrong.append(path.name)
+        shown = ", ".join(f"{number} {what}" for what, number in sorted(totals.items()))
         without = ", ".join(path.name for path in left) or "none"
-        return f"{shown.strip().splitlines()[-1]}; left out: {without}"
+        said = f"{len(files) - len(left)} files: {shown}; left out: {without}"
+        if wrong:
+            raise Failure(f"{said}; wrong: {', '.join(wrong)}")
+        return said
+
+    def _tests(self, path: Path) -> dict[str, int]:
+        """How many tests of a file passed, were skipped, failed."""
+        python = self.home / "venv/bin/python"
+        command = ("timeout", LIMIT, python, "-m", "pytest", "-q", "-rs", "--rootdir", PROJECT)
+        # What the emulated interpreter compiles is kept, beside the project.
+        cache = ("PYTHONDONTWRITEBYTECODE=", f"PYTHONPYCACHEPREFIX={self.home}/pycache")
+        environment = [f"PYTHONPATH={PROJECT}", *cache]
+        shown = self.run(*command, path, environment=environment, fails=True)
+        counts = outcomes(shown)
+        say(f"native: {path.name}: {counts}")
+        return counts
+
+
+def outcomes(shown: str) -> dict[str, int]:
+    """How many tests passed, failed, ..., by pytest's last line; without one the run didn't end."""
+    last = shown.strip().splitlines()[-1:]
+    found = re.findall(r"(\d+) (passed|skipped|failed|errors?)\b", "".join(last))
+    return {what.rstrip("s"): int(number) for number, what in found} or {"unfinished": 1}
+
+
+def passed(counts: Mapping[str, int]) -> bool:
+    """Whether nothing went wrong in a run of pytest with these `outcomes`."""
+    return not counts.keys() - {"passed", "skipped"}
 
 
 def of_another_machine(tree: Path) -> list[Path]:
@@ -256,6 +323,7 @@ def check(
         "bytes": lambda: native.bytes(objects),
         "wrapper": native.wrapper,
         "kpatch": lambda: native.kpatch(root),
+        "load": lambda: native.load(root),
         "tests": native.tests,
     }
     for name in parts:

@@ -91,3 +91,18 @@ def test_a_tool_of_the_other_machine_is_found(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"\x7fELF\x02\x01\x01" + bytes(11) + machine)
     (tmp_path / "script").write_text("#!/bin/sh\n")
     assert [path.name for path in native.of_another_machine(tmp_path)] == ["fixdep"]
+
+
+def test_what_a_run_of_pytest_came_to_is_its_last_line() -> None:
+    counts = native.outcomes(
+        "....F.s\nSKIPPED [1] a.py:1: needs it\n1 failed, 5 passed, 1 skipped\n"
+    )
+    assert counts == {"failed": 1, "passed": 5, "skipped": 1}
+    assert not native.passed(counts)
+    assert native.passed(native.outcomes("5 passed, 2 skipped in 3.00s\n"))
+    assert native.passed(native.outcomes("2 skipped in 0.10s\n"))
+
+
+def test_a_run_of_pytest_that_was_ended_has_not_passed() -> None:
+    for shown in ("", "....", "2 passed, 2 errors in 1.00s\n"):
+        assert not native.passed(native.outcomes(shown))
