@@ -9,6 +9,7 @@ kernels   each kernel with its own GCC, never seen by nopfix
 patches   every patch by the unmodified kpatch-build: the compiler alone, with kpatch's plugin
           (where that can be built), and with nopfix; the first two compile the patch's objects
           only, nopfix whatever kpatch-build builds by default, or with --objects them alone
+plain     one patch by `kpatch-build FILE`, for a kernel that seems to be the running one
 upstream  one patch by the copy of kpatch-build that docs/kpatch-upstream.md describes
 outside   a module out of the kernel's tree, by plain GCC, and a patch for it
 boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
@@ -43,12 +44,14 @@ if TYPE_CHECKING:
     from tests.kpatch.patches import Patch
 
 STEPS = (
-    *("root", "kernels", "patches", "upstream", "outside", "boot", "table", "left", "native"),
-    "debian",
+    *("root", "kernels", "patches", building.PLAIN, building.UPSTREAM, "outside"),
+    *("boot", "table", "left", "native", "debian"),
 )
 # Objects as the compiler makes them; not what kpatch-build makes anew in the kernels' own folders.
 PLAIN = ("fs/namei.o", "kernel/signal.o", "mm/mmap.o")
 LOADS = patches.LOADS
+# What is judged; the others are only shown.
+OURS = ("nopfix", building.UPSTREAM, building.PLAIN)
 
 
 class Tally:
@@ -81,7 +84,7 @@ def make_patches(
             say(f"{kernel.name}: kpatch's plugin can't be built for GCC {kernel.compiler}")
             continue
         for patch in chosen:
-            everything = way == "nopfix" and not options.objects
+            everything = way == building.PLAIN or (way == "nopfix" and not options.objects)
             folder = kernels.folders(root, kernel).patches / patch.name / way
             if options.again:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -89,7 +92,7 @@ def make_patches(
                 root, kernel, patch, way, everything=everything, jobs=options.jobs
             )
             what = f"{kernel.name}: {patch.name}, {way}"
-            if way in ("nopfix", building.UPSTREAM):
+            if way in OURS:
                 tally.count(as_expected(patch, built), f"{what}: {built.said}")
             else:
                 say(f"{what}: {built.said}")
@@ -106,7 +109,7 @@ def as_expected(patch: Patch, built: Built) -> bool:
 def boot(root: Root, kernel: Kernel, chosen: Sequence[Patch], tally: Tally) -> None:
     """Boot the kernel with what was built; counts each patch."""
     cases = []
-    for way in (*building.WAYS, building.UPSTREAM):
+    for way in (*building.WAYS, building.UPSTREAM, building.PLAIN):
         made: dict[str, Path] = {}
         for patch in chosen:
             folder = kernels.folders(root, kernel).patches / patch.name / way
@@ -133,7 +136,7 @@ def boot(root: Root, kernel: Kernel, chosen: Sequence[Patch], tally: Tally) -> N
         outcome = outcomes[case.name]
         line = f"{kernel.name}: {case.name}: {outcome.wrong or 'as it has to be'}"
         way, _, name = case.name.partition("/")
-        if way in ("nopfix", building.UPSTREAM) or (way == "none" and name in patches.REFUSED):
+        if way in OURS or (way == "none" and name in patches.REFUSED):
             tally.count(outcome.passed, line)
         else:
             say(f"seen: {line}")
@@ -157,9 +160,8 @@ def take(
         kernels.build(root, kernel, options.jobs)
     elif step == "patches":
         make_patches(root, kernel, chosen, options.way, options, tally)
-    elif step == "upstream":
-        ways = [building.UPSTREAM]
-        make_patches(root, kernel, [patches.STATIC_CALL], ways, options, tally)
+    elif step in (building.UPSTREAM, building.PLAIN):
+        make_patches(root, kernel, [patches.STATIC_CALL], [step], options, tally)
     elif step == "outside":
         built = outside.build(root, kernel, "nopfix", options.jobs)
         tally.count(built.module is not None, f"{kernel.name}: outside, nopfix: {built.said}")

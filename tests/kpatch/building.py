@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 WAYS = ("none", "plugin", "nopfix")
 # With nopfix by the copy of the script that docs/kpatch-upstream.md describes.
 UPSTREAM = "upstream"
+# With nopfix as its papers have it: the patch's name is all that kpatch-build is given.
+PLAIN = "plain"
 PLUGIN = "usr/lib/kpatch/ppc64le-plugin.so"
 DEFAULT, OWN = "default", "own"
 
@@ -205,23 +207,54 @@ def _build(
     file.write_text(edits.difference(patch.edits, source))
     log = folder / "log"
     how = setting(root, kernel, way, log)
-    targets: list[str] = []
-    for target in [] if everything else patch.objects:
-        # Not the object itself: a compile that failed has removed it.
-        if list((source / target).parent.glob(f".{Path(target).name}.cmd")):
-            targets += ["-t", target]
-    # No -c: a configuration that is copied is newer, and make asks the compiler 150 things again.
     script = how.script
     if kernel.discards_checks and way != UPSTREAM:
         script = str(mended(root, log) / "kpatch-build")
     elif patch.jump_label and way != UPSTREAM:
         script = str(release(root, log) / "kpatch-build")
-    words = [script, "-d", "-j", str(jobs), "-s", source]
-    words += ["-v", place.kept / "vmlinux", "-o", folder, *targets, file]
-    cache = folder / "cache"
-    environment = {"CROSS_COMPILE": how.prefix, "CACHEDIR": str(cache), **how.environment}
+    environment = {"CROSS_COMPILE": how.prefix, **how.environment}
+    if way == PLAIN:
+        words: list[str | Path] = [script, file]
+        environment |= as_before(root, place, folder / "cache")
+    else:
+        # No -c: a configuration that is copied is newer, and make asks the compiler 150 things
+        # again.
+        words = [script, "-d", "-j", str(jobs), "-s", source, "-v", place.kept / "vmlinux"]
+        words += ["-o", folder]
+        for target in [] if everything else patch.objects:
+            # Not the object itself: a compile that failed has removed it.
+            if list((source / target).parent.glob(f".{Path(target).name}.cmd")):
+                words += ["-t", target]
+        words.append(file)
+        environment["CACHEDIR"] = str(folder / "cache")
     status = root.status(*words, log=log, cwd=folder, environment=environment, path=how.path)
     finish(folder, status, DEFAULT if everything else OWN)
+
+
+def as_before(root: Root, place: Folders, home: Path) -> dict[str, str]:
+    """Makes the running kernel's source what kpatch-build has kept of it, below ``home``.
+
+    It fetches that once, as the running distribution has it, and finds it there the next time.
+    vmlinux is where Debian's package with debugging information has it.  Returns the environment.
+    """
+    release = banner(place.kept / "vmlinux")
+    kept = home / ".kpatch"
+    kept.mkdir(parents=True)
+    (kept / "src").symlink_to(place.source)
+    (kept / "version").write_text(f"{release}\n")
+    vmlinux = root.path / f"usr/lib/debug/boot/vmlinux-{release}"
+    vmlinux.parent.mkdir(parents=True, exist_ok=True)
+    vmlinux.unlink(missing_ok=True)
+    vmlinux.symlink_to(place.kept / "vmlinux")
+    return {"HOME": str(home), "RELEASE": release, "NOPFIX_LEAVE_UNPROVED": "1"}
+
+
+def banner(vmlinux: Path) -> str:
+    """The release that a kernel says it is.  Raises Failure when it doesn't."""
+    found = re.search(rb"Linux version (\d\S*) ", vmlinux.read_bytes())
+    if found is None:
+        raise Failure(f"{vmlinux}: no version")
+    return found[1].decode()
 
 
 def take_back(patches: Iterable[Path], source: Path) -> None:
@@ -234,9 +267,10 @@ def take_back(patches: Iterable[Path], source: Path) -> None:
 
 
 def unfinished(place: Folders, way: str) -> list[Path]:
-    """The patches of runs that never came to their end."""
-    files = place.patches.glob(f"*/{way}/*.patch")
-    return [file for file in files if not (file.parent / "status").exists()]
+    """The patches of runs that never came to their end, in the folder that ``way`` compiles in."""
+    files = place.patches.glob("*/*/*.patch")
+    alike = [file for file in files if place.copy(file.parent.name) == place.copy(way)]
+    return [file for file in alike if not (file.parent / "status").exists()]
 
 
 def finish(folder: Path, status: int, targets: str) -> None:

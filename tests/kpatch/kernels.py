@@ -82,7 +82,9 @@ class Folders(NamedTuple):
     def copy(self, way: str) -> Path:
         """The folder in which kpatch-build compiles the way of that name."""
         return (
-            self.source if way in ("nopfix", "upstream") else self.source.with_name(f"source-{way}")
+            self.source
+            if way in ("nopfix", "upstream", "plain")
+            else self.source.with_name(f"source-{way}")
         )
 
 

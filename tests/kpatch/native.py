@@ -174,6 +174,7 @@ class Native:
         from nopfix.corpus import slots
 
         tools = self.home / "tools"
+        shutil.rmtree(tools, ignore_errors=True)
         self.run(self.home / "venv/bin/nopfix-toolchain", tools)
         shutil.copyfile(PROJECT / "samples/recursion.c", self.home / "recursion.c")
         lacking = []
@@ -209,6 +210,7 @@ class Native:
         if not (compiler / "gcc").is_symlink():
             (compiler / "gcc").symlink_to(f"/usr/bin/gcc-{KERNEL.compiler}")
         tools = self.home / f"tools-{KERNEL.compiler}"
+        shutil.rmtree(tools, ignore_errors=True)
         self.run(self.home / "venv/bin/nopfix-toolchain", tools, path=[compiler])
         folder.mkdir()
         patch = folder / f"{PATCH.name}.patch"

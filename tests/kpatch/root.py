@@ -152,12 +152,15 @@ class Root:
 
     @property
     def host(self) -> Path:
-        """The folder whose uname says ppc64le."""
+        """The folder whose uname says ppc64le, and of the running kernel what $RELEASE is."""
         return self.work / "host"
 
 
 SCRIPTS = {
-    "host/uname": '#!/bin/sh\n[ "$*" = -m ] && echo ppc64le || exec /usr/bin/uname "$@"\n',
+    "host/uname": (
+        '#!/bin/sh\ncase "$*" in\n-m) echo ppc64le ;;\n'
+        '-r) echo "${RELEASE:-$(/usr/bin/uname -r)}" ;;\n*) exec /usr/bin/uname "$@" ;;\nesac\n'
+    ),
     # kpatch-build names a plugin; without one this is what the compiler makes.
     "bare/bare-gcc": (
         '#!/bin/bash\nfor word; do [[ $word = -fplugin=* ]] || words+=("$word"); done\n'

@@ -69,8 +69,15 @@ def test_a_run_that_was_killed_leaves_no_patch_in_the_sources(tmp_path: Path) ->
     building.take_back(building.unfinished(place, "nopfix"), source)
     assert (source / "a.c").read_text() == unpatched
     subprocess.run(["patch", "-p1", "-s", "-d", source], input=text, text=True, check=True)
-    building.take_back(building.unfinished(place, "nopfix"), source)
+    assert not building.unfinished(place, "none")
+    # Another way that compiles in the same folder.
+    building.take_back(building.unfinished(place, building.PLAIN), source)
     assert (source / "a.c").read_text() == unpatched
+
+
+def test_a_kernels_release_is_what_its_banner_says(tmp_path: Path) -> None:
+    (tmp_path / "vmlinux").write_bytes(b"\0Linux version %s\0Linux version 6.1.176 (root@vm)\n")
+    assert building.banner(tmp_path / "vmlinux") == "6.1.176"
 
 
 def test_each_patch_has_a_probe() -> None:
