@@ -273,7 +273,7 @@ class Native:
     def _tests(self, path: Path) -> dict[str, int]:
         """How many tests of a file passed, were skipped, failed."""
         python = self.home / "venv/bin/python"
-        command = ("timeout", LIMIT, python, "-m", "pytest", "-q", "-rs", "--rootdir", PROJECT)
+        command = ("timeout", LIMIT, python, "-m", "pytest", "-rs", "--rootdir", PROJECT)
         # What the emulated interpreter compiles is kept, beside the project.
         cache = ("PYTHONDONTWRITEBYTECODE=", f"PYTHONPYCACHEPREFIX={self.home}/pycache")
         environment = [f"PYTHONPATH={PROJECT}", *cache]
