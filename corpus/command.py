@@ -39,6 +39,12 @@ _EXPECTED = (
     sources.NoSources, toolchain.ToolError, UsageError, debian.AptError, chroot.RootError,
     objects.Unreadable,
 )  # fmt: skip
+#: Modules that aren't everywhere: the extra that brings them, and the package of Debian and Fedora.
+_LIBRARIES = {
+    "distributed": ("cluster", "python3-distributed"),
+    "pygal": ("corpus", "python3-pygal"),
+    "rich": ("corpus", "python3-rich"),
+}
 #: Results are committed to the file at least this often, in seconds.
 COMMIT_INTERVAL = 0.5
 
@@ -116,14 +122,21 @@ def _run_missing(cases: list[Case], options: argparse.Namespace, results: store.
 
 def _need_libraries(options: argparse.Namespace) -> None:
     """Raise UsageError, before anything runs, when a library is missing that the run will need."""
-    needed: dict[str, str] = {}
-    if sys.stdout.isatty():
-        needed["rich"] = "corpus"
+    libraries = ["rich"]
     if options.scheduler:
-        needed["distributed"] = "cluster"
-    for library, extra in needed.items():
+        libraries.append("distributed")
+    _need(libraries)
+
+
+def _need(libraries: Iterable[str]) -> None:
+    """Raise UsageError when one of the libraries is missing."""
+    for library in libraries:
         if importlib.util.find_spec(library) is None:
-            raise UsageError(f"there is no module {library}; pip install 'nopfix[{extra}]'")
+            extra, package = _LIBRARIES[library]
+            raise UsageError(
+                f"there is no module {library}; pip install 'nopfix[{extra}]', or the system's"
+                f" package {package}"
+            )
 
 
 def _collect(coming: Iterable[Result], total: int, results: store.Store) -> None:
@@ -188,6 +201,7 @@ def _with_bar(coming: Iterable[Result], total: int, counts: Counter[str]) -> Ite
 def _report(options: argparse.Namespace) -> int:
     from nopfix.corpus import report
 
+    _need(["rich", "pygal"] if options.html else ["rich"])
     with store.opened(options.db) as results:
         rows, left_out = results.results(), results.left_out()
     print(report.as_markdown(rows) if options.markdown else report.as_text(rows, left_out))

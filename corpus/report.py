@@ -1,15 +1,17 @@
 """Tables and charts of a run, as text and as one HTML file that opens offline.
 
-The HTML has no script and no reference to anything outside itself: the charts are inline SVG.
+The HTML has no script and no reference to anything outside itself.  rich sets the table of the
+text, pygal draws the charts (charts.py); each is imported only where it is used.
 """
 
 from __future__ import annotations
 
 import datetime
 import html
-import math
+import io
 import re
 from collections import Counter, defaultdict
+from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.corpus import baseline
@@ -167,6 +169,8 @@ def versions(results: list[Result]) -> list[str]:
 
 #: More lines than this of one kind aren't shown on a terminal: the HTML has them all.
 _MOST_LINES = 10
+#: In characters: more than any table's line.
+_WIDEST = 1000
 
 
 def as_text(results: list[Result], left_out: list[LeftOut] | None = None) -> str:
@@ -174,23 +178,32 @@ def as_text(results: list[Result], left_out: list[LeftOut] | None = None) -> str
     if not results:
         return "no results"
     counted = rows(results, _WHERE[:2])
-    header = (*_WHERE[:2], *_COLUMNS)
     everything = total(counted)
-    body = [(*row[:2], *row.cells()) for row in [*counted, everything]]
-    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [header, *body]
-    ]
+    lines = _text_table([*counted, everything])
     lines += ["", *filter(None, [cost_line(everything)]), *versions(results)]
     lines += _left_out_lines(left_out or [])
     unexpected = [result for result in results if not baseline.expects(result)]
     lines += _reason_lines("refusals", reasons(unexpected, frozenset({"refused"})))
     lines += _reason_lines("wrong", reasons(results, WRONG))
     return "\n".join(lines)
+
+
+def _text_table(counted: list[Row]) -> list[str]:
+    """Set the rows' columns below their names; lines may be longer than a terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in _WHERE[:2]:
+        table.add_column(name, no_wrap=True)
+    for name in _COLUMNS:
+        table.add_column(name, no_wrap=True, justify="right")
+    for row in counted:
+        table.add_row(*row[:2], *row.cells())
+    console = Console(file=io.StringIO(), width=_WIDEST, markup=False, color_system=None)
+    with console.capture() as written:
+        console.print(table)
+    return [line.rstrip() for line in written.get().splitlines()]
 
 
 def as_markdown(results: list[Result]) -> str:
@@ -246,9 +259,7 @@ td.left:nth-child(3) { white-space: normal; }
 tr:nth-child(even) td { background: var(--band); }
 tr.sum td { font-weight: 600; border-top: 2px solid var(--ink); }
 .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
-figure { margin: 1rem 0; } svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
-svg .axis { stroke: var(--line); } svg .dot { fill: var(--mark); fill-opacity: .35; }
-svg .bar { fill: var(--mark); } svg .same { stroke: var(--soft); stroke-dasharray: 4 3; }
+figure { margin: 1rem 0; }
 .charts { display: flex; flex-wrap: wrap; gap: 2rem; }
 """
 
@@ -270,10 +281,8 @@ def as_html(results: list[Result]) -> str:
         + f"{_NOTE}</div>",
         _reason_table("Refusals", reasons(results, frozenset({"refused"}))),
         _reason_table("Wrong", reasons(results, WRONG)),
-        "<h2>Time and size</h2><div class='charts'>",
-        _scatter([r for r in results if r.verdict == "equal" and r.assemble_time]),
-        _histogram([r for r in results if r.verdict == "equal" and r.size_before]),
-        "</div><h2>By corpus, compiler and flags</h2><div class='wide'>",
+        _charts(results),
+        "<h2>By corpus, compiler and flags</h2><div class='wide'>",
         _table(counted, _WHERE),
         "</div></body></html>",
     ]
@@ -336,91 +345,32 @@ def _reason_table(title: str, found: list[tuple[str, int, str]]) -> str:
     )
 
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 520, 360, 52, 40
-#: More points than this make the file big without showing more.
-_MOST_POINTS = 6000
+def _charts(results: list[Result]) -> str:
+    """Draw what the objects cost that came out right, in time and in size."""
+    from nopfix.corpus import charts
 
-
-def _scatter(results: list[Result]) -> str:
-    """Draw nopfix's time against the assembler's, both logarithmic, one point per object."""
-    if not results:
-        return ""
-    step = max(1, math.ceil(len(results) / _MOST_POINTS))
-    points = [(1e3 * r.assemble_time, 1e3 * r.rewrite_time) for r in results[::step]]
-    low = max(0.1, min(min(point) for point in points))
-    high = max(max(point) for point in points)
-    bottom, top = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    span = max(1, top - bottom)
-    width, height = _WIDTH - _LEFT - 24, _HEIGHT - _BOTTOM - 12
-    first, last = 10.0**bottom, 10.0**top
-
-    def x(value: float) -> float:
-        return _LEFT + width * (math.log10(max(value, first)) - bottom) / span
-
-    def y(value: float) -> float:
-        return 12 + height - height * (math.log10(max(value, first)) - bottom) / span
-
-    drawn: list[str] = []
-    for power in range(bottom, top + 1):
-        tick = 10.0**power
-        drawn.append(
-            f"<line class='axis' x1='{x(tick):.0f}' y1='12' x2='{x(tick):.0f}' y2='{12 + height}'/>"
-            f"<line class='axis' x1='{_LEFT}' y1='{y(tick):.0f}' x2='{_LEFT + width}' "
-            f"y2='{y(tick):.0f}'/>"
-            f"<text x='{x(tick):.0f}' y='{height + 28}' text-anchor='middle'>{tick:g}</text>"
-            f"<text x='{_LEFT - 6}' y='{y(tick) + 4:.0f}' text-anchor='end'>{tick:g}</text>"
+    good = [one for one in results if one.verdict in ("equal", "rewritten")]
+    points = [
+        (one.assemble_time, one.rewrite_time, f"{one.source} ({one.compiler} {one.flags})")
+        for one in good
+        if one.assemble_time
+    ]
+    percent = [
+        100 * (one.size_after - one.size_before) / one.size_before
+        for one in good
+        if one.size_before
+    ]
+    drawn = ""
+    if points:
+        caption = (
+            "nopfix (in process) against the assembler, one point per object; dashed: as fast."
         )
-    drawn.append(
-        f"<line class='same' x1='{x(first):.0f}' y1='{y(first):.0f}' x2='{x(last):.0f}' "
-        f"y2='{y(last):.0f}'/>"
-    )
-    drawn.extend(f"<circle class='dot' cx='{x(a):.1f}' cy='{y(b):.1f}' r='2'/>" for a, b in points)
-    drawn.append(
-        f"<text x='{_LEFT + width / 2}' y='{_HEIGHT - 2}' text-anchor='middle'>assembler, ms</text>"
-    )
-    drawn.append(
-        f"<text x='12' y='{height / 2}' transform='rotate(-90 12 {height / 2})'>nopfix, ms</text>"
-    )
-    caption = "nopfix (in process) against the assembler, one point per object; dashed: as fast."
-    return _figure(drawn, caption)
+        drawn += _figure(charts.times(points), caption)
+    if percent:
+        caption = f"How much rewritten objects grew; the median is {median(percent):.1f} %."
+        drawn += _figure(charts.growth(percent), caption)
+    return f"<h2>Time and size</h2><div class='charts'>{drawn}</div>" if drawn else ""
 
 
-_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2, 3, 5, 10)
-
-
-def _histogram(results: list[Result]) -> str:
-    """Draw how much objects grew, in percent of their size."""
-    if not results:
-        return ""
-    growth = [100 * (r.size_after - r.size_before) / r.size_before for r in results]
-    counts = [0] * (len(_BUCKETS) + 1)
-    for value in growth:
-        counts[sum(value >= limit for limit in _BUCKETS)] += 1
-    width, height = _WIDTH - _LEFT - 24, _HEIGHT - _BOTTOM - 24
-    each = width / len(counts)
-    highest = max(counts)
-    names = [f"<{_BUCKETS[0]}", *(f"{limit:g}" for limit in _BUCKETS)]
-    drawn = []
-    for i, (count, name) in enumerate(zip(counts, names, strict=True)):
-        tall = height * count / highest
-        left = _LEFT + i * each
-        drawn.append(
-            f"<rect class='bar' x='{left + 2:.1f}' y='{24 + height - tall:.1f}' "
-            f"width='{each - 4:.1f}' height='{tall:.1f}'/>"
-            f"<text x='{left + each / 2:.1f}' y='{height + 40}' text-anchor='middle'>{name}</text>"
-            f"<text x='{left + each / 2:.1f}' y='{20 + height - tall:.1f}' "
-            f"text-anchor='middle'>{count or ''}</text>"
-        )
-    drawn.append(
-        f"<text x='{_LEFT + width / 2}' y='{_HEIGHT - 2}' text-anchor='middle'>"
-        "growth of the file, percent (from)</text>"
-    )
-    middle = sorted(growth)[len(growth) // 2]
-    return _figure(drawn, f"How much rewritten objects grew; the median is {middle:.1f} %.")
-
-
-def _figure(drawn: list[str], caption: str) -> str:
-    return (
-        f"<figure><svg width='{_WIDTH}' height='{_HEIGHT}' viewBox='0 0 {_WIDTH} {_HEIGHT}' "
-        f"role='img'>{''.join(drawn)}</svg><figcaption>{caption}</figcaption></figure>"
-    )
+def _figure(drawn: str, caption: str) -> str:
+    return f"<figure>{drawn}<figcaption>{caption}</figcaption></figure>"

@@ -139,15 +139,25 @@ def test_the_second_opinion_needs_python_alone(
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("options", "library", "extra"),
+    [
+        (["run", "--corpus", str(SAMPLE.parent)], "rich", "corpus"),
+        (["report", "--html", "page.html"], "rich", "corpus"),
+    ],
+)
 def test_without_an_extra_one_line_says_which_to_install(
     bare: Callable[..., subprocess.CompletedProcess[str]],
+    options: list[str],
+    library: str,
+    extra: str,
 ) -> None:
-    options = ["--corpus", str(SAMPLE.parent), "--scheduler", "tcp://127.0.0.1:1"]
-    done = bare("nopfix-corpus", "run", *options)
+    done = bare("nopfix-corpus", *options)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "there is no module distributed; pip install 'nopfix[cluster]'" in done.stderr
+    assert f"there is no module {library}; pip install 'nopfix[{extra}]', or" in done.stderr
+    assert "the system's package python3-" in done.stderr
     assert done.stderr.count("\n") == 1
-    assert "cluster" in EXTRAS
+    assert extra in EXTRAS
 
 
 def test_what_the_packages_import_is_what_the_extras_name() -> None:

@@ -74,4 +74,7 @@ def _zstd(body: bytes, size: int) -> bytes:
         except zstd.ZstdError as error:
             raise Malformed(str(error)) from None
         return contents
-    raise Malformed("is compressed with zstd: pip install 'nopfix[zstd]' to verify it")
+    raise Malformed(
+        "is compressed with zstd: pip install 'nopfix[zstd]' to verify it, or"
+        " objcopy --decompress-debug-sections both objects"
+    )

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nopfix.corpus import baseline, changes, command, report, store
+from nopfix.corpus import baseline, changes, charts, command, report, store
 from nopfix.corpus.case import Result
 from nopfix.corpus.verdicts import WRONG
 
@@ -209,3 +209,26 @@ def test_the_html_report_needs_nothing_from_outside() -> None:
     assert "url(" not in page
     assert "<script" not in page
     assert page.count("<circle") == 40
+    assert "http" not in page.replace('xmlns="http://www.w3.org/2000/svg"', "")
+
+
+def test_a_point_of_the_chart_says_which_object_it_is() -> None:
+    page = report.as_html([result("slow<.c", rewrite_time=3.0), result("b.c")])
+    assert "<title>slow&lt;.c (gcc-12 -O2)</title>" in page
+
+
+def test_the_axes_of_the_times_end_at_powers_of_ten() -> None:
+    chart = charts.times([(0.002, 0.0301, "a.o")])
+    ticks = re.findall(r"<text[^>]*>([\d.e+]+)</text>", chart)
+    assert sorted(ticks, key=float) == ["1", "1", "10", "10", "100", "100"]
+
+
+def test_objects_are_counted_by_how_much_they_grew() -> None:
+    counts = re.findall(r'class="value">(\d+)', charts.growth([0.05, 0.1, 0.15, 12.0]))
+    assert counts == ["1", "2", "1"]
+
+
+def test_without_a_time_or_a_size_there_is_no_chart() -> None:
+    bare = result("b.o", "rewritten", assemble_time=0.0, size_before=0)
+    assert "<svg" not in report.as_html([bare])
+    assert report.as_html([bare._replace(size_before=100)]).count("<svg") == 1
