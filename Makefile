@@ -12,6 +12,7 @@
 # make man          manual pages and shell completions from the commands' own options, in docs
 # make docs         the documentation as a site of its own, links checked, in build/site
 # make package      sdist, wheel and each extra of it in empty environments (PYTHONS="names"), .deb
+# make tag          mark the commit as the release that nopfix/__init__.py names (SIGN= for unsigned)
 # make samples      make the committed sample objects again
 # make clean        take away what make has made, the virtual environment too
 # make kernel-test  build, boot and live-patch a kernel through the wrapper; takes half an hour
@@ -25,8 +26,9 @@ EDITABLE := --config-settings editable_mode=compat --editable
 JOBS ?= 2
 SECONDS ?= 3600
 EVERY ?= 1
+SIGN ?= --sign
 
-.PHONY: help demo test lint corpus alignment bench bench-compare compare fuzz mutation kernel-test kpatch-test man docs package samples clean
+.PHONY: help demo test lint corpus alignment bench bench-compare compare fuzz mutation kernel-test kpatch-test man docs package tag samples clean
 
 help:
 	@sed -n 's/^# \(make \)/\1/p' $(firstword $(MAKEFILE_LIST))
@@ -82,6 +84,13 @@ docs: $(VENV)/test
 
 package: $(VENV)/test tools
 	$(BIN)/python -m tests.package $(foreach python,$(PYTHONS),--python $(python))
+
+tag:
+	@git diff --quiet HEAD || { echo "what isn't committed has no part in a release" >&2; exit 1; }
+	@version=$$($(PYTHON) -c 'import nopfix; print(nopfix.__version__)') && \
+	if ! grep -q "^## \[$$version\]" CHANGELOG.md; then \
+		echo "CHANGELOG.md has no section for $$version" >&2; exit 1; \
+	fi && git tag $(SIGN) -m "nopfix $$version" "v$$version" && echo "v$$version"
 
 samples:
 	samples/make

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -53,6 +54,49 @@ def test_the_version_is_the_newest_of_the_change_log() -> None:
     command = [sys.executable, "-m", "nopfix.rewriter", "--version"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert said.startswith(f"nopfix {nopfix.__version__} (Python 3.")
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=n", "-c", "user.email=e", "-c", "init.defaultBranch=main"]
+    done = subprocess.run(["git", *who, *words], cwd=folder, capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else ""
+
+
+def test_every_release_tag_stands_at_the_version_that_it_names() -> None:
+    tags = git(ROOT, "tag", "--list", "v[0-9]*").split()
+    own = [git(ROOT, "show", f"{tag}:nopfix/__init__.py") for tag in tags]
+    assert [tag for tag, text in zip(tags, own, strict=True) if f'"{tag[1:]}"' not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "says"),
+    [
+        ("[0.3.0] - 2027-01-01", "", ""),
+        ("[Unreleased]", "", "CHANGELOG.md has no section for 0.3.0"),
+        ("[0.3.0] - 2027-01-01", "x = 1\n", "what isn't committed has no part in a release"),
+    ],
+)
+def test_a_tag_is_the_version_of_the_sources(
+    tmp_path: Path, section: str, change: str, says: str
+) -> None:
+    source = tmp_path / "nopfix" / "__init__.py"
+    source.parent.mkdir()
+    source.write_text('__version__ = "0.3.0"\n')
+    (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## {section}\n")
+    (tmp_path / "Makefile").write_text(MAKEFILE)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    source.write_text(source.read_text() + change)
+    done = subprocess.run(
+        ["make", "tag", "SIGN=--no-sign", f"PYTHON={sys.executable}"],
+        cwd=tmp_path,
+        env=os.environ | {"GIT_COMMITTER_NAME": "n", "GIT_COMMITTER_EMAIL": "e"},
+        capture_output=True,
+        text=True,
+    )
+    assert says in done.stderr
+    assert git(tmp_path, "tag", "--list").split() == ([] if says else ["v0.3.0"])
 
 
 def test_distributions_packages_have_the_same_version() -> None:
