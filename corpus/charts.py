@@ -9,6 +9,7 @@ and for dark.
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pygal
@@ -17,6 +18,10 @@ from pygal.style import Style
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from xml.etree.ElementTree import Element
+
+# pygal looks for its maps, which nobody asks for here, by a hook into imports without find_spec,
+# which Python has wanted of hooks for long; who imports by hand, as pytest does, stumbles over it.
+sys.meta_path[:] = [hook for hook in sys.meta_path if type(hook).__module__ != pygal.__name__]
 
 _WIDTH, _HEIGHT = 520, 380
 #: More points than this make the file big without showing more.

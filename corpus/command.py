@@ -83,6 +83,7 @@ def _resume(options: argparse.Namespace, results: store.Store) -> None:
 def _run(options: argparse.Namespace) -> int:
     from nopfix.corpus import report
 
+    _need(["rich"])
     with store.opened(options.db) as results:
         if options.resume:
             _resume(options, results)
@@ -122,7 +123,7 @@ def _run_missing(cases: list[Case], options: argparse.Namespace, results: store.
 
 def _need_libraries(options: argparse.Namespace) -> None:
     """Raise UsageError, before anything runs, when a library is missing that the run will need."""
-    libraries = ["rich"]
+    libraries = []
     if options.scheduler:
         libraries.append("distributed")
     _need(libraries)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -232,3 +233,8 @@ def test_without_a_time_or_a_size_there_is_no_chart() -> None:
     bare = result("b.o", "rewritten", assemble_time=0.0, size_before=0)
     assert "<svg" not in report.as_html([bare])
     assert report.as_html([bare._replace(size_before=100)]).count("<svg") == 1
+
+
+def test_whoever_draws_charts_imports_as_before() -> None:
+    assert charts.__name__ in sys.modules
+    assert [hook for hook in sys.meta_path if not hasattr(hook, "find_spec")] == []

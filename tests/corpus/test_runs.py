@@ -392,10 +392,12 @@ def forever(*_: object) -> None:
 
 
 def test_without_creduce_reduce_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sources: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    source = tmp_path / "big.c"
-    source.write_text(SOURCE % 1)
+    source = sources / "01.c"
     monkeypatch.setattr(case, "run", lambda one: fake(one, "differs"))
     real = shutil.which
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "creduce" else real(name))

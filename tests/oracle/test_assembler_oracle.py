@@ -87,7 +87,10 @@ def test_the_wanted_object_runs_as_the_plain_one(prepared: oracle.Prepared) -> N
     assert ran.verdict == "same", ran.detail
 
 
-def test_the_assembler_is_deterministic(tmp_path: Path) -> None:
+def test_the_assembler_is_deterministic(
+    tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler("gcc-12")
     source = tmp_path / "program.c"
     source.write_text(SOURCE)
     made = [

@@ -38,11 +38,15 @@ OTHER = "static const int x[] = {4, 8, 1234567, 0};"
 
 
 def compiled(folder: Path, inside: str, outside: str = "", *flags: str, cc: str = GCC) -> bytes:
+    source = SOURCE.replace("INSIDE", inside).replace("OUTSIDE", outside)
+    return compile_source(folder, source, *COMPILERS[cc], "-g", *flags, "-w", cc=cc)
+
+
+def compile_source(folder: Path, source: str, *flags: str, cc: str = GCC) -> bytes:
     if shutil.which(cc) is None:
         pytest.skip(f"{cc} is not installed")
-    (folder / "f.c").write_text(SOURCE.replace("INSIDE", inside).replace("OUTSIDE", outside))
-    command = [cc, *COMPILERS[cc], "-g", *flags, "-w", "-c", "f.c"]
-    subprocess.run(command, cwd=folder, check=True)
+    (folder / "f.c").write_text(source)
+    subprocess.run([cc, *flags, "-c", "f.c"], cwd=folder, check=True)
     return (folder / "f.o").read_bytes()
 
 
@@ -146,10 +150,9 @@ c:  if (n) goto a;
     return n > 1 ? &&b : &&c;
 }
 """
-    (tmp_path / "f.c").write_text(source)
-    subprocess.run([GCC, "-O1", "-g", "-w", "-c", "f.c"], cwd=tmp_path, check=True)
+    data = compile_source(tmp_path, source, "-O1", "-g", "-w")
     with pytest.raises(Refusal, match="may be the distance of two labels") as refused:
-        rewrite((tmp_path / "f.o").read_bytes())
+        rewrite(data)
     assert (refused.value.section or "").startswith(".data")
 
 
@@ -197,15 +200,12 @@ STORED = {
 def test_a_variable_that_code_stores_into_is_no_distance(
     tmp_path: Path, type: str, use: str, flags: str
 ) -> None:
-    (tmp_path / "f.c").write_text(COUNTED.replace("TYPE", type).replace("USE", use))
-    command = [GCC, *flags.split(), "-g", "-c", "f.c"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    assert rewrite((tmp_path / "f.o").read_bytes()).report.insertions
+    source = COUNTED.replace("TYPE", type).replace("USE", use)
+    assert rewrite(compile_source(tmp_path, source, *flags.split(), "-g")).report.insertions
 
 
 def test_a_variable_that_code_only_reads_may_be_a_distance(tmp_path: Path) -> None:
     source = COUNTED.replace("TYPE", "volatile int limit = 4").replace("USE", "limit")
-    (tmp_path / "f.c").write_text(source)
-    subprocess.run([GCC, "-Os", "-g", "-c", "f.c"], cwd=tmp_path, check=True)
+    data = compile_source(tmp_path, source, "-Os", "-g")
     with pytest.raises(Refusal, match="may be the distance of two labels"):
-        rewrite((tmp_path / "f.o").read_bytes())
+        rewrite(data)

@@ -617,6 +617,7 @@ def test_a_caller_that_ignores_its_children_is_no_reason_to_fail(tools: Path, fo
     assert slots(folder / "f.o") == (CALLS, CALLS)
 
 
+@pytest.mark.skipif(GCC is None, reason=f"{PREFIX}gcc is not installed")
 def test_two_hooks_at_once_may_rewrite_one_object(folder: Path) -> None:
     assert GCC is not None
     # Two compilers at once are no test of ours: each assembler takes away the other's object.
