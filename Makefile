@@ -80,7 +80,7 @@ man: $(VENV)/test
 
 docs: $(VENV)/test
 	$(BIN)/python docs/site.py build/docs
-	$(BIN)/mkdocs build --quiet --strict --config-file build/docs/mkdocs.yml
+	$(BIN)/mkdocs build --strict --config-file build/docs/mkdocs.yml  # --quiet makes it lenient
 
 package: $(VENV)/test tools
 	$(BIN)/python -m tests.package $(foreach python,$(PYTHONS),--python $(python))

@@ -3,7 +3,7 @@
 README and its like stand at the top of the sources, the others beside this file, and their links
 go to and fro.  A site wants all in one folder, so they are copied into one, links following;
 pictures and the schema come along.  mkdocs, told to be strict, then fails for a link or
-an anchor that leads nowhere.
+an anchor that leads nowhere.  (Not with --quiet: what isn't said isn't counted either.)
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ NAV = {
     "architecture.md": "How it is built",
     "alignment.md": "Alignment",
     "hazards.md": "Hazards",
+    "proofs.md": "How far the tests hold the proofs",
+    "hunt.md": "What was tried",
     "corpus.md": "Regression runs",
     "kpatch-upstream.md": "For kpatch's developers",
     "CONTRIBUTING.md": "Contributing",

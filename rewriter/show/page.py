@@ -85,7 +85,7 @@ def _parts(name: str, compared: Compared) -> Iterator[str]:
         yield f'<p class="refused">Refused, and so as it was: {_escape(compared.refusal)}</p>\n'
     else:
         sizes = f"{compared.old_size:,} bytes before, {compared.new_size:,} after"
-        yield f"<p>{slots} slots put in; {sizes} (nopfix {__version__}).</p>\n"
+        yield f"<p>{_counted(slots)} put in; {sizes} (nopfix {__version__}).</p>\n"
     yield _contents(compared.functions)
     yield "<h2>Sections before and after</h2>\n"
     yield _sections(compared.sections)
@@ -107,6 +107,10 @@ def _parts(name: str, compared: Compared) -> Iterator[str]:
 
 def _escape(text: str) -> str:
     return html.escape(printable(text))
+
+
+def _counted(slots: int) -> str:
+    return "1 slot" if slots == 1 else f"{slots} slots"
 
 
 def _contents(functions: Sequence[Function]) -> str:
@@ -150,7 +154,7 @@ def _table(sections: Sequence[tuple[str, int, int]], largest: int) -> str:
 def _function(number: int, function: Function) -> Iterator[str]:
     changed = any(line.before is not None for line in function.lines)
     is_open = " open" if function.slots or changed else ""
-    what = f"{function.slots} slots" if function.slots else "no slot put in"
+    what = _counted(function.slots) if function.slots else "no slot put in"
     yield (
         f'<details id="f{number}"{is_open}><summary><code>{_escape(function.name or "(no name)")}'
         f'</code> <span class="dim">{_escape(function.section)}+{function.lines[0].new:#x}, {what}'
