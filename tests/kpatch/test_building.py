@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.kpatch import __main__ as steps
 from tests.kpatch import building, edits, kernels, native, outside, packages, patches
@@ -53,6 +56,7 @@ def test_a_patch_of_clones_that_changes_none_has_failed(tmp_path: Path) -> None:
     assert not steps.as_expected(CLONES, built)
 
 
+@pytest.mark.skipif(shutil.which("patch") is None, reason="needs patch")
 def test_a_run_that_was_killed_leaves_no_patch_in_the_sources(tmp_path: Path) -> None:
     source, patches_folder = tmp_path / "source", tmp_path / "patches"
     source.mkdir()
