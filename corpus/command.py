@@ -205,9 +205,9 @@ def _report(options: argparse.Namespace) -> int:
     _need(["rich", "pygal"] if options.html else ["rich"])
     with store.opened(options.db) as results:
         rows, left_out = results.results(), results.left_out()
-    print(report.as_markdown(rows) if options.markdown else report.as_text(rows, left_out))
     if options.html:
         options.html.write_text(report.as_html(rows), "utf-8")
+    print(report.as_markdown(rows) if options.markdown else report.as_text(rows, left_out))
     return 0
 
 
