@@ -1,6 +1,7 @@
 """Every command that README and the documentation show is run by a test, or marked as long.
 
-A command is a line of an indented block that begins with one of `WORDS`.  Those that `RUN` has are
+A command is a line of an indented block or of one between fences that begins with one of `WORDS`,
+behind variables and a prompt, if it has them.  Those that `RUN` has are
 run here, as they stand, in a folder with what they name; `LONG` says of the others where they are
 run instead.
 """
@@ -12,26 +13,29 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PAPERS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-WORDS = r"(?:make|pip|nopfix[a-z-]*|python3?|git|kpatch[a-z-]*|CROSS_COMPILE=\S+|diff)"
-COMMAND = re.compile(rf"^ {{4,7}}(?:\$ )?({WORDS} .*?)(?: {{2,}}.*)?$", re.MULTILINE)
+WORDS = r"(?:make|pip|nopfix[a-z-]*|python3?|git|kpatch[a-z-]*|diff|nm)"
+VARIABLES = r"(?:[A-Z_]+=\S+ )*"
+COMMAND = re.compile(rf"^ {{4,7}}(?:\$ )?({VARIABLES}{WORDS} .*?)(?: {{2,}}.*)?$", re.MULTILINE)
+FENCED = re.compile(r"^( *)```(?:sh)?\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 RUN = re.compile(r"nopfix (?!<)|nopfix-verify ")
 LONG = {
-    r"make (?!ARCH|CROSS)": "tests/test_papers.py asks for the target; CI runs make test",
-    r"make .*(ARCH|CROSS_COMPILE)": "make kernel-test",
+    rf"{VARIABLES}make .*(ARCH|CROSS_COMPILE)|make -C kpatch-build": "make kernel-test",
+    r"make ": "tests/test_papers.py asks for the target; CI runs make test",
     r"pip install": "make package",
     r"python3? -m (venv|build)|python3? -m pip": "make package",
     r"nopfix-toolchain|nopfix-serve|nopfix-cc": "tests/rewriter/test_toolchain.py, make package",
-    r"CROSS_COMPILE=|kpatch": "make kpatch-test",
+    rf"{VARIABLES}kpatch": "make kpatch-test",
     r"nopfix-corpus": "tests/corpus, make corpus",
     r"python3? -m nopfix\.corpus": "tests/corpus, make corpus",
     r"python3? (-m )?(tests|samples)": "make kernel-test, make kpatch-test, make bench",
-    r"git |diff ": "not ours",
+    r"git |diff |nm ": "not ours",
 }
 
 
@@ -40,9 +44,14 @@ def commands() -> list[tuple[str, str]]:
     return [
         (paper.name, found[1])
         for paper in PAPERS
-        for found in COMMAND.finditer(paper.read_text())
+        for found in COMMAND.finditer(FENCED.sub(indented, paper.read_text()))
         if "nopfix: " not in found[1]
     ]
+
+
+def indented(block: re.Match[str]) -> str:
+    """A block between fences as one that is indented."""
+    return textwrap.indent(textwrap.dedent(block[2]), 4 * " ")
 
 
 HERE = sorted({command for _, command in commands() if RUN.match(command)})
@@ -62,7 +71,8 @@ def test_every_command_is_run_or_marked_as_long() -> None:
 def folder(tmp_path: Path) -> Path:
     """A folder with the objects, the library and the module that the papers name."""
     sample = ROOT / "samples" / "recursion.o"
-    for name in ("foo.o", "in.o", "before.o", "plain.o"):
+    (tmp_path / "kernel" / "sched").mkdir(parents=True)
+    for name in ("foo.o", "in.o", "before.o", "plain.o", "kernel/fork.o", "kernel/sched/core.o"):
         shutil.copy(sample, tmp_path / name)
     python = [sys.executable, "-m", "nopfix.rewriter", "-q"]
     for name in ("got.o", "after.o", "out.o", "foo.ko.xz"):
