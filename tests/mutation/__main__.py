@@ -9,10 +9,12 @@ a gap in the tests or makes no difference; docs/proofs.md says which.
 
 The rule: a mutant is a function's code with one condition negated, one never true (or, where it
 only filters, always), or one operand of an ``and`` or ``or`` left out.  The tests are collected
-once; then each mutant gets a process of its own, forked from that one, in which the live function
-has the other code.  The first test that fails ends it.  What assembles or compiles is remembered:
-a thousand mutants ask for the same hundred objects.  With ``--objects`` a mutant that survives has
-to give the same objects and refusals for all below a folder as well.
+and run once as they are, and which of them come by which line is noted; then each mutant gets a
+process of its own, forked from that one, in which the live function has the other code and the
+tests run that come by its line: first what noticed other mutants of the function, then what is
+fastest.  The first test that fails ends it.  What assembles is remembered: a thousand mutants ask
+for the same hundred objects.  With ``--objects`` a mutant that survives has to give the same
+objects and refusals for all below a folder as well.
 
 A mutant that needs more than 60 seconds of processor time counts as noticed.
 """
@@ -30,8 +32,9 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -77,7 +80,7 @@ def mutants(module: str) -> Iterator[Mutant]:
                 kind(target)
                 ast.fix_missing_locations(_Single().visit(new))
                 code = _code(compile(new, str(path), "exec"), name.split("."))
-                line = getattr(node, "lineno", function.lineno)
+                line = _line(node)
                 yield Mutant(module, name, line, change, code)
 
 
@@ -103,6 +106,13 @@ def _changes(node: ast.AST) -> Iterator[tuple[Callable[[Any], None], str]]:
         for index, value in enumerate(node.values):
             text = ast.unparse(value)
             yield lambda other, index=index: other.values.pop(index), f"without ({text})"
+
+
+def _line(node: Any) -> int:
+    """The line on which what is made wrong of a node begins."""
+    test = node.ifs[0] if isinstance(node, ast.comprehension) else getattr(node, "test", node)
+    line: int = test.lineno
+    return line
 
 
 def _negate(node: Any) -> None:
@@ -170,10 +180,13 @@ class Judge:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.survivors: list[Mutant] = []
-        self.judged = 0
+        self.judged: Counter[str] = Counter()
+        self.survived: Counter[str] = Counter()
         self.outcomes: dict[Path, str] = {}
         self._failed = False
+        self._comes_by: dict[tuple[str, int], list[int]] = {}
+        self._seconds: list[float] = []
+        self._noticed: dict[str, Counter[int]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a failure."""
@@ -182,46 +195,86 @@ class Judge:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the tests as they are, then for each mutant."""
         subprocess.run = Remembered()  # type: ignore[assignment]
-        if not self._passes(session):
-            raise session.Failed("the tests fail without any mutant")
+        self._look_on(session)
         for path in self.options.objects.rglob("*") if self.options.objects else ():
             if path.is_file() and path.read_bytes()[:4] == b"\x7fELF":
                 self.outcomes[path] = _outcome(path)
         every = (m for module in self.options.module for m in mutants(module))
         end = time.monotonic() + self.options.seconds
         for number, mutant in enumerate(every):
-            if number % self.options.every:
+            if number % self.options.every != self.options.first:
                 continue
             if time.monotonic() > end:
                 break
-            self.judged += 1
-            if self._judge(session, mutant) == SURVIVED:
-                self.survivors.append(mutant)
-                print(f"survives: {mutant}", file=sys.__stdout__, flush=True)
+            tests = self._tests_of(mutant)
+            self.judged[mutant.module] += 1
+            if self._judge(session, mutant, tests):
+                continue
+            self.survived[mutant.module] += 1
+            print(f"survives {len(tests)} tests: {mutant}", file=sys.__stdout__, flush=True)
         return True
 
-    def _passes(self, session: pytest.Session) -> bool:
+    def _look_on(self, session: pytest.Session) -> None:
+        """Run each test as it is; note by which lines it comes, and how long it takes."""
+        for number, item in enumerate(session.items):
+            lines: set[tuple[str, int]] = set()
+            begin = time.process_time()
+            sys.settrace(_tracer(lines))
+            passes = self._passes(item)
+            sys.settrace(None)
+            self._seconds.append(time.process_time() - begin)
+            if not passes:
+                raise session.Failed(f"{item.nodeid} fails without any mutant")
+            for line in lines:
+                self._comes_by.setdefault(line, []).append(number)
+
+    def _tests_of(self, mutant: Mutant) -> list[int]:
+        """The tests that come by a mutant, in the order in which they are best run."""
+        noticed = self._noticed.setdefault(f"{mutant.module}.{mutant.function}", Counter())
+        tests = self._comes_by.get((f"{mutant.module}.py", mutant.line), [])
+        return sorted(tests, key=lambda number: (-noticed[number], self._seconds[number]))
+
+    def _passes(self, item: pytest.Item) -> bool:
         self._failed = False
-        for item in session.items:
-            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-            if self._failed:
-                return False
-        return True
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        return not self._failed
 
-    def _judge(self, session: pytest.Session, mutant: Mutant) -> int:
+    def _judge(self, session: pytest.Session, mutant: Mutant, tests: Sequence[int]) -> bool:
+        """Whether a test, or one of the objects, notices a mutant."""
+        reader, writer = os.pipe()
         child = os.fork()
         if not child:
             resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
             status = NOTICED
             try:
                 put_in(mutant)
-                same = self._passes(session) and all(
-                    _outcome(path) == known for path, known in self.outcomes.items()
-                )
-                status = SURVIVED if same else NOTICED
+                for number in tests:
+                    if not self._passes(session.items[number]):
+                        os.write(writer, b"%d" % number)
+                        os._exit(NOTICED)
+                if all(_outcome(path) == known for path, known in self.outcomes.items()):
+                    status = SURVIVED
             finally:
                 os._exit(status)
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            noticed_by = pipe.read()
+        if noticed_by:
+            self._noticed[f"{mutant.module}.{mutant.function}"][int(noticed_by)] += 1
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != SURVIVED
+
+
+def _tracer(lines: set[tuple[str, int]]) -> Callable[[FrameType, str, Any], Any]:
+    """For `sys.settrace`: notes the lines of the proofs' modules that are come by."""
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        path = frame.f_code.co_filename
+        if f"{os.sep}proof{os.sep}" not in path:
+            return None
+        lines.add((os.path.basename(path), frame.f_lineno))
+        return trace
+
+    return trace
 
 
 def _outcome(path: Path) -> str:
@@ -239,6 +292,7 @@ def main() -> int:
     add = parser.add_argument
     add("--module", action="append", choices=MODULES, metavar="NAME", help="only this one")
     add("--every", type=int, default=1, metavar="N", help="only every Nth mutant")
+    add("--first", type=int, default=0, metavar="K", help="begin with the Kth (from 0) of them")
     add("--seconds", type=float, default=1e9, metavar="S", help="stop after as many seconds")
     add("--objects", type=Path, metavar="FOLDER", help="objects that have to come out the same")
     options = parser.parse_args()
@@ -251,8 +305,9 @@ def main() -> int:
     status = pytest.main([*without, "-o", "addopts=", *files], plugins=[judge])
     if status or not judge.judged:
         return 2
-    print(f"{judge.judged} mutants, {len(judge.survivors)} survive", flush=True)
-    return 1 if judge.survivors else 0
+    for module, count in judge.judged.items():
+        print(f"{module}: {count} mutants, {judge.survived[module]} survive", flush=True)
+    return 1 if judge.survived else 0
 
 
 if __name__ == "__main__":
