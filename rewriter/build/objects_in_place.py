@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 
-from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter import pipeline
 from nopfix.rewriter.build.compiler_arguments import C_SUFFIXES
 from nopfix.rewriter.errors import INTERNAL_ERROR, Refusal, complain, internal_error
@@ -29,6 +30,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 DONE, REFUSED = 0, 1
+
+REPORT = "NOPFIX_REPORT"
+"""The environment variable that names the folder for a report over the build."""
+
+
+class Outcome(Record):
+    """What became of an object: an exit status, and what a report over the build says of it.
+
+    ``verdict`` is one of `build_report.VERDICTS`; ``slots`` is how many nops were put in; ``left``
+    has a line for each part that was left as compiled, ``sibling_calls`` one for each.
+    """
+
+    status: int
+    verdict: str
+    slots: int = 0
+    left: Sequence[str] = ()
+    sibling_calls: Sequence[str] = ()
+
+
+_LEFT_OUT = Outcome(DONE, "left out")
+_REFUSED = Outcome(REFUSED, "refused")
 
 SKIPPED = (
     "arch/powerpc/boot/*",
@@ -50,13 +72,51 @@ def rewrite(
     Files that aren't ours or are on the skip list stay as they are, and with ``only_compiled``
     hand-written assembly.  ``environment`` holds the ``NOPFIX_*`` variables that apply.  The status
     is REFUSED when the object needs slots and can't have them, INTERNAL_ERROR after a mistake of
-    nopfix's own; then ``say`` has been told why.
+    nopfix's own; then ``say`` has been told why.  With $NOPFIX_REPORT what became of it is added to
+    the report there.
     """
-    if skips(path, environment.get("NOPFIX_SKIP")):
-        return DONE
+    folder = environment.get(REPORT)
+    if not folder:
+        return _rewrite(path, only_compiled, environment, say).status
+    said: list[str] = []
+
+    def say_and_keep(line: str) -> None:
+        said.append(line)
+        say(line)
+
+    begun = time.process_time()
+    outcome = _rewrite(path, only_compiled, environment, say_and_keep)
+    message = said[-1] if outcome.status else ""
+    _add_to_report(folder, path, outcome, message, time.process_time() - begun, say)
+    return outcome.status
+
+
+def _add_to_report(
+    folder: str,
+    path: str,
+    outcome: Outcome,
+    message: str,
+    seconds: float,
+    say: Callable[[str], None],
+) -> None:
+    """A report that can't be kept fails no build."""
+    from nopfix.rewriter.build import build_report
+
     try:
-        if _can_be_rewritten(path):
-            _report_and_rewrite(path, only_compiled, environment, say)
+        build_report.add(folder, path, outcome, message, seconds)
+    except OSError as error:
+        say(f"${REPORT}: {error.filename or folder}: {error.strerror or error}")
+
+
+def _rewrite(
+    path: str, only_compiled: bool, environment: Mapping[str, str], say: Callable[[str], None]
+) -> Outcome:
+    if skips(path, environment.get("NOPFIX_SKIP")):
+        return _LEFT_OUT
+    try:
+        if not _can_be_rewritten(path):
+            return _LEFT_OUT
+        return _rewrite_object(path, only_compiled, environment, say)
     except Refusal as refusal:
         refusal.file = refusal.file or path
         say(str(refusal))
@@ -66,10 +126,8 @@ def rewrite(
         say(f"{path}: out of memory")
     except Exception as error:
         say(f"{path}: {internal_error(error)}")
-        return INTERNAL_ERROR
-    else:
-        return DONE
-    return REFUSED
+        return Outcome(INTERNAL_ERROR, "failed")
+    return _REFUSED
 
 
 def missing(path: str, environment: Mapping[str, str] = os.environ) -> int:
@@ -86,6 +144,9 @@ def missing(path: str, environment: Mapping[str, str] = os.environ) -> int:
         remedy="say with -c and -o what it writes, or put the object on $NOPFIX_SKIP",
     )
     complain(str(refusal))
+    folder = environment.get(REPORT)
+    if folder:
+        _add_to_report(folder, path, _REFUSED, str(refusal), 0.0, complain)
     return REFUSED
 
 
@@ -97,9 +158,10 @@ def _can_be_rewritten(path: str) -> bool:
     return stat.S_ISREG(mode)
 
 
-def _report_and_rewrite(
+def _rewrite_object(
     path: str, only_compiled: bool, environment: Mapping[str, str], say: Callable[[str], None]
-) -> None:
+) -> Outcome:
+    """Rewrite the object ``path``.  Raises `Refusal`, OSError, and what is nopfix's mistake."""
     with open(path, "rb") as file:
         data = file.read()
     if is_bitcode(data):
@@ -108,16 +170,19 @@ def _report_and_rewrite(
             remedy="compile without -flto, or put the file on $NOPFIX_SKIP",
         )
     if not is_ours(data) or (only_compiled and not is_compiled(data)):
-        return
-    for line in _sibling_calls(data, environment.get("NOPFIX_SIBLING_CALLS", "ignore")):
+        return _LEFT_OUT
+    choice = environment.get("NOPFIX_SIBLING_CALLS", "ignore")
+    sibling_calls = _sibling_calls(data, choice, bool(environment.get(REPORT)))
+    for line in sibling_calls if choice == "warn" else ():
         say(f"{path}: warning: {line}")
     leave = environment.get("NOPFIX_LEAVE_UNPROVED") == "1"
     options = Options(dwo=split_dwarf.beside(path, data), leave_unproved=leave)
     result = pipeline.rewrite(data, options)
-    for left in result.report.left:
-        say(f"{path}: {left.warning()}")
+    left = [one.warning() for one in result.report.left]
+    for line in left:
+        say(f"{path}: {line}")
     if result.data == data and not result.dwo:
-        return
+        return Outcome(DONE, "unchanged", 0, left, sibling_calls)
     if environment.get("NOPFIX_VERIFY") == "1":
         from nopfix.rewriter.build import second_opinion
 
@@ -127,6 +192,8 @@ def _report_and_rewrite(
     changed = [*result.dwo.items(), (path, result.data)]
     files = [output.File(name, new, os.stat(name).st_mode) for name, new in changed]
     output.replace_all(files, durable=False)
+    slots = len(result.report.insertions)
+    return Outcome(DONE, "rewritten", slots, left, sibling_calls)
 
 
 def is_compiled(data: bytes) -> bool:
@@ -147,9 +214,12 @@ def is_compiled(data: bytes) -> bool:
     return ".debug_info" in names and b"GNU AS " not in data
 
 
-def _sibling_calls(data: bytes, choice: str) -> Sequence[str]:
-    """A line for each sibling call to warn of.  Raises `Refusal` where they are to be errors."""
-    if choice not in ("warn", "error"):
+def _sibling_calls(data: bytes, choice: str, reported: bool) -> Sequence[str]:
+    """A line for each sibling call, where somebody wants to know.
+
+    Raises `Refusal` where they are to be errors.
+    """
+    if choice not in ("warn", "error") and not reported:
         return ()
     from nopfix.rewriter.kpatch import sibling_calls
 

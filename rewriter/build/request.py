@@ -38,6 +38,7 @@ SETTINGS = (
     "NOPFIX_SIBLING_CALLS",
     "NOPFIX_VERIFY",
     "NOPFIX_LEAVE_UNPROVED",
+    "NOPFIX_REPORT",
 )
 """The environment variables that change what is done to an object."""
 

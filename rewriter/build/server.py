@@ -33,7 +33,7 @@ import sys
 import tempfile
 
 from nopfix.dwarf.record import TYPE_CHECKING
-from nopfix.rewriter.build import request
+from nopfix.rewriter.build import objects_in_place, request
 from nopfix.rewriter.build.wrapper import COMMAND_NOT_FOUND, die
 from nopfix.rewriter.errors import INTERNAL_ERROR, complain, internal_error
 
@@ -41,21 +41,28 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _USAGE = """\
-usage: nopfix-serve COMMAND ARGUMENTS...
+usage: nopfix-serve [--report FILE] COMMAND ARGUMENTS...
+       nopfix-serve --report FILE
 
 Runs COMMAND, usually make or kpatch-build, with the rewriter loaded beside it, so that the compiler
 wrapper needn't load it for every object.  The objects are the same as without.
 
-example:
-  nopfix-serve make ARCH=powerpc CROSS_COMPILE=/opt/nopfix/nopfix- -j8 vmlinux modules
+  --report FILE   keep as JSON what became of each object: slots, refusals, what was left as it is,
+                  sibling calls, time; and show a page of it at the end.  Without COMMAND: of what
+                  a build without nopfix-serve has left in the folder $NOPFIX_REPORT
 
-exit status: that of COMMAND; 70 internal error
+examples:
+  nopfix-serve make ARCH=powerpc CROSS_COMPILE=/opt/nopfix/nopfix- -j8 vmlinux modules
+  nopfix-serve --report build.json kpatch-build fix.patch
+
+exit status: that of COMMAND; 3 the report can't be written; 70 internal error
 """
 
 _PASSED_ON = (signal.SIGHUP, signal.SIGTERM)
 _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 _ENDING = frozenset((*_PASSED_ON, *_FROM_TERMINAL))
 _BACKLOG = 1024
+_NO_REPORT = 3
 _IDLE = 1.0  # seconds between looks at whether the build still runs
 _PATIENCE = 10.0  # seconds that a request may take to arrive
 _REQUESTS_BETWEEN_COLLECTIONS = 64
@@ -64,18 +71,57 @@ _REQUESTS_BETWEEN_COLLECTIONS = 64
 def main() -> int:
     """Run the command; returns its exit status."""
     command = sys.argv[1:]
-    if not command or command[0] in ("-h", "--help"):
-        print(_USAGE, end="", file=sys.stdout if command else sys.stderr)
-        return 0 if command else 2
+    if command[:1] in (["-h"], ["--help"]):
+        print(_USAGE, end="")
+        return 0
+    file = None
+    if command[:1] == ["--report"]:
+        file, command = "".join(command[1:2]), command[2:]
+    folder = os.environ.get(objects_in_place.REPORT)
+    if file == "" or not (command or (file and folder)):
+        print(_USAGE, end="", file=sys.stderr)
+        return 2
     try:
-        return _serve(command)
+        if file is None:
+            status = _serve(command)
+        elif folder:
+            status = _reported(os.path.abspath(file), os.path.abspath(folder), command)
+        else:
+            with tempfile.TemporaryDirectory(prefix="nopfix-report-") as scratch:
+                status = _reported(os.path.abspath(file), scratch, command)
     except Exception as error:
         complain(internal_error(error))
         return INTERNAL_ERROR
+    if status < 0:
+        die(-status)
+        return 128 - status
+    return status
+
+
+def _reported(file: str, folder: str, command: Sequence[str]) -> int:
+    """Run ``command``, if there is one, and make the report ``file`` of what is in ``folder`` then.
+
+    Returns the command's status, or `_NO_REPORT` where that is 0 and there can't be one.
+    """
+    from nopfix.rewriter.build import build_report
+
+    os.environ[objects_in_place.REPORT] = folder
+    status = _serve(command) if command else 0
+    try:
+        lines = build_report.write(folder, file)
+    except (OSError, ValueError) as error:
+        complain(f"no report: {error}")
+        return status or _NO_REPORT
+    for line in lines:
+        print(line, file=sys.stderr)
+    return status
 
 
 def _serve(command: Sequence[str]) -> int:
-    """Run ``command`` with the rewriter loaded beside it; returns its exit status."""
+    """Run ``command`` with the rewriter loaded beside it.
+
+    Returns its exit status, or minus the signal that it died by, which isn't blocked any more.
+    """
     # What comes before there is a command to pass it on to ends this process, tidied up.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     folder = ""
@@ -103,8 +149,6 @@ def _serve(command: Sequence[str]) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     if status < 0:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        die(-status)
-        return 128 - status
     return status
 
 
@@ -235,8 +279,6 @@ def _answer(connection: socket.socket) -> None:
     What can't be done here, the wrapper tries itself: it may be nothing but this process that
     lacks what it takes.
     """
-    from nopfix.rewriter.build import objects_in_place
-
     asked = request.read(request.receive(connection, request.END))
     lines: list[str] = []
     done = False

@@ -62,7 +62,7 @@ def main() -> int:
             "  nopfix-cc powerpc64le-linux-gnu-gcc -O2 -c file.c\n"
             "  nopfix-cc ccache powerpc64le-linux-gnu-gcc -O2 -c file.c\n"
             "Environment: NOPFIX_SKIP, NOPFIX_ASM, NOPFIX_SIBLING_CALLS, NOPFIX_VERIFY,"
-            " NOPFIX_LEAVE_UNPROVED"
+            " NOPFIX_LEAVE_UNPROVED, NOPFIX_REPORT"
             " (see docs/kernel.md).",
             file=sys.stdout if len(sys.argv) > 1 else sys.stderr,
         )
