@@ -211,8 +211,10 @@ class _Verification:
         for section in sections:
             if _is_frames(self.old, section):
 
-                def check(fields: Fields) -> None:
-                    handlers.extend(frames.check(fields))
+                def check(fields: Fields) -> dict[int, int]:
+                    found, starts = frames.check(fields)
+                    handlers.extend(found)
+                    return starts
 
                 self._decode(section, check)
         return handlers

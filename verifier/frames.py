@@ -90,17 +90,18 @@ def handlers(old: Object) -> list[tuple[int, int, int, int]]:
     return found
 
 
-def check(fields: Fields) -> list[Handler]:
-    """Compare all entries of an .eh_frame or .debug_frame; returns the LSDAs referred to.
+def check(fields: Fields) -> tuple[list[Handler], dict[int, int]]:
+    """Compare all entries of an .eh_frame or .debug_frame.
 
-    Raises Malformed.
+    Returns the LSDAs referred to, and where each entry went (old start: new start), as those of a
+    linked .debug_frame name their CIE by a relocation. Raises Malformed.
     """
     eh_frame = is_eh_frame(fields.checker.old, fields.section)
     before = cfi.read(fields.old, eh_frame=eh_frame)
     after = cfi.read(fields.new, eh_frame=eh_frame)
     if len(before) != len(after):
         fields.differ("frame", None, None, f"has {len(before)} entries in IN, {len(after)} in OUT")
-        return []
+        return [], {}
     moved = {a.start: b.start for a, b in zip(before, after, strict=True)}
     unit = _padding_unit(before)
     handlers: list[Handler] = []
@@ -124,7 +125,7 @@ def check(fields: Fields) -> list[Handler]:
         elif type(a) is not type(b):
             fields.differ("frame", a.start, b.start, "an entry changed its kind")
     fields.findings.count("frame entry", len(before))
-    return handlers
+    return handlers, moved | {len(fields.raw): len(fields.new_raw)}
 
 
 def _relocations(fields: Fields, a: cfi.Entry, b: cfi.Entry) -> dict[int, Target | None] | None:

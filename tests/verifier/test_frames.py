@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from nopfix.verifier import verify
+from nopfix.verifier import elf, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -146,3 +147,60 @@ def test_no_byte_comes_behind_an_exception_table_that_aligns_nothing(variants: V
     source = SOURCE.replace(".Lce:", ".Lce: .byte 1\n MORE")
     assert verify(*variants(source, MORE=("", ""))).verified
     assert not verify(*variants(source, MORE=("", ".byte 0"))).verified
+
+
+#: Frames of .debug_frame; the advance in f's needs another byte with the slot, and so does its FDE,
+#: padded to 8.
+DEBUG_FRAME = """
+    .cfi_sections .debug_frame
+    .text
+    .type f, @function
+f:  .cfi_startproc
+    mflr 0
+    .cfi_register 65,0
+    .cfi_def_cfa_offset 32
+    .cfi_remember_state
+    bl f
+    SLOT
+    .rept 62
+    mr 3,4
+    .endr
+    .cfi_restore_state
+    .rept 7
+    .cfi_remember_state
+    .endr
+    blr
+    .cfi_endproc
+    .size f, .-f
+"""
+
+
+def test_a_cie_behind_a_frame_that_grew_is_named_where_it_went(
+    variants: Variants, tmp_path: Path
+) -> None:
+    """`ld -r` keeps the relocations that name CIEs, and several of these."""
+    program = shutil.which("powerpc64le-linux-gnu-ld")
+    if program is None:
+        pytest.skip("needs powerpc64le-linux-gnu-ld")
+    both = []
+    for data in variants(DEBUG_FRAME):
+        (tmp_path / "one.o").write_bytes(data)
+        command = [program, "-r", "-z", "muldefs", "one.o", "one.o", "-o", "both.o"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        both.append((tmp_path / "both.o").read_bytes())
+    old, new = both
+    (_, before), (at, after) = map(_second_cie, both)
+    assert before != after
+    assert verify(old, new).verified
+    for wrong in (before, 0):
+        assert not verify(old, new[:at] + wrong.to_bytes(8, "little") + new[at + 8 :]).verified
+
+
+def _second_cie(data: bytes) -> tuple[int, int]:
+    """Where the addend of the last relocation that names a CIE is in the file, and what it is."""
+    obj = elf.read(data)
+    (number,) = (s.number for s in obj.sections if s.name == ".debug_frame")
+    (table,) = (s for s in obj.sections if s.type == elf.SHT_RELA and s.info == number)
+    relocations = obj.relocations[number]
+    last = max(n for n, r in enumerate(relocations) if obj.target(r)[0] == number)
+    return table.offset + 24 * last + 16, relocations[last].addend
