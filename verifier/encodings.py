@@ -108,6 +108,7 @@ FORMS = {
     0x1F02: "DW_FORM_GNU_str_index",
     0x1F20: "DW_FORM_GNU_ref_alt",
     0x1F21: "DW_FORM_GNU_strp_alt",
+    0x2001: "DW_FORM_LLVM_addrx_offset",
 }
 """All that are understood."""
 

@@ -90,6 +90,7 @@ ADDRESS_INDICES = frozenset(
         "DW_FORM_addrx3",
         "DW_FORM_addrx4",
         "DW_FORM_GNU_addr_index",
+        "DW_FORM_LLVM_addrx_offset",
     }
 )
 CONSTANTS = frozenset(
@@ -130,10 +131,11 @@ def compile_form(name: str, shape: Format, implicit: int) -> Callable[[Reader], 
         return lambda reader: Value(name, implicit, -1)
     if name == "DW_FORM_indirect":
         return lambda reader: _indirect(reader, shape)
-    special: dict[str, Callable[[Reader], int | bytes]] = {
+    special: dict[str, Callable[[Reader], Any]] = {
         "DW_FORM_sdata": Reader.sleb,
         "DW_FORM_string": Reader.string,
         "DW_FORM_data16": lambda reader: reader.take(16),
+        "DW_FORM_LLVM_addrx_offset": lambda reader: (reader.uleb(), reader.unsigned(4)),
     }
     if name in special:
         return _with(name, special[name])
@@ -212,7 +214,7 @@ def _number(name: str, size: int) -> Callable[[Reader], Value]:
     return read
 
 
-def _with(name: str, method: Callable[[Reader], int | bytes]) -> Callable[[Reader], Value]:
+def _with(name: str, method: Callable[[Reader], Any]) -> Callable[[Reader], Value]:
     def read(reader: Reader) -> Value:
         place = reader.position
         return Value(name, method(reader), place)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nopfix.verifier import cfi
 from nopfix.verifier.elf import SHT_PROGBITS
 from nopfix.verifier.fields import Target, shown
-from nopfix.verifier.pairing import START
+from nopfix.verifier.pairing import END, START
 from nopfix.verifier.reader import Malformed
 
 if TYPE_CHECKING:
@@ -192,7 +192,9 @@ def _check_rows(fields: Fields, a: cfi.Fde, b: cfi.Fde, function: Target) -> Non
         if old != new:
             differ(f"{cfi.describe(old)} at function+{location:#x} became {cfi.describe(new)}")
             continue
-        expected = fields.distance(function, location, START)
+        # What is said at the function's end is said in front of the padding behind it.
+        side = END if location == a.length else START
+        expected = fields.distance(function, location, side)
         if expected != new_location:
             differ(
                 f"{cfi.describe(old)} takes effect at function+{location:#x} in IN, so at"

@@ -104,16 +104,23 @@ class Uses:
                 )
 
 
+Index = int | tuple[int, int]
+
+
 def indexed_address(
-    fields: Fields, uses: Uses, unit: Unit, indices: tuple[int, int], place: int, side: str
+    fields: Fields, uses: Uses, unit: Unit, indices: tuple[Index, Index], place: int, side: str
 ) -> Target | None:
     """The target of an entry of the unit's part of .debug_addr; `indices` in IN and in OUT.
 
-    The entry of OUT must lead where the target of the one of IN went. It need not have the same
-    number: an address that is both a return address and the start of something is one entry in IN,
-    and two in OUT. `place` is the offset of the index in IN's section, for messages.
+    An index may be a pair: that and what is added to the address (DW_FORM_LLVM_addrx_offset; LLVM,
+    llvm/lib/DebugInfo/DWARF/DWARFFormValue.cpp). The entry of OUT must lead where the target of the
+    one of IN went. It need not have the same number: an address that is both a return address and
+    the start of something is one entry in IN, and two in OUT. `place` is the offset of the index in
+    IN's section, for messages.
     """
-    index, new_index = indices
+    (index, offset), (new_index, new_offset) = (
+        value if isinstance(value, tuple) else (value, 0) for value in indices
+    )
     before = after = None
     if unit.address_base is not None and unit.new_address_base is not None:
         section, base = unit.address_base
@@ -128,6 +135,7 @@ def indexed_address(
         return None
     target, old = fields.checker.old.target(before)
     new_target, new = fields.checker.new.target(after)
+    old, new = old + offset, new + new_offset
     expected = fields.move(target, old, side)
     if target != new_target or expected != new:
         fields.differ(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import nopfix
-from nopfix.verifier import verify
+from nopfix.verifier import elf, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,23 @@ def test_a_rewritten_object_of_gcc_is_verified(options: tuple[str, ...], tmp_pat
     report = verify(old, new)
     assert report.differences == ()
     assert report.insertions
+
+
+def test_an_address_may_be_an_index_and_an_offset(tmp_path: Path) -> None:
+    """DW_FORM_LLVM_addrx_offset."""
+    if shutil.which("clang-19") is None:
+        pytest.skip("needs clang-19")
+    (tmp_path / "in.c").write_text(SOURCE)
+    options = ["--target=powerpc64le-linux-gnu", "-O2", "-g", "-mllvm"]
+    command = ["clang-19", *options, "-minimize-addr-in-v5=Form", "-c", "in.c", "-o", "in.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    old = (tmp_path / "in.o").read_bytes()
+    new = bytes(nopfix.rewrite(old).data)
+    assert verify(old, new).verified
+    (info,) = (s for s in elf.read(new).sections if s.name == ".debug_info")
+    for at in range(info.offset, info.offset + info.size):
+        damaged = new[:at] + bytes([new[at] ^ 4]) + new[at + 1 :]
+        assert not verify(old, damaged).verified, hex(at - info.offset)
 
 
 @pytest.mark.parametrize("options", [(), ("-ffunction-sections",), ("-gdwarf-4",)])

@@ -204,3 +204,34 @@ def _second_cie(data: bytes) -> tuple[int, int]:
     relocations = obj.relocations[number]
     last = max(n for n, r in enumerate(relocations) if obj.target(r)[0] == number)
     return table.offset + 24 * last + 16, relocations[last].addend
+
+
+#: A function that ends with a call, and what is said of its frame behind that.
+AT_THE_END = """
+    .text
+    .p2align 4
+    .globl f
+    .type f, @function
+f:  .cfi_startproc
+    mflr 0
+    .cfi_register 65,0
+    bl k
+    FRONT
+    SLOT
+    END
+    .cfi_endproc
+    .size f, .-f
+    .p2align 4
+    .type k, @function
+k:  blr
+    .size k, .-k
+"""
+
+
+@pytest.mark.parametrize("in_front", [False, True])
+def test_what_is_said_at_a_functions_end_is_behind_the_slot_and_in_front_of_the_padding(
+    in_front: bool, variants: Variants
+) -> None:
+    said = ".cfi_restore 65"
+    words = {"FRONT": ("", said if in_front else ""), "END": (said, "" if in_front else said)}
+    assert verify(*variants(AT_THE_END, **words)).verified != in_front
