@@ -138,6 +138,21 @@ def release(root: Root, log: Path) -> Path:
     return next(kpatch.glob("*[0-9]/kpatch-build"))
 
 
+def beside(root: Root, log: Path) -> str:
+    """kpatch's own script beside Debian's, with the same programs; returns its name.
+
+    From its own folder it would name another kpatch-cc, and make takes that for another compiler:
+    all of the kernel would be compiled again.  Debian has moved the programs to /usr/lib.
+    """
+    name = "kpatch-build-release"
+    script, programs = root.path / "usr/bin" / name, root.path / "usr/libexec/kpatch"
+    if not programs.is_symlink():
+        programs.symlink_to("../lib/kpatch")
+    if not script.exists():
+        shutil.copy(release(root, log) / "kpatch-build", script)
+    return name
+
+
 # Since Linux 6.18 a file with tracepoints has symbols that vmlinux hasn't.  kpatch 0.9.11 looks for
 # them there; kpatch has passed over them since (its pull request 1490).
 _DISCARDED = Edit(
@@ -211,7 +226,7 @@ def _build(
     if kernel.discards_checks and way != UPSTREAM:
         script = str(mended(root, log) / "kpatch-build")
     elif patch.jump_label and way != UPSTREAM:
-        script = str(release(root, log) / "kpatch-build")
+        script = beside(root, log)
     environment = {"CROSS_COMPILE": how.prefix, **how.environment}
     if way == PLAIN:
         words: list[str | Path] = [script, file]
