@@ -31,7 +31,7 @@ from nopfix.rewriter.power import semantics
 from nopfix.rewriter.power.instruction import BRANCH_CONDITIONAL, PADDING
 from nopfix.rewriter.proof.control_flow import looks_like_code
 from nopfix.rewriter.proof.indirect import Address, Unresolved, Values
-from nopfix.rewriter.proof.reaching import Slot
+from nopfix.rewriter.proof.reaching import Join, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nopfix.rewriter.object.program import Place
     from nopfix.rewriter.proof.control_flow import Block, Graph
     from nopfix.rewriter.proof.indirect import Entry
+    from nopfix.rewriter.proof.reaching import Cell
 
 
 class Table(Record):
@@ -111,14 +112,13 @@ def relative(
             _check_plain_numbers(entry, base, around, slices)
         count, reason = _in_data(entry, targets, relocated, bounds, around)
         del targets[count:]
-    end = address.offset + size * len(targets)
     return Table(
         address,
         size,
         len(targets),
         base,
         tuple(targets),
-        frozenset(at for at in relocated if at < end),
+        frozenset(relocated),
         f"{len(targets)} entries{reason}",
     )
 
@@ -170,7 +170,7 @@ def _in_data(
         raise Unresolved(f"its index allows {min(bounds)} entries but its table has {extent}")
     if extent and around.extent == extent * entry.size:
         return extent, ", all of its symbol"
-    if extent and entry.table.offset + extent * entry.size == around.limit:
+    if entry.table.offset + extent * entry.size == around.limit:
         return extent, ", all up to what follows"
     raise Unresolved("nothing says where its table of plain numbers ends")
 
@@ -263,7 +263,7 @@ def absolute(entry: Entry, around: Surroundings) -> Table | None:
     places = around.absolute
     at = start
     targets = []
-    while at in places and (at == start or around.is_code or at < around.limit):
+    while at in places and (around.is_code or at < around.limit):
         target = places[at]
         if target is not None:
             targets.append(target)
@@ -290,7 +290,7 @@ def absolute(entry: Entry, around: Surroundings) -> Table | None:
 def index_scale(slices: Values, entry: Entry) -> int | None:
     """By how much the index of ``entry`` is multiplied, in bytes; None if that can't be seen."""
     operation = _single_operation(slices, entry.register, entry.place)
-    if operation is None or operation.kind != "scale" or operation.source < 0:
+    if operation is None or operation.kind != "scale":
         return None
     return 1 << operation.immediate
 
@@ -305,7 +305,7 @@ def index_bounds(slices: Values, entry: Entry) -> list[int]:
     bounds = []
     if operation.limit >= 0:
         bounds.append(operation.limit // entry.size + 1)
-    if operation.source >= 0 and 1 << operation.immediate == entry.size:
+    if 1 << operation.immediate == entry.size:
         place = _single_place(slices, entry.register, entry.place)
         if place is not None:
             bits = (operation.limit >> operation.immediate).bit_length()
@@ -327,8 +327,6 @@ def _single_operation(slices: Values, register: int, place: Place) -> semantics.
         if found is None:
             return None
         operation = semantics.operation(slices.words[found[0]][found[1] >> 2])
-        if operation.target != register:
-            return None
         if operation.kind != "copy":
             return operation
         register, place = operation.source, found
@@ -356,20 +354,20 @@ class _Bounds:
         guarded = self._guard(register, place, bits)
         found = [] if guarded is None else [guarded]
         source = _single_place(self.slices, register, place)
-        return found if source is None else found + self._made_at_most(register, source, bits)
+        return found if source is None else found + self._made_at_most(source, bits)
 
-    def _made_at_most(self, register: int, source: Place, bits: int) -> list[int]:
-        """Numbers that what the instruction at ``source`` leaves in ``register`` doesn't exceed."""
+    def _made_at_most(self, source: Place, bits: int) -> list[int]:
+        """Numbers that what the instruction at ``source`` computes doesn't exceed."""
         operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
-        if operation.target != register or not self._may_ask():
+        if not self._may_ask():
             return []
         found = []
         if operation.kind == "load":
             if operation.size in _LOAD_LIMITS and not operation.signed:
                 found.append(_LOAD_LIMITS[operation.size])
-            slot = self._stored(operation, source) if operation.source in (1, 31) else None
+            slot = self._stored(operation, source)
             return found if slot is None else found + self.largest(*slot, bits)
-        if operation.kind == "scale" and operation.limit >= 0 and not operation.immediate:
+        if operation.limit >= 0:
             found.append(operation.limit)
             bits = min(bits, operation.limit.bit_length())
         elif operation.kind == "extend" and not operation.signed and operation.size < 32:
@@ -385,7 +383,7 @@ class _Bounds:
         last = self.slices.reaching.last_write(register, block, block.end)
         place = (block.section, block.end - 4)
         if last == place[1]:
-            return self._made_at_most(register, place, bits)
+            return self._made_at_most(place, bits)
         return self.largest(register, place, bits)
 
     def _may_ask(self) -> bool:
@@ -399,8 +397,7 @@ class _Bounds:
         stores = self.slices.reaching.stores(load.source, load.immediate, load.size, place)
         if stores is None or len(stores) != 1:
             return None
-        word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
-        return word >> 21 & 31, stores[0]
+        return self._stored_register(stores[0]), stores[0]
 
     def _guard(self, register: int, place: Place, bits: int) -> int | None:
         """The bound from comparisons in front of ``place``'s block, on every path into it.
@@ -466,6 +463,10 @@ class _Bounds:
             return None
         origin, bits = self._identity(comparison.register, at, _COMPARED_BITS)
         own_origin, own_bits = self._identity(*index)
+        if isinstance(own_origin, Join) and own_origin.place == (block.section, block.start):
+            # What a way that is taken again and again brings is another value each time.
+            last = (source.section, source.end - 4)
+            own_origin, own_bits = self._identity(own_origin.cell, last, own_bits)
         return largest if origin == own_origin and own_bits <= bits else None
 
     def _comparison(self, source: Block, field: int) -> tuple[Place, semantics.Comparison] | None:
@@ -483,40 +484,41 @@ class _Bounds:
             source = before[0]
         return None
 
-    def _identity(self, register: int, place: Place, bits: int) -> tuple[object, int]:
-        """Where the low ``bits`` bits of ``register`` come from, and how many of them do.
+    def _identity(self, cell: Cell, place: Place, bits: int) -> tuple[object, int]:
+        """Where the low ``bits`` bits of ``cell`` come from, and how many of them do.
 
-        What two registers hold is the same where both are the same bits of one origin: the one
-        instruction that made them, or, where several may have, the block in which their ways met.
-        Had one of the two been made anew in between, the other would have had more than one source
-        as well.  Fewer of the low bits are a number that is no larger.
+        What two cells hold is the same where both are the same bits of one origin: the one
+        instruction that made them, or, where several may have, the block in which their ways met,
+        unless that is entered between the two places.  Had one of the two been made anew in
+        between, the other would have had more than one source as well.  Fewer of the low bits are
+        a number that is no larger.
         """
         reaching = self.slices.reaching
         for _ in range(_LONGEST_CHAIN):
-            source = _single_place(self.slices, register, place)
-            if source is None:
-                return reaching.at(register, place), bits
-            operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
-            made = (register, source), bits
-            if operation.target != register:
-                return made
-            if operation.kind == "load" and operation.source in (1, 31) and operation.other < 0:
-                base, displacement, size = operation.source, operation.immediate, operation.size
-                stores = reaching.stores(base, displacement, size, source)
-                if not stores:
-                    return made
-                if len(stores) > 1:
-                    slot = Slot(base, displacement, size, reaching.stack_escapes())
-                    return reaching.at(slot, source), bits
-                word = self.slices.words[stores[0][0]][stores[0][1] >> 2]
-                register, place = word >> 21 & 31, stores[0]
+            if isinstance(cell, Slot):
+                stores = reaching.stores(cell.base, cell.displacement, cell.size, place)
+                if stores is None or len(stores) != 1:
+                    return reaching.at(cell, place), bits
+                cell, place = self._stored_register(stores[0]), stores[0]
                 continue
+            source = _single_place(self.slices, cell, place)
+            if source is None:
+                return reaching.at(cell, place), bits
+            operation = semantics.operation(self.slices.words[source[0]][source[1] >> 2])
+            if operation.kind == "load" and operation.other < 0:
+                base, displacement, size = operation.source, operation.immediate, operation.size
+                if reaching.stores(base, displacement, size, source):
+                    cell = Slot(base, displacement, size, reaching.stack_escapes())
+                    place = source
+                    continue
             kept = _bits_kept(operation, bits)
             if not kept:
-                return made
-            bits = kept
-            register, place = operation.source, source
+                return (cell, source), bits
+            cell, place, bits = operation.source, source, kept
         return object(), bits
+
+    def _stored_register(self, store: Place) -> int:
+        return self.slices.words[store[0]][store[1] >> 2] >> 21 & 31
 
 
 def _bits_kept(operation: semantics.Operation, bits: int) -> int:
@@ -532,5 +534,5 @@ def _bits_kept(operation: semantics.Operation, bits: int) -> int:
         if not operation.signed:
             return min(bits, operation.size)
         return bits if bits <= operation.size else 0
-    is_mask = operation.kind == "scale" and operation.limit & operation.limit + 1 == 0
-    return min(bits, operation.limit.bit_length()) if is_mask and operation.limit > 0 else 0
+    is_mask = operation.limit > 0 and operation.limit & operation.limit + 1 == 0
+    return min(bits, operation.limit.bit_length()) if is_mask else 0

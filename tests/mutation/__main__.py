@@ -46,7 +46,14 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 MODULES = ("control_flow", "evidence", "indirect", "reaching", "resolve", "switch_table")
-TESTS = ("test_indirect", "test_control_flow", "test_data_in_code", "test_units", "test_claims")
+TESTS = (
+    "test_indirect",
+    "test_switch_table",
+    "test_control_flow",
+    "test_data_in_code",
+    "test_units",
+    "test_claims",
+)
 _SECONDS = 60
 NOTICED, SURVIVED = 0, 1
 

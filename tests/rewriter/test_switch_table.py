@@ -1,0 +1,436 @@
+"""Where a table ends, and what limits its index: one rule after the other, in gas text.
+
+A bound that isn't one would end a table of plain numbers in data too early, and a table in code
+that is taken to be longer than it is swallows an instruction: both would be silent.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from nopfix import Refusal
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.proof import data_in_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Assemble = Callable[..., bytes]
+
+
+def reason(data: bytes) -> str:
+    """What is said of the end of the first branch's table, or of its target."""
+    found = data_in_code.analyse(Program(elf.read(data)))
+    return found.branches[0].explain().rpartition(": ")[2]
+
+
+def refused(data: bytes) -> str:
+    """The refusal's text; the test fails where there is none."""
+    with pytest.raises(Refusal) as caught:
+        reason(data)
+    return str(caught.value)
+
+
+HEAD = " .abiversion 2\n .type f,@function\nf: ld 28,.LC0@toc(2)\n.Lhead:\n"
+LOAD = " lwax 9,28,9\n"
+JUMP = " add 9,9,28\n mtctr 9\n bctr\n"
+INDEX = " sldi 9,3,2\n"
+CASES = ".La: bl g\n nop\n b .Lhead\n.Lb: blr\n .size f,.-f\n"
+ENTRIES = ".Lt: .long .La-.Lt, .Lb-.Lt\n"
+TOC = ' .section .toc,"aw"\n.LC0: .quad .Lt\n'
+
+# -- tables in code --------------------------------------------------------------------------------
+
+
+def in_code(
+    index: str = INDEX, entries: str = ENTRIES, cases: str = CASES, load: str = LOAD
+) -> str:
+    return HEAD + index + load + JUMP + entries + cases + TOC
+
+
+@pytest.mark.parametrize(
+    ("entry", "load", "size"), [(".short", "lhax", 2), (".quad", "ldx", 8), (".byte", "lbzx", 1)]
+)
+def test_distances_in_code_are_words(assemble: Assemble, entry: str, load: str, size: int) -> None:
+    """No compiler writes others, and what follows has to begin on a word."""
+    entries = f".Lt: {entry} .La-.Lt, .Lb-.Lt\n .align 2\n"
+    text = in_code(entries=entries, load=f" {load} 9,28,9\n")
+    assert f"a table of {size}-byte distances" in refused(assemble(text))
+
+
+def test_distances_in_code_are_from_the_table(assemble: Assemble) -> None:
+    text = in_code(" ld 27,.LC1@toc(2)\n" + INDEX, ".Lt: .long .La-.La, .Lb-.La\n")
+    text = text.replace("add 9,9,28", "add 9,9,27") + ".LC1: .quad .La\n"
+    assert "distances from somewhere else" in refused(assemble(text))
+
+
+def test_code_is_no_table_without_an_entry(assemble: Assemble) -> None:
+    text = in_code(entries=".Lt: li 3,1\n")
+    assert "first word is no distance" in refused(assemble(text))
+
+
+ENDS_OF_CODE = {
+    "at the function's end": in_code(
+        entries=CASES.replace(" .size", ENTRIES + " .size"),
+        cases=" .type h,@function\nh: mflr 0\n blr\n .size h,.-h\n",
+    ),
+    "at the section's end": in_code(
+        entries=CASES.replace(" .size f,.-f\n", ENTRIES), cases=" .size f,.-f\n"
+    ),
+    "at padding": in_code(cases=" .balign 64\n" + CASES),
+    "at zeros": in_code(cases=" .long 0, 0\n" + CASES),
+}
+
+
+@pytest.mark.parametrize("text", ENDS_OF_CODE.values(), ids=ENDS_OF_CODE.keys())
+def test_a_table_in_code_ends(assemble: Assemble, text: str) -> None:
+    assert reason(assemble(text)) == "2 entries up to a label"
+
+
+# As a number this instruction is -4, and leads to the bctr in front of the table.
+SMALL = "fnmsub 31,31,31,31"
+LOOKS_LIKE_AN_ENTRY = {
+    "in its first case": in_code(cases=CASES.replace("bl g", f"{SMALL}\n bl g")),
+    "where a branch leads": in_code(
+        " cmpwi 4,0\n beq .Lx\n" + INDEX, cases=f".Lx: {SMALL}\n bl g\n nop\n{CASES}"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", LOOKS_LIKE_AN_ENTRY.values(), ids=LOOKS_LIKE_AN_ENTRY.keys())
+def test_an_instruction_is_no_entry_where_something_leads(assemble: Assemble, text: str) -> None:
+    assert "has 2 entries, and what follows is no code" in refused(assemble(text))
+
+
+@pytest.mark.parametrize("number", ["4", "8", "-0x1000", "1"])
+def test_a_number_behind_a_table_in_code_that_is_no_entry_is_refused(
+    assemble: Assemble, number: str
+) -> None:
+    """One that leads into the table itself, out of the function, or to half of an instruction."""
+    text = in_code(cases=f" .long {number}\n" + CASES)
+    assert "what follows is no code" in refused(assemble(text))
+
+
+def test_an_entry_loaded_without_its_sign_leads_forwards(assemble: Assemble) -> None:
+    text = in_code(load=" lwzx 9,28,9\n")
+    assert reason(assemble(text)) == "2 entries up to a label"
+    back = text.replace(", .Lb-.Lt", ", .Lb-.Lt, .Lhead-.Lt")
+    assert "what follows is no code" in refused(assemble(back))
+    assert reason(assemble(back.replace("lwzx", "lwax"))) == "3 entries up to a label"
+
+
+# -- what limits an index --------------------------------------------------------------------------
+
+SPILLED = "cmpwi 4,0\n beq 0f\n std {},-8(1)\n b 1f\n0: std {},-8(1)\n1:"
+BY_BYTE = " up to a label (its index allows 256)"
+NO_LIMIT = " up to a label"
+ALLOWED = ", as its index allows"
+CAN_BE = {
+    "a mask before a spill": ("clrldi 3,3,63\n std 3,-8(1)\n ld 3,-8(1)\n sldi 9,3,2", ALLOWED),
+    "a mask before a copy": ("clrldi 4,3,63\n mr 3,4\n sldi 9,3,2", ALLOWED),
+    "a mask with a shift before a copy": ("rldic 4,3,0,63\n mr 3,4\n sldi 9,3,2", ALLOWED),
+    "an extension of what is compared": (
+        "extsw 5,3\n cmplwi 5,1\n bgt .Lb\n sldi 9,3,2", ALLOWED),
+    "an extension by zeros": ("clrldi 5,3,32\n cmplwi 5,1\n bgt .Lb\n sldi 9,3,2", ALLOWED),
+    "a mask of what is compared": (
+        "clrldi 5,3,60\n cmplwi 5,1\n bgt .Lb\n rldic 9,3,2,58", ALLOWED),
+    "a byte of what is compared": (
+        "clrldi 5,3,56\n cmplwi 5,1\n bgt .Lb\n rldic 9,3,2,54", ALLOWED),
+    "a comparison of a copy of r31": ("mr 5,31\n cmplwi 5,1\n bgt .Lb\n sldi 9,31,2", ALLOWED),
+    "a comparison in a block before": (
+        "cmplwi 3,1\n cmpwi 1,4,0\n bne 1,.Lb\n bgt .Lb\n sldi 9,3,2", ALLOWED),
+    "a comparison before a loop": (
+        "cmplwi 3,1\n bgt .Lb\n0: addi 4,4,-1\n cmpwi 4,0\n bne 0b\n sldi 9,3,2", ALLOWED),
+    "comparisons on both ways in": (
+        "cmpwi 4,0\n beq 0f\n cmplwi 3,1\n bgt .Lb\n b 1f\n0: cmplwi 3,0\n bgt .Lb\n1: sldi 9,3,2",
+        ALLOWED),
+    "a variable loaded twice": (
+        SPILLED.format(3, 6) + " ld 5,-8(1)\n cmplwi 5,1\n bgt .Lb\n ld 3,-8(1)\n sldi 9,3,2",
+        ALLOWED),
+    "a variable compared on both ways in": (
+        SPILLED.format(3, 6) + " cmpwi 4,0\n beq 0f\n ld 5,-8(1)\n cmplwi 5,1\n ble 1f\n b .Lb\n"
+        "0: ld 6,-8(1)\n cmplwi 6,0\n bgt .Lb\n1: ld 3,-8(1)\n sldi 9,3,2", ALLOWED),
+    "what is compared at the end of each round": (
+        "cmplwi 3,1\n bgt .Lb\n0: cmpwi 5,0\n beq 1f\n lwz 3,0(4)\n cmplwi 3,1\n ble 0b\n b .Lb\n"
+        "1: sldi 9,3,2", ALLOWED),
+    "a branch where it is not greater": ("cmplwi 3,1\n ble 0f\n b .Lb\n0: sldi 9,3,2", ALLOWED),
+    "a byte from memory": ("lbz 3,0(4)\n sldi 9,3,2", BY_BYTE),
+    "a byte of a register": ("clrldi 3,3,56\n sldi 9,3,2", BY_BYTE),
+    "an older bound of both": (
+        "clrldi 3,3,56\n cmplwi 3,5\n bgt .Lb\n sldi 9,3,2",
+        " up to a label (its index allows 6)"),
+}  # fmt: skip
+CANNOT_BE = {
+    "none": "sldi 9,3,2",
+    "an index in bytes": "mr 9,3",
+    "a copy": "mr 5,3\n sldi 9,5,2",
+    "a shift by nothing": "rldicr 3,3,0,63\n sldi 9,3,2",
+    "a word": "clrldi 3,3,32\n sldi 9,3,2",
+    "a byte with its sign": "extsb 3,3\n sldi 9,3,2",
+    "a halfword with its sign": "lha 3,0(4)\n sldi 9,3,2",
+    "of an address that is loaded from": "cmplwi 4,0\n bgt .Lb\n lwz 9,2(4)",
+    "of one of two that are added": "cmplwi 4,0\n bgt .Lb\n add 3,4,5\n sldi 9,3,2",
+    "before a number is added": "cmplwi 4,0\n bgt .Lb\n addi 3,4,1\n sldi 9,3,2",
+    "before a shift": "cmplwi 4,0\n bgt .Lb\n sldi 3,4,1\n sldi 9,3,2",
+    "of another scale": "cmplwi 3,0\n bgt .Lb\n sldi 9,3,3",
+    "of the low byte": "clrldi 5,3,56\n cmplwi 5,0\n bgt .Lb\n sldi 9,3,2",
+    "of the low byte with its sign": "extsb 5,3\n cmplwi 5,0\n bgt .Lb\n sldi 9,3,2",
+    "of one of two variables": SPILLED.format(5, 6)
+    + " cmplwi 5,0\n bgt .Lb\n ld 3,-8(1)\n sldi 9,3,2",
+    "of the other of two variables": SPILLED.format(6, 5)
+    + " cmplwi 5,0\n bgt .Lb\n ld 3,-8(1)\n sldi 9,3,2",
+    "of one of two that are stored": "clrldi 5,5,63\n " + SPILLED.format(5, 6)
+    + " ld 3,-8(1)\n sldi 9,3,2",
+    "of the other of two that are stored": "clrldi 5,5,63\n " + SPILLED.format(6, 5)
+    + " ld 3,-8(1)\n sldi 9,3,2",
+    "of what is stored elsewhere": "clrldi 3,3,63\n std 3,0(1)\n ldx 3,1,5\n sldi 9,3,2",
+    "of what is compared and stored elsewhere": "cmplwi 3,0\n std 3,0(1)\n bgt .Lb\n ldx 3,1,5\n"
+    " sldi 9,3,2",
+    "of what there was in the last round": "clrldi 3,3,63\n0: cmpwi 5,0\n beq 1f\n cmplwi 3,0\n"
+    " lwz 3,0(4)\n ble 0b\n b .Lb\n1: sldi 9,3,2",
+    "of a copy of what there was in the last round": "clrldi 3,3,63\n0: mr 6,3\n cmpwi 5,0\n"
+    " beq 1f\n cmplwi 6,0\n lwz 3,0(4)\n ble 0b\n b .Lb\n1: sldi 9,6,2",
+    "of what a variable held in the last round": "clrldi 6,6,63\n std 6,-8(1)\n0: cmpwi 5,0\n"
+    " beq 1f\n ld 6,-8(1)\n cmplwi 6,0\n lwz 7,0(4)\n std 7,-8(1)\n ble 0b\n b .Lb\n"
+    "1: ld 3,-8(1)\n sldi 9,3,2",
+    "of another register": "cmplwi 4,0\n bgt .Lb\n sldi 9,3,2",
+    "of what is made anew": "cmplwi 3,0\n bgt .Lb\n cmpwi 5,0\n beq .Lb\n lwz 3,0(4)\n sldi 9,3,2",
+    "where it counts as well": "cmplwi 3,0\n bdnzt gt,.Lb\n sldi 9,3,2",
+    "by a branch that always is one": "cmplwi 3,0\n bc 20,gt,.Lx\n.Lx: sldi 9,3,2",
+    "by no branch": "b 0f\n b 1f\n0: cmplwi 3,0\n lwz 5,0(2)\n1: sldi 9,3,2",
+    "below zero": "cmplwi 3,0\n bge .Lb\n sldi 9,3,2",
+    "from below": "cmplwi 3,0\n blt .Lb\n sldi 9,3,2",
+    "from the other side": "cmplwi 3,0\n ble .Lb\n sldi 9,3,2",
+    "to be another": "cmplwi 3,0\n beq .Lb\n sldi 9,3,2",
+    "by another condition": "cmplwi 3,0\n add. 5,5,6\n bgt .Lb\n sldi 9,3,2",
+    "by a comparison with a register": "cmplwi 3,0\n cmplw 3,4\n bgt .Lb\n sldi 9,3,2",
+    "in one of two ways": "cmpwi 4,0\n beq 0f\n cmplwi 3,0\n b 1f\n0: cmplw 3,5\n1: bgt .Lb\n"
+    " sldi 9,3,2",
+    "in the other of two ways": "cmpwi 4,0\n beq 0f\n cmplw 3,5\n b 1f\n0: cmplwi 3,0\n1: bgt .Lb\n"
+    " sldi 9,3,2",
+    "in front of one of two ways": "cmpwi 4,0\n beq 0f\n cmplwi 3,0\n bgt .Lb\n0: sldi 9,3,2",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("index", "ends"), CAN_BE.values(), ids=CAN_BE.keys())
+def test_an_index_is_limited_by(assemble: Assemble, index: str, ends: str) -> None:
+    assert reason(assemble(in_code(f" {index}\n"))) == "2 entries" + ends
+
+
+@pytest.mark.parametrize("index", CANNOT_BE.values(), ids=CANNOT_BE.keys())
+def test_an_index_is_not_limited_by(assemble: Assemble, index: str) -> None:
+    assert reason(assemble(in_code(f" {index}\n"))) == "2 entries" + NO_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("made", "compared"),
+    [
+        ("rldicl 3,6,60,56", "rldicl 5,4,60,60"),  # of two fields only the widths are known
+        ("clrldi 3,3,56", "andi. 5,3,0xa"),  # a mask with holes
+        ("clrldi 3,3,56", "clrldi 5,3,60"),  # fewer bits
+    ],
+)
+def test_of_two_values_that_are_not_the_same_one_limits_the_other_in_nothing(
+    assemble: Assemble, made: str, compared: str
+) -> None:
+    text = in_code(f" {compared}\n cmplwi 5,0\n bgt .Lb\n {made}\n sldi 9,3,2\n")
+    assert reason(assemble(text)) == "2 entries" + BY_BYTE
+
+
+COMPARED = " cmplwi 3,0\n{}\n bgt .Lb\n{} sldi 9,3,2\n"
+COMPARED_BEFORE = " cmplwi 3,0\n{}{} bgt .Lb\n sldi 9,3,2\n"
+FIXUP = ' .section __ftr_fixup,"a"\n .quad .Lx\n'
+LABEL = ' .section .data.rel.ro,"aw"\n .quad .Lx\n'
+PAD = ' .section __ex_table,"a"\n .long .Ly-., .Lx-.\n'
+CALL = " bl g\n nop\n"
+WAYS_IN = {
+    "a function's entry": ("", "named:", ""),
+    "a label whose address is taken": (CALL, ".Lx:", LABEL),
+    "a label that may be entered from anywhere": ("", ".Lx:", FIXUP),
+    "what mends a fault": (".Ly: lwz 5,0(5)\n", ".Lx:", PAD),
+}
+
+
+@pytest.mark.parametrize("compared", [COMPARED, COMPARED_BEFORE])
+@pytest.mark.parametrize(("before", "label", "after"), WAYS_IN.values(), ids=WAYS_IN.keys())
+def test_a_comparison_is_none_for_who_comes_in_behind_it(
+    assemble: Assemble, before: str, label: str, after: str, compared: str
+) -> None:
+    index = before + compared.format("", label)
+    if compared is COMPARED_BEFORE:
+        index = before + compared.format(" cmpwi 1,4,0\n bne 1,.Lb\n", label)
+    text = in_code(index)
+    assert reason(assemble(text + after)) == "2 entries" + NO_LIMIT
+    assert "its index allows" in reason(assemble(text.replace(label, "")))
+
+
+def test_a_comparison_is_none_for_who_comes_in_by_two_jumps_that_lead_alike(
+    assemble: Assemble,
+) -> None:
+    """Two switches through one table, with a case in which a third begins."""
+    second = JUMP.replace("28", "27").replace(" add", " lwax 9,27,9\n add")
+    index = f" ld 27,.LC1@toc(2)\n cmpwi 7,0\n beq .Lv\n sldi 9,4,2\n{second}"
+    index += f".Lv: sldi 9,5,2\n{second}.Lu: .long .Lw-.Lu, .Lx-.Lu\n"
+    index += f".Lw: cmplwi 3,0\n bgt .Lb\n.Lx: sldi 9,3,2\n{LOAD}{JUMP}"
+    text = HEAD + index + ENTRIES + CASES + TOC + ".LC1: .quad .Lu\n"
+    found = data_in_code.analyse(Program(elf.read(assemble(text))))
+    ends = [branch.explain().rpartition(": ")[2] for branch in found.branches]
+    assert ends == ["2 entries up to a label"] * 3
+
+
+# -- tables in data that are relocated -------------------------------------------------------------
+
+COMPARE = " cmplwi 3,{}\n bgt .Lb\n"
+RODATA = " .section .rodata\n .align 2\n"
+
+
+def in_data(index: str = INDEX, after: str = "") -> str:
+    return HEAD + index + LOAD + JUMP + CASES + RODATA + ENTRIES + after + TOC
+
+
+def test_a_relocated_table_ends_with_its_relocations(assemble: Assemble) -> None:
+    assert reason(assemble(in_data())) == "2 entries up to what follows"
+    larger = in_data(COMPARE.format(5) + INDEX)
+    assert reason(assemble(larger)) == "2 entries up to what follows (its index allows 6)"
+    numbers = in_data(after=" .long 0x1234567\n")
+    assert reason(assemble(numbers)) == "2 entries up to what follows"
+
+
+def test_a_relocated_table_ends_where_another_begins(assemble: Assemble) -> None:
+    second = in_data(after=".Lu: .long other-.Lu\n") + ".LC1: .quad .Lu\n"
+    assert reason(assemble(second)) == "2 entries up to what follows"
+
+
+def test_a_relocated_entry_that_leads_elsewhere_is_refused(assemble: Assemble) -> None:
+    text = in_data(after=" .long other-.Lt\n")
+    assert "entry 2 leads to no instruction of the function" in refused(assemble(text))
+
+
+def test_an_index_of_another_scale_says_nothing_of_a_relocated_table(assemble: Assemble) -> None:
+    text = in_data(COMPARE.format(0) + " sldi 9,3,3\n")
+    assert reason(assemble(text)) == "2 entries up to what follows"
+
+
+def test_relocated_distances_are_from_their_table(assemble: Assemble) -> None:
+    text = in_data(" ld 27,.LC1@toc(2)\n" + INDEX).replace("add 9,9,28", "add 9,9,27")
+    assert "can't be followed" in refused(assemble(text + ".LC1: .quad .La\n"))
+
+
+def test_numbers_relative_to_data_are_refused(assemble: Assemble) -> None:
+    text = in_data().replace(".La-.Lt, .Lb-.Lt", "8, 12")
+    assert "relative to data" in refused(assemble(text))
+
+
+# -- label differences, which nothing marks --------------------------------------------------------
+
+BEGIN = " .abiversion 2\n .type f,@function\nf: ld 10,.LC0@toc(2)\n ld 9,.LC1@toc(2)\n"
+GOTO = " sldi 3,3,2\n lwax 9,9,3\n add 9,9,10\n mtctr 9\n bctr\n"
+LABELS = ".La: li 3,1\n.Lb: blr\n .size f,.-f\n" + RODATA
+NUMBERS = ".La-.Lb, .Lb-.Lb, .La-.Lb"
+WORDS = ' .section .toc,"aw"\n.LC0: .quad .Lb\n.LC1: .quad t\n'
+SYMBOL = " .type t,@object\n .size t,{}\n"
+
+
+def differences(
+    index: str = "", numbers: str = NUMBERS, size: int = 0, after: str = "", goto: str = GOTO
+) -> str:
+    symbol = SYMBOL.format(size) if size else ""
+    return BEGIN + index + goto + LABELS + f"t: .long {numbers}\n{after}{symbol}" + WORDS
+
+
+ALL_OF = {
+    "its index allows": (differences(COMPARE.format(1)), "2 entries, as its index allows"),
+    "its index allows, of more": (
+        differences(COMPARE.format(1), NUMBERS + ", 99", 16), "2 entries, as its index allows"),
+    "its index allows, of a relocated one's neighbour": (
+        differences(COMPARE.format(2), after=" .long other-t\n"), "3 entries, as its index allows"),
+    "its symbol has": (differences(size=12), "3 entries, all of its symbol"),
+    "there are": (differences(), "3 entries, all up to what follows"),
+    "there are, which lead where it lies itself": (
+        differences(numbers=", ".join([NUMBERS] * 4)), "12 entries, all up to what follows"),
+    "there are, by a constant": (
+        differences(goto=GOTO.replace("sldi 3,3,2\n lwax 9,9,3", "lwa 9,0(9)")),
+        "3 entries, all up to what follows"),
+}  # fmt: skip
+NOT_ALL = {
+    "of which its symbol has more": (
+        differences(numbers=NUMBERS + ", 99", size=16), "nothing says where"),
+    "of which there are more": (differences(numbers=NUMBERS + ", 99"), "nothing says where"),
+    "of which there are none": (differences(numbers="99, 0"), "nothing says where"),
+    "of which its index allows more": (
+        differences(COMPARE.format(4), size=12), "its index allows 5 entries but its table has 3"),
+    "behind which an address lies": (differences(after=" .quad other\n"), "nothing says where"),
+    "by a scale that is larger": (
+        differences(goto=GOTO.replace("sldi 3,3,2", "sldi 3,3,3")), "other things in between"),
+    "by an index that was loaded": (
+        differences(goto=GOTO.replace("sldi 3,3,2", "lwz 3,2(4)")), "other things in between"),
+    "by an index in bytes": (
+        differences(goto=GOTO.replace(" sldi 3,3,2\n", "")), "other things in between"),
+    "of eight bytes": (
+        differences(goto=GOTO.replace("sldi 3,3,2\n lwax", "sldi 3,3,3\n ldx")).replace(
+            "t: .long", "t: .quad"), "a table of 8-byte distances"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "ends"), ALL_OF.values(), ids=ALL_OF.keys())
+def test_label_differences_are_all_that(assemble: Assemble, text: str, ends: str) -> None:
+    assert reason(assemble(text)) == ends
+
+
+@pytest.mark.parametrize(("text", "words"), NOT_ALL.values(), ids=NOT_ALL.keys())
+def test_label_differences_are_refused(assemble: Assemble, text: str, words: str) -> None:
+    assert words in refused(assemble(text))
+
+
+# The address that the code read of itself is kept on the stack, where others may write.
+OWN = (
+    " .abiversion 2\n .type f,@function\nf: bl .+4\n.Lp: mflr 10\n std 10,-16(1)\n"
+    " addi 3,1,-16\n bl g\n nop\n ld 10,-16(1)\n ld 9,.LC1@toc(2)\n"
+)
+
+
+def test_what_others_may_have_changed_is_believed_only_of_the_codes_own_address(
+    assemble: Assemble,
+) -> None:
+    """No program can name that; a table with a name of the program's is the program's."""
+    own = OWN + GOTO + LABELS + "t: .long .La-.Lp, .Lb-.Lp, .La-.Lp\n"
+    words = WORDS.replace(".LC0: .quad .Lb\n", "")
+    assert reason(assemble(own + words)) == "3 entries, all up to what follows"
+    assert "may have changed" in refused(assemble(own + SYMBOL.format(12) + words))
+    other = own.replace("bl .+4\n.Lp: mflr 10", "ld 10,.LC0@toc(2)\n.Lp: nop")
+    words = WORDS.replace(".LC0: .quad .Lb", ".LC0: .quad .Lp")
+    assert "may have changed" in refused(assemble(other + words))
+
+
+# -- tables of addresses ---------------------------------------------------------------------------
+
+THROUGH = HEAD + " sldi 9,3,3\n ldx 9,28,9\n mtctr 9\n bctr\n"
+ADDRESSES = ".Lt: .quad .La, other, .Lb\n"
+
+
+def test_a_table_of_addresses_ends_with_its_relocations(assemble: Assemble) -> None:
+    """In code wherever anything refers to, and with entries that lead elsewhere."""
+    code = THROUGH + " .align 3\n" + ADDRESSES + CASES + TOC
+    assert reason(assemble(code)) == "3 relocated addresses"
+    named = code.replace(", other", "\n.Lm: .quad other") + ".LC1: .quad .Lm\n"
+    assert reason(assemble(named)) == "3 relocated addresses"
+    data = THROUGH + CASES + ' .section .data.rel.ro,"aw"\n' + ADDRESSES + " .quad 5\n"
+    assert reason(assemble(data + TOC)) == "3 relocated addresses"
+    named = data.replace(", other", "\n.Lm: .quad other") + TOC + ".LC1: .quad .Lm\n"
+    assert reason(assemble(named)) == "1 relocated addresses"
+
+
+def test_a_table_of_addresses_gives_the_targets_that_are_in_the_object(assemble: Assemble) -> None:
+    code = THROUGH + " .align 3\n" + ADDRESSES + CASES + TOC
+    found = data_in_code.analyse(Program(elf.read(assemble(code))))
+    assert [len(own) for own in found.targets.values()] == [2]
+
+
+def test_a_pointer_in_data_is_no_table_and_in_code_it_is_refused(assemble: Assemble) -> None:
+    data = THROUGH + CASES + " .data\n.Lt: .quad 0\n" + TOC
+    assert reason(assemble(data)) == "a pointer from .data+0x0"
+    code = THROUGH + " .align 3\n.Lt: .quad 0x7c0802a67c0802a6\n" + CASES + TOC
+    assert "eight bytes of code that aren't relocated" in refused(assemble(code))
