@@ -351,6 +351,11 @@ ALL_OF = {
     "there are": (differences(), "3 entries, all up to what follows"),
     "there are, which lead where it lies itself": (
         differences(numbers=", ".join([NUMBERS] * 4)), "12 entries, all up to what follows"),
+    "there are, whatever was compared in the last round": (
+        differences(
+            " clrldi 3,3,63\n0: cmpwi 5,0\n beq 1f\n cmplwi 3,0\n lwz 3,0(4)\n ble 0b\n b .Lb\n"
+            "1:\n"),
+        "3 entries, all up to what follows"),
     "there are, by a constant": (
         differences(goto=GOTO.replace("sldi 3,3,2\n lwax 9,9,3", "lwa 9,0(9)")),
         "3 entries, all up to what follows"),
