@@ -129,12 +129,14 @@ def pair_code(
         symbols.setdefault(symbol.section, []).append(symbol)
     fill = padding.fill(old)
     entered = lsda.landing_pads(old)
+    # A slot that comes out of the padding behind a function changes no byte of code, but its size.
+    resized = {a.section for a, b in zip(old.symbols, new.symbols, strict=False) if a != b}
     pairings: dict[int, pairing.Pairing] = {}
     complete = True
-    for section in old.sections:
+    for section, counterpart in zip(old.sections, new.sections, strict=True):
         number = section.number
-        counterpart = new.sections[number]
-        same = section.data == counterpart.data and _same_places(old, new, number)
+        same = section.data == counterpart.data and number not in resized
+        same = same and _same_places(old, new, number)
         if not section.executable or (same and not need_slots):
             continue
         mine = symbols.get(number, []), named.get(number, names.NOTHING)

@@ -13,7 +13,6 @@ A row's other registers follow from the settings, so they need no looking at.
 from __future__ import annotations
 
 import bisect
-import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.fields import shown
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 DW_LNS_copy, DW_LNS_advance_pc, DW_LNS_advance_line = 1, 2, 3
 DW_LNS_const_add_pc, DW_LNS_fixed_advance_pc = 8, 9
 DW_LNE_end_sequence, DW_LNE_set_address, DW_LNE_define_file, DW_LNE_set_discriminator = 1, 2, 3, 4
+_COPY = bytes((DW_LNS_copy,))
 _END_SEQUENCE, _SET_ADDRESS = bytes((0, 1, DW_LNE_end_sequence)), bytes((0, 9, DW_LNE_set_address))
 
 _ADVANCES = frozenset({DW_LNS_advance_pc, DW_LNS_advance_line, DW_LNS_const_add_pc})
@@ -155,11 +155,8 @@ def header(data: bytes, start: int) -> Header:
 
 
 def program(data: bytes, header: Header) -> Program:
-    """Read a program. Raises Malformed."""
-    # Dense: rows as values of their own took three times as long.
-    special, one_operand, no_operand = _operations(
-        header.operands, header.minimum_instruction_length, header.line_base, header.line_range
-    )
+    """Read a program; dense, as rows as values took three times as long. Raises Malformed."""
+    special, one_operand, no_operand = _operations(header)
     base = len(header.operands) + 1
     reader = Reader(data, header.program, header.end)
     found = Program([], [], {}, [], [], bytearray(), [], [header.program])
@@ -180,13 +177,8 @@ def program(data: bytes, header: Header) -> Program:
             continue
         elif operation != DW_LNS_copy and data[at : at + 3] != _END_SEQUENCE:
             reader.position = position
-            if operation in _ADVANCES:
-                advance, delta = _advance(reader, header, operation, special[255][0])
-                address, line = address + advance, line + delta
-                advances += operation != DW_LNS_advance_line
-            else:
-                address = _setting(reader, header, operation, found, address)
-            position = reader.position
+            address, delta, count = _other(reader, header, found, (operation, address))
+            line, advances, position = line + delta, advances + count, reader.position
             continue
         marks.append(len(settings))
         addresses.append(address)
@@ -194,46 +186,49 @@ def program(data: bytes, header: Header) -> Program:
         if advances > 1:
             found.advances[len(marks) - 1] = advances
         line = advances = 0
-        if operation:
-            settings.append(DW_LNS_copy)
-        else:
+        settings += _COPY if operation else _END_SEQUENCE
+        if not operation:
             address, position = 0, position + 2
-            _end_sequence(found, position)
+            found.ends.append(len(marks) - 1)
+            found.sequences.append(position)
     return found._replace(sequences=[start for start in found.sequences if start < end])
 
 
-def _advance(reader: Reader, header: Header, operation: int, constant: int) -> tuple[int, int]:
-    """By how much an operation that is on the way to a row advances address and line."""
+def _other(
+    reader: Reader, header: Header, found: Program, at: tuple[int, int]
+) -> tuple[int, int, int]:
+    """An operation that makes no row, of more than a byte or two; `at`: its code, the address.
+
+    Returns the address behind it, by how much it advances the line, and how often the address.
+    """
+    operation, address = at
     if operation == DW_LNS_advance_line:
-        return 0, reader.sleb()
+        return address, reader.sleb(), 0
     if operation == DW_LNS_const_add_pc:
-        return constant, 0
-    return reader.uleb() * header.minimum_instruction_length, 0
+        count = (255 - len(header.operands) - 1) // header.line_range
+        return address + count * header.minimum_instruction_length, 0, 1
+    if operation == DW_LNS_advance_pc:
+        return address + reader.uleb() * header.minimum_instruction_length, 0, 1
+    return _setting(reader, header, operation, found, address), 0, 0
 
 
-@functools.lru_cache(maxsize=16)
 def _operations(
-    operands: tuple[int, ...], minimum: int, line_base: int, line_range: int
+    header: Header,
 ) -> tuple[dict[int, tuple[int, int]], frozenset[int], frozenset[int]]:
     """The advances of address and line of the special operations, and the standard operations with
     one operand and with none that only set something (DWARF 5, 6.2.5.1).
     """
+    operands, minimum = header.operands, header.minimum_instruction_length
     special = {}
     for operation in range(len(operands) + 1, 256):
-        advance, delta = divmod(operation - len(operands) - 1, line_range)
-        special[operation] = (advance * minimum, line_base + delta)
+        advance, delta = divmod(operation - len(operands) - 1, header.line_range)
+        special[operation] = (advance * minimum, header.line_base + delta)
     others = {DW_LNS_copy, *_ADVANCES, DW_LNS_fixed_advance_pc}
     one, none = (
         frozenset(n for n, found in enumerate(operands, 1) if found == count) - others
         for count in (1, 0)
     )
     return special, one, none
-
-
-def _end_sequence(found: Program, behind: int) -> None:
-    found.ends.append(len(found.marks) - 1)
-    found.settings.extend(_END_SEQUENCE)
-    found.sequences.append(behind)
 
 
 def _setting(reader: Reader, header: Header, operation: int, found: Program, address: int) -> int:

@@ -120,11 +120,7 @@ def find(
         width = DATA_WIDTH.get(relocation.type, 0)
         first = relocation.place // 4
         relocated.update(range(first, first + width // 4))
-    data = set(relocated)
-    for symbol in symbols:
-        if symbol.type == STT_OBJECT and symbol.size:
-            end = min(symbol.value + symbol.size, len(section.data))
-            data.update(range(symbol.value // 4, -(-end // 4)))
+    data = relocated | _objects(section, symbols)
     known = functions(symbols)
     tracebacks = _tracebacks(section.data, words, known, data)
     prefixes = _prefixes(words, known, data)
@@ -144,6 +140,16 @@ def find(
     return Regions(
         tuple(tables), tuple(tracebacks), prefixes, frozenset(data), filled, frozenset(entries)
     )
+
+
+def _objects(section: Section, symbols: list[Symbol]) -> set[int]:
+    """The words of the data objects among a section's symbols."""
+    found: set[int] = set()
+    for symbol in symbols:
+        if symbol.type == STT_OBJECT and symbol.size:
+            end = min(symbol.value + symbol.size, len(section.data))
+            found.update(range(symbol.value // 4, -(-end // 4)))
+    return found
 
 
 def _behind_bctr(words: tuple[int, ...], index: int) -> bool:

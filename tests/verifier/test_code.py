@@ -350,6 +350,20 @@ h:  mflr 0
 k:  blr
     .size k, .-k
 """
+#: A function that ends with LAST, whose slot is where padding was: no byte of code changes.
+FROM_PADDING = """
+    .text
+    .p2align 4
+    .type f, @function
+f:  mflr 0
+    LAST
+    SLOT
+    .size f, .-f
+    .p2align 4
+    .type k, @function
+k:  blr
+    .size k, .-k
+"""
 #: A branch over padding, as compilers write one.
 OVER_PADDING = inside("bl g\n SLOT\n mr 3,4\n b .Lover\n ALIGN\n.Lover: mr 3,4\n bl g\n SLOT")
 #: What `ld -r` makes of an object of gas and one of LLVM's assembler, which fills with plain nops.
@@ -380,6 +394,10 @@ OF_CLANG = {"GAS": GAS, "COMPILER": ("clang version 19.1.7",) * 2}
 OF_GCC = {"GAS": GAS, "COMPILER": ("GCC: 12.2.0",) * 2}
 
 PADDING = {
+    "a slot may come out of the padding behind a function": right(
+        FROM_PADDING, LAST=("bl k", "bl k")
+    ),
+    "a nop of the padding behind what is no call": wrong(FROM_PADDING, LAST=("b k", "b k")),
     "a branch over padding is an instruction": right(OVER_PADDING, ALIGN=(".p2align 4",) * 2),
     "padding behind a branch that aligns nothing": wrong(
         OVER_PADDING, ALIGN=(".p2align 4", "nop\n ori 2,2,0\n ori 2,2,0")
