@@ -338,9 +338,11 @@ static int run(char **arguments) {
 
 int main(int count, char **arguments) {
   const char *server = getenv("NOPFIX_SERVER"), *assembly = getenv("NOPFIX_ASM");
+  const char *sibling_calls = getenv("NOPFIX_SIBLING_CALLS");
   struct plan wanted = plan(count, arguments);
   if (wanted.what == PYTHON || getenv("NOPFIX_DEBUG") || getenv("CCC_OVERRIDE_OPTIONS") ||
       (assembly && !strcmp(assembly, "1")) ||
+      (wanted.what == OBJECT_COMES && sibling_calls && !strcmp(sibling_calls, "compiler")) ||
       (wanted.what == OBJECT_COMES && !wanted.is_probe && (!server || !*server)))
     return python(arguments);
   arguments[0] = (char *)COMPILER;

@@ -15,6 +15,7 @@ What the arguments say decides what is rewritten (`compiler_arguments`):
   (``-wrapper``, and no ``-pipe``).  Clang has no such option: what it compiles and links at once
   stays as it is.
 - -E, -M, -S, -fsyntax-only, a link, a version question: nothing.
+- With $NOPFIX_SIBLING_CALLS "compiler" what compiles gets -fno-optimize-sibling-calls.
 - .s and .S: nothing, unless $NOPFIX_ASM is 1.  What a hand wrote is left alone.
 - Objects that aren't 64-bit little-endian ELFv2 (boot wrappers, 32-bit vDSO) and those whose path
   matches $NOPFIX_SKIP: nothing.
@@ -49,6 +50,7 @@ COMMAND_NOT_FOUND = 127
 # Linux's numbers; `signal` wraps them into enumerations, and importing enum takes 9 ms.
 _SIGHUP, _SIGINT, _SIGQUIT, _SIGPIPE, _SIGTERM, _SIGCHLD, _SIGXFSZ = 1, 2, 3, 13, 15, 17, 25
 ENDING = (_SIGHUP, _SIGINT, _SIGQUIT, _SIGTERM)
+NO_SIBLING_CALLS = "-fno-optimize-sibling-calls"
 _MOST_HELD = 64
 """Descriptors are few, and the rewriter is loaded while these are held."""
 
@@ -126,6 +128,9 @@ def _run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
         arguments = [argument for argument in expanded if argument not in dropped]
     if through_assembler:
         arguments = [*arguments, *_wrapped_passes()]
+    if (objects or links) and os.environ.get("NOPFIX_SIBLING_CALLS") == "compiler":
+        # In front: what the build itself says of it counts, and behind "--" there are only sources.
+        arguments = [NO_SIBLING_CALLS, *arguments]
     command = [*compiler, *arguments]
     if not gcc and takes_more(expanded, os.environ):
         from nopfix.rewriter.build import compiler_jobs

@@ -3,6 +3,7 @@
     python -m tests.bench [--runs N] [--kernel DIR] [--objects DIR] [--old REV] [--long]
                           [--build DIR] [--only GROUP ...] [--json FILE]
     python -m tests.bench --compare OLD.json NEW.json
+    python -m tests.bench --markdown FILE.json
 
 Every row is a ratio of processor times of whole processes that ran in turns (`tests.bench.paired`),
 its median with the least and the largest, and what it should be at most.  `nopfix` is the command
@@ -80,9 +81,13 @@ def main() -> int:
     add("--only", nargs="+", default=(), metavar="GROUP", help="groups of rows to measure")
     add("--json", type=Path, metavar="FILE", help="keep the rows there as well")
     add("--compare", nargs=2, type=Path, metavar="FILE", help="rows that were kept: old and new")
+    add("--markdown", type=Path, metavar="FILE", help="rows that were kept, as docs have them")
     options = parser.parse_args()
     if options.compare:
         return compare.show(*options.compare)
+    if options.markdown:
+        print("\n".join(compare.markdown(options.markdown)))
+        return 0
     try:
         toolchain.compiler(sources.GCC)
     except toolchain.ToolError as missing:

@@ -59,3 +59,12 @@ def test_a_row_is_slower_where_its_ratio_grew_and_the_ranges_are_apart(
     assert compare.show(old, new) == 1
     assert "nopfix: 1 -> 2" in capsys.readouterr().out
     assert compare.show(new, new) == 0
+
+
+def test_a_row_that_missed_its_aim_stands_out(tmp_path: Path) -> None:
+    rows = Row("as", "a", 1.3, 1.2, 1.4, 1.0, 20.0), Row("as", "b", 1.3, 1.2, 1.4)
+    path = kept(tmp_path / "1.json", *rows)
+    assert [*compare.markdown(path)][-2:] == [
+        "| as | a | **1.30** | 1.20 to 1.40 | 1 | 20 |",
+        "| as | b | 1.30 | 1.20 to 1.40 |  |  |",
+    ]

@@ -16,6 +16,7 @@ import pytest
 
 from nopfix import Refusal, rewrite
 from nopfix.rewriter.build import objects_in_place, toolchain
+from nopfix.rewriter.kpatch import sibling_calls
 from nopfix.rewriter.object import elf, magic
 
 if TYPE_CHECKING:
@@ -728,6 +729,33 @@ def test_sibling_calls_are_named_when_asked_for(tools: Path, folder: Path, choic
     done = compile_with(tools, "-O2", "-g", "-c", "f.c", cwd=folder, NOPFIX_SIBLING_CALLS=choice)
     assert done.returncode == (1 if choice == "error" else 0)
     assert ("f.c:4: sibling call at t()+" in done.stderr) is (choice != "ignore")
+
+
+@pytest.mark.parametrize("server", ["", "no socket"])
+@pytest.mark.parametrize("arguments", ["-O2 -c f.c", "-O2 -fPIC -shared f.c -o f.o"])
+def test_the_compiler_leaves_sibling_calls_out_when_asked_to(
+    tools: Path, folder: Path, arguments: str, server: str
+) -> None:
+    (folder / "f.c").write_text(SOURCE + "int t(int x) { return g(x * 7); }\n")
+    settings = {"NOPFIX_SIBLING_CALLS": "compiler", "NOPFIX_SERVER": server}
+    done = compile_with(tools, *arguments.split(), cwd=folder, **settings)
+    assert (done.returncode, done.stderr) == (0, "")
+    if "-c" in arguments:
+        assert sibling_calls.describe((folder / "f.o").read_bytes()) == []
+        assert slots(folder / "f.o") == (CALLS + 1, CALLS + 1)
+    own = compile_with(
+        tools, "-O2", "-foptimize-sibling-calls", "-c", "f.c", cwd=folder, **settings
+    )
+    assert own.returncode == 0
+    assert len(sibling_calls.describe((folder / "f.o").read_bytes())) == 1
+
+
+def test_only_what_compiles_is_told_to_leave_sibling_calls_out(tools: Path, folder: Path) -> None:
+    for arguments in ("--version", "-E f.c", "-dumpmachine"):
+        settings = {"NOPFIX_SIBLING_CALLS": "compiler"}
+        done = compile_with(tools, *arguments.split(), "-v", cwd=folder, **settings)
+        assert done.returncode == 0
+        assert "sibling" not in done.stderr
 
 
 # Where no object comes, or it comes of something else, or lies elsewhere.
