@@ -63,7 +63,7 @@ BINFMT_ELF BINFMT_SCRIPT TTY HVC_CONSOLE PROC_FS PROC_SYSCTL SYSFS DEVTMPFS DEBU
 DEBUG_INFO_DWARF_TOOLCHAIN_DEFAULT SAMPLES
 """
 MACHINE = "pseries,cap-htm=off,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken"
-QEMU = ("qemu-system-ppc64", "-M", MACHINE, "-cpu", "power9", "-m", "1G", "-nographic")
+QEMU = ("qemu-system-ppc64", "-M", MACHINE, "-cpu", "power9", "-nographic")
 QEMU += ("-vga", "none", "-no-reboot")
 COMMAND_LINE = "console=hvc0 panic=-1"
 # So that two builds differ in nothing but the wrapper.
@@ -383,7 +383,12 @@ def boot_with(work: Path, kernel: Path, modules: list[Path]) -> list[str]:
 
 
 def boot_files(
-    work: Path, kernel: Path, init: Path, files: Mapping[str, bytes], seconds: int = 600
+    work: Path,
+    kernel: Path,
+    init: Path,
+    files: Mapping[str, bytes],
+    seconds: int = 600,
+    memory: str = "1G",
 ) -> list[str]:
     """Boot a kernel with ``files`` and ``init``, a C source, as its first process.
 
@@ -394,7 +399,17 @@ def boot_files(
     program = work / "init"
     run(PREFIX + "gcc", "-static", "-O2", init, "-o", program)
     initramfs(work / "initrd.gz", {"init": program.read_bytes(), **files})
-    command = [*QEMU, "-kernel", kernel, "-initrd", work / "initrd.gz", "-append", COMMAND_LINE]
+    command = [
+        *QEMU,
+        "-m",
+        memory,
+        "-kernel",
+        kernel,
+        "-initrd",
+        work / "initrd.gz",
+        "-append",
+        COMMAND_LINE,
+    ]
     with (work / "console.log").open("wb") as console:
         try:
             subprocess.run(

@@ -5,6 +5,8 @@
  * A line is "CASE ACTION NAME", and what came of it is shown as "init: CASE ACTION NAME: RESULT":
  *
  *	load FILE	load the module /lib/FILE
+ *	try FILE	the same by a process of its own, which the module may take with it:
+ *			"errno 4" (EINTR) then
  *	settle MODULE	wait until every task runs the new code of the patch of that name
  *	probe PATCH	look for the patch's effect: "yes" or "no"
  *	disable MODULE	take the patch of that name back, wait until it is gone
@@ -87,6 +89,19 @@ static int load_module(const char *name)
 		close(fd);
 	errno = error;
 	return status;
+}
+
+static int try_module(const char *name)
+{
+	pid_t child = fork();
+	int status;
+
+	if (!child)
+		_exit(load_module(name) < 0 ? errno : 0);
+	if (child < 0 || waitpid(child, &status, 0) < 0)
+		return -1;
+	errno = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+	return errno ? -1 : 0;
 }
 
 static int static_call(void)
@@ -423,6 +438,7 @@ int main(void)
 		}
 		errno = 0;
 		status = !strcmp(action, "load") ? load_module(name)
+			 : !strcmp(action, "try") ? try_module(name)
 			 : !strcmp(action, "settle") ? settle(name)
 			 : !strcmp(action, "disable") ? disable(name)
 			 : !strcmp(action, "unload") ? unload(name)
