@@ -1,7 +1,7 @@
 """Build the source package and the wheel, and try each extra in an empty environment.
 
-Every command is run from an empty folder outside of the checkout: with the extra it works, without
-it says in one line which to install.  Takes minutes, most of them pip's.  Where this is a Debian
+Every command is run from an empty folder outside of the checkout: it works, or without its extra
+says in one line which to install.  Takes minutes, most of them pip's.  Where this is a Debian
 system with dpkg-buildpackage, the Debian package is built and looked at as well.
 """
 
@@ -25,8 +25,8 @@ SAMPLE = ROOT / "samples" / "recursion.o"
 EXTRAS = ("", *(name for name in PROJECT["optional-dependencies"] if name != "test"))
 CROSS = "powerpc64le-linux-gnu-"
 
-VERIFY = {"verify", "corpus", "cluster", "all"}
-"""The extras that bring what nopfix-verify needs."""
+CORPUS = {"corpus", "cluster", "all"}
+"""The extras that bring what nopfix-corpus needs."""
 
 
 class Failed(Exception):
@@ -86,7 +86,8 @@ def attempt(python: str, wheel: Path, extra: str, folder: Path) -> str:
     tried.shared(environment)
     tried.main_job()
     tried.compilers()
-    tried.verifier(has_it=extra in VERIFY)
+    tried.verifier()
+    tried.corpus(has_it=extra in CORPUS)
     tried.packed(has_it=extra in {"zstd", "all"} or tried.version() >= (3, 14))
     return "Python " + ".".join(map(str, tried.version()))
 
@@ -164,19 +165,21 @@ class Tried:
             if "has slot" not in said or "insert" in said:
                 raise Failed(f"{command[0]}: {said}")
 
-    def verifier(self, *, has_it: bool) -> None:
-        """The second opinion, or the line that says which extra brings it."""
-        if has_it:
-            self.run("nopfix-verify", "in.o", "out.o")
-            self.run("nopfix", "--verify", "in.o", "checked.o")
-            return
-        for words, status in (
-            (("nopfix-verify", "in.o", "out.o"), 3),
-            (("nopfix", "--verify", "in.o", "checked.o"), 1),
-        ):
-            said = self.run(*words, status=status)
-            if "pip install 'nopfix[verify]'" not in said or said.count("\n") != 1:
-                raise Failed(f"{words[0]}: {said}")
+    def verifier(self) -> None:
+        """The second opinion."""
+        self.run("nopfix-verify", "in.o", "out.o")
+        self.run("nopfix", "--verify", "in.o", "checked.o")
+        self.run("nopfix-verify", "in.o", "in.o")
+        self.run("nopfix-verify", "--slots", "in.o", "in.o", status=1)
+
+    def corpus(self, *, has_it: bool) -> None:
+        """The runs' tool, or the line that says which extra brings what it lacks."""
+        words = ("nopfix-corpus", "report", "--db", "none.db", "--html", "page.html")
+        said = self.run(*words, status=0 if has_it else 2)
+        if has_it and not (self.place / "page.html").is_file():
+            raise Failed(f"{' '.join(words)}: no page")
+        if not has_it and ("pip install 'nopfix[corpus]'" not in said or said.count("\n") != 1):
+            raise Failed(f"{' '.join(words)}: {said}")
 
     def packed(self, *, has_it: bool) -> None:
         """Compressed files; zstd's library comes with an extra."""
