@@ -246,7 +246,7 @@ def _target(entry: Entry, base: Address, around: Surroundings, at: int) -> Place
         if marked is None or base.section != section:
             return None
         return marked[0], marked[1] - (at - base.offset)
-    if at in around.absolute or (base.section == section and not around.is_code):
+    if at in around.absolute:
         return None
     number = int.from_bytes(around.data[at : at + entry.size], "little", signed=True)
     if number < 0 and not entry.signed:
@@ -526,7 +526,7 @@ def _bits_kept(operation: semantics.Operation, bits: int) -> int:
 
     All above them are zeros, or not asked for.
     """
-    if operation.source < 0 or operation.immediate:
+    if operation.source < 0:
         return 0
     if operation.kind == "copy":
         return bits
