@@ -22,7 +22,7 @@ from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from nopfix.rewriter.build.objects_in_place import Outcome
 
@@ -88,14 +88,19 @@ def read(folder: str) -> list[Object]:
     return [found[name] for name in sorted(found)]
 
 
-def summary(objects: Sequence[Object]) -> dict[str, object]:
-    """The report as JSON has it: docs/build-report.schema.json."""
+def verdicts(objects: Iterable[Object]) -> dict[str, int]:
+    """How many objects came to what."""
     counts = dict.fromkeys(VERDICTS, 0)
     for one in objects:
         counts[one.verdict] += 1
+    return counts
+
+
+def summary(objects: Sequence[Object]) -> dict[str, object]:
+    """The report as JSON has it: docs/build-report.schema.json."""
     return {
         "nopfix": __version__,
-        "verdicts": counts,
+        "verdicts": verdicts(objects),
         "slots": sum(one.slots for one in objects),
         "left": sum(len(one.left) for one in objects),
         "sibling_calls": sum(len(one.sibling_calls) for one in objects),
@@ -106,13 +111,12 @@ def summary(objects: Sequence[Object]) -> dict[str, object]:
 
 def page(objects: Sequence[Object], file: str) -> Iterator[str]:
     """The lines of the page; ``file`` is where the report itself is."""
-    totals = summary(objects)
-    verdicts = totals["verdicts"]
-    assert isinstance(verdicts, dict)
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
+    found = verdicts(objects).items()
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in found if count)
+    slots, seconds = sum(one.slots for one in objects), sum(one.seconds for one in objects)
     yield (
-        f"nopfix: {len(objects)} objects: {counts or 'none'}; {totals['slots']} slots,"
-        f" {totals['seconds']:.1f} s of processor time"
+        f"nopfix: {len(objects)} objects: {counts or 'none'}; {slots} slots,"
+        f" {seconds:.1f} s of processor time"
     )
     wrong = [one.message for one in objects if one.verdict in ("refused", "failed")]
     if wrong:
