@@ -7,7 +7,8 @@ a file in it, in one write that nobody else's can lie within (open(2), O_APPEND)
 `nopfix-serve --report FILE` makes one file of all that, and a page of text.
 
 An object that was made more than once counts as it was made last; so does one that nopfix-serve
-gave back to the wrapper.
+gave back to the wrapper.  What needed nothing and is gone at the end doesn't count: a kernel's make
+has its compiler try 160 files that it throws away.
 
 Source: open(2), write(2); kpatch-build (build.log in $CACHEDIR).
 """
@@ -70,7 +71,7 @@ def add(folder: str, path: str, outcome: Outcome, message: str, seconds: float) 
 
 
 def read(folder: str) -> list[Object]:
-    """What became of each object of a build, by path.
+    """What became of each object of a build that counts, by path.
 
     Raises OSError, and ValueError for a file that `add` hasn't written.
     """
@@ -85,7 +86,12 @@ def read(folder: str) -> list[Object]:
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}:{number}: not a line of a report") from error
             found[one.object] = one
-    return [found[name] for name in sorted(found)]
+    return [found[name] for name in sorted(found) if _counts(found[name])]
+
+
+def _counts(one: Object) -> bool:
+    """Whether it needed something, or is still there."""
+    return one.verdict not in ("unchanged", "left out") or os.path.exists(one.object)
 
 
 def verdicts(objects: Iterable[Object]) -> dict[str, int]:

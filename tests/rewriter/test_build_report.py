@@ -114,11 +114,15 @@ def test_without_a_server_the_folder_is_kept_and_a_report_made_of_it_later(
 def test_a_report_says_what_was_left_and_which_sibling_calls_there_are(tmp_path: Path) -> None:
     outcome = objects_in_place.Outcome(0, "rewritten", 3, ["warning: x"], ["f.c:1: sibling call"])
     build_report.add(str(tmp_path), "/k/f.o", outcome, "", 0.25)
-    build_report.add(str(tmp_path), "/k/g.o", objects_in_place.Outcome(0, "unchanged"), "", 0.25)
+    (tmp_path / "g.o").touch()
+    for name in ("g.o", "gone.o"):
+        unchanged = objects_in_place.Outcome(0, "unchanged")
+        build_report.add(str(tmp_path), str(tmp_path / name), unchanged, "", 0.25)
     lines = build_report.write(str(tmp_path), str(tmp_path / "r.json"))
     report = checked(tmp_path / "r.json")
     totals = {name: report[name] for name in ("slots", "left", "sibling_calls", "seconds")}
     assert totals == {"slots": 3, "left": 1, "sibling_calls": 1, "seconds": 0.5}
+    assert report["verdicts"]["unchanged"] == 1
     assert "  /k/f.o: warning: x" in lines
     assert "  f.c:1: sibling call" in lines
 
