@@ -51,7 +51,9 @@ class Code(NamedTuple):
     """Offsets of what stands in front of a function's symbol and belongs to it: its type's hash,
     nops to be patched, the distance to the TOC that it loads (ELFv2 ABI, 2.3.2.1, large model)."""
     sleds: frozenset[int]
-    """Offsets of XRay's sleds at returns, where all of them are aligned to 8."""
+    """Offsets of XRay's sleds that are aligned to 8."""
+    exits: frozenset[int]
+    """Those of them at returns, where all of these are."""
     labels: frozenset[int]
     """Offsets that something refers to: padding never reaches across one."""
     owned: frozenset[int]
@@ -149,7 +151,8 @@ def examine(
         found.prefixes
         | names.patchable
         | {s - 8 for s in functions.starts if widths.get(s - 8) == 8},
-        names.sleds if not any(offset % 8 for offset in names.sleds) else frozenset(),
+        frozenset(offset for offset in names.sleds if not offset % 8),
+        names.exits if not any(offset % 8 for offset in names.exits) else frozenset(),
         labels,
         _owned(words, functions, symbols, names),
         names.unknown,

@@ -48,7 +48,10 @@ class Names(NamedTuple):
     patchable: frozenset[int]
     """Where the nops of a function that is to be traced begin."""
     sleds: frozenset[int]
-    """XRay's sleds at a return, which LLVM aligns to 8, but not those at a function's entry (LLVM,
+    """XRay's sleds, which are patched eight bytes at a time (LLVM, compiler-rt/lib/xray/
+    xray_powerpc64.cpp): one that is aligned to 8 may be kept so."""
+    exits: frozenset[int]
+    """Those at a return, which LLVM aligns to 8, as it doesn't those at a function's entry (LLVM,
     llvm/lib/Target/PowerPC/PPCAsmPrinter.cpp, PATCHABLE_RET)."""
     returns: frozenset[int]
     """Return addresses in tables known to hold them."""
@@ -124,6 +127,8 @@ def _columns(reference: Reference, entries: set[tuple[int, int]]) -> tuple[bool,
     section, relocation = reference.section, reference.relocation
     returns = reference.side == RET
     data = not section.executable
+    sled = section.name == SLEDS and relocation.place % _SLED_ENTRY == 0
+    kind = section.data[relocation.place + _SLED_KIND :][:1]
     absolute = relocation.type in (R_PPC64_ADDR64, R_PPC64_UADDR64)
     known = section.name.startswith(_NAMING_LABELS) or not section.flags & 2
     entry = (reference.number, reference.offset) in entries
@@ -131,9 +136,8 @@ def _columns(reference: Reference, entries: set[tuple[int, int]]) -> tuple[bool,
         not returns,
         data and reference.side == START,
         section.name == PATCHABLE,
-        section.name == SLEDS
-        and relocation.place % _SLED_ENTRY == 0
-        and section.data[relocation.place + _SLED_KIND :][:1] == bytes((_FUNCTION_EXIT,)),
+        sled,
+        sled and kind == bytes((_FUNCTION_EXIT,)),
         returns,
         data and absolute and not returns and not known and not entry,
     )

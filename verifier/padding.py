@@ -204,7 +204,7 @@ def evident_alignment(code: Code, gap: Gap) -> int:
     That is said only of gaps that no one runs through, behind a function's end (less wouldn't have
     needed as many words), and of XRay's sleds.
     """
-    if gap.end * 4 in code.sleds:
+    if gap.end * 4 in code.exits:
         return 8
     if not gap.between or not gap.length or gap.start * 4 not in code.functions.ends:
         return 4

@@ -447,7 +447,8 @@ def test_padding_keeps_what_follows_aligned_and_nothing_else_is_padding(
 # Addends
 
 XRAY = inside(
-    "mr 3,4\n MORE\n.Lsled: b 1f\n nop\n1: bl g\n SLOT\n mr 3,4\n MORE\n ALIGN\n.Lexit: mr 3,4",
+    "mr 3,4\n MORE\n EARLY\n.Lsled: b 1f\n nop\n1: bl g\n SLOT\n mr 3,4\n MORE\n ALIGN\n"
+    ".Lexit: mr 3,4",
     '.section xray_instr_map,"ao",@progbits,.text\n'
     " 8: .quad .Lsled-8b, f-8b-8, 0, 0\n 9: .quad .Lexit-9b, f-9b-8, 1, 0\n",
 )
@@ -532,8 +533,18 @@ def test_an_xray_map_names_sleds_of_which_those_at_returns_stay_aligned(
     align: str, rules: set[str], more: str, variants: Variants
 ) -> None:
     """Whether or not a sled at an entry is aligned, as clang -Os leaves many."""
-    report = verify(*variants(XRAY, ALIGN=(".p2align 3", align), MORE=(more, more)))
+    words = {"ALIGN": (".p2align 3", align), "MORE": (more, more), "EARLY": ("", "")}
+    report = verify(*variants(XRAY, **words))
     assert {difference.rule for difference in report.differences} == rules
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_sled_at_an_entry_may_be_kept_aligned(aligned: bool, variants: Variants) -> None:
+    source = XRAY.replace(
+        "EARLY", "bl g\n SLOT\n mr 3,4" + "\n mr 3,4" * (not aligned) + "\n EARLY"
+    )
+    words = {"ALIGN": (".p2align 3",) * 2, "MORE": ("", ""), "EARLY": ("", "nop")}
+    assert verify(*variants(source, **words)).verified == aligned
 
 
 def test_a_distance_to_a_function_named_by_its_symbol_keeps_its_addend(variants: Variants) -> None:
