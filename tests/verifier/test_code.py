@@ -543,7 +543,7 @@ def test_a_sled_at_an_entry_may_be_kept_aligned(aligned: bool, variants: Variant
     source = XRAY.replace(
         "EARLY", "bl g\n SLOT\n mr 3,4" + "\n mr 3,4" * (not aligned) + "\n EARLY"
     )
-    words = {"ALIGN": (".p2align 3",) * 2, "MORE": ("", ""), "EARLY": ("", "nop")}
+    words = {"ALIGN": (".p2align 3",) * 2, "MORE": ("", ""), "EARLY": ("", "ori 2,2,0")}
     assert verify(*variants(source, **words)).verified == aligned
 
 
