@@ -57,6 +57,8 @@ STT_FILE = 4
 
 _FILE_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
+_WORD = 8
+_UNLIMITED = 1 << 63
 SYMBOL_SIZE = 24
 RELA_SIZE = 24
 
@@ -353,7 +355,8 @@ def write(
     ``headers`` are the sections whose flags or alignment are others now, by index.
 
     Sections keep their order in the file; each lies at the next offset that its sh_addralign
-    allows, as the assembler lays them out.  A gap that was larger than that stays.
+    allows (or a word's alignment, where IN is laid out so), as the assembler lays them out.  A gap
+    that was larger than that stays.
 
     Raises `Refusal` when sections overlap in the file.
     """
@@ -364,6 +367,7 @@ def write(
     chunks: list[bytes | bytearray | memoryview] = [b"\0" * _FILE_HEADER.size]
     offsets = {}
     old_end = new_end = _FILE_HEADER.size
+    most = _most_aligned(original.sections)
     for offset, index in _file_order(original.sections, table):
         section = original.sections[index]
         alignment = (section.alignment or 1) if index else 8
@@ -377,9 +381,10 @@ def write(
             continue
         if offset < old_end:
             raise Refusal("sections overlap in the file", section=section.name, remedy=_BROKEN)
+        alignment = min(alignment, most)
         gap = offset - (-(-old_end // alignment) * alignment)
         if index in headers:
-            alignment = headers[index].alignment
+            alignment = min(headers[index].alignment, most)
         # A packed file (gap below zero) is kept packed.
         start = -(-new_end // alignment) * alignment + gap if gap >= 0 else new_end
         data = contents.get(index, old[offset : offset + section.size]) if index else b""
@@ -398,6 +403,17 @@ def write(
     chunks[0] = _FILE_HEADER.pack(*header)
     chunks[table_chunk] = _section_headers(original, contents, headers, offsets)
     return b"".join(chunks)
+
+
+def _most_aligned(sections: Sequence[Section]) -> int:
+    """How far offsets in the file are aligned at most, whatever sh_addralign says, in bytes.
+
+    binutils up to 2.43, LLVM and the linkers align them as sh_addralign says; binutils from 2.44 on
+    goes no further than to a word, which shows where a section happens not to lie at more.
+    """
+    aligned = [s for s in sections[1:] if s.alignment > _WORD]
+    further = not any(s.offset % s.alignment for s in aligned)
+    return _UNLIMITED if further or any(s.offset % _WORD for s in aligned) else _WORD
 
 
 def _file_order(sections: Sequence[Section], table: int) -> list[tuple[int, int]]:

@@ -133,12 +133,12 @@ g:  blr
 
 @pytest.mark.parametrize("padding", ["", "nop", *(f".rept {n}; nop; .endr" for n in (4, 12, 13))])
 def test_the_whole_file_is_equal_where_sections_without_bytes_are_aligned(
-    padding: str, assemble: Callable[..., bytes]
+    padding: str, assemble: Callable[..., bytes], equal: Callable[[bytes, bytes], bool]
 ) -> None:
     """gas aligns .bss in the file as if it were there, and what follows begins behind that."""
     plain = assemble(_EMPTY_SECTIONS.format(padding=padding, slot=""))
     want = assemble(_EMPTY_SECTIONS.format(padding=padding, slot="    nop"))
-    assert nopfix.rewrite(plain).data == want
+    assert equal(nopfix.rewrite(plain).data, want)
     assert verifier.verify(plain, want, need_slots=True).verified
 
 

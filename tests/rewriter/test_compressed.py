@@ -99,12 +99,12 @@ IRREGULAR = "cpccpcppcpcccppcpppccpcpcppccpccppcppcpcccpcpppcpccpcpppccpppcpcccp
 
 
 def test_a_section_is_compressed_where_that_pays_as_the_assembler_does(
-    assemble: Callable[..., bytes],
+    assemble: Callable[..., bytes], equal: Callable[[bytes, bytes], bool]
 ) -> None:
     changes = set()
     for rows in [*("ci" * n for n in range(2, 24)), *(IRREGULAR[:n] for n in range(8, 70))]:
         plain, want = (with_line_table(assemble, rows, slots, "zlib") for slots in (False, True))
-        assert bytes(rewrite(plain).data) == want, rows
+        assert equal(bytes(rewrite(plain).data), want), rows
         for name in (".debug_line", ".debug_aranges"):
             before, after = form(plain, name), form(want, name)
             if before != after:
