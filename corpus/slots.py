@@ -9,7 +9,8 @@ load a module with such a call.
 objdump disassembles data in code too.  A traceback table begins with a zero word behind a
 function's last instruction, and the words after it, up to the next function, may look like any
 instruction; they are left out.  (A zero word is also what a relocated doubleword of a switch table
-looks like.)
+looks like, and what musl stops a program with: behind an instruction that goes on, or in front of
+what a branch of the function leads to.)
 
     python -m nopfix.corpus.slots FILE.o ...
 
@@ -40,6 +41,10 @@ _SECTION = re.compile(r"Disassembly of section (.*):$")
 _FUNCTION = re.compile(r"[0-9a-f]+ <(.*)>:$")
 _INSTRUCTION = re.compile(r" *([0-9a-f]+):\t(?:[0-9a-f]{2} )+\t?(.*)$")
 _RELOCATION = re.compile(r"\s+([0-9a-f]+): (R_PPC64_\w+)\t(\S+)")
+#: A branch within the function, and where it leads.
+_BRANCH = re.compile(r"b(?!l )[a-z]*[+-]? (?:.*,)?([0-9a-f]+) <")
+#: What a function may end with: a branch, a call that doesn't come back and its slot, a trap.
+_MAY_END = re.compile(r"b |bl |blr|bctr|nop|trap|t[wd]|\.long")
 _SLOTS = frozenset({"nop", "ld r2,24(r1)", "cror 4*cr3+so,4*cr3+so,4*cr3+so", "cror 31,31,31"})
 
 
@@ -89,10 +94,14 @@ def _functions(lines: Iterable[str]) -> Iterator[tuple[str, str, list[_Line]]]:
 
 
 def _lacking(section: str, function: str, words: list[_Line]) -> Iterator[Call]:
+    farthest = -1
     for index, word in enumerate(words):
-        upper_half = index > 0 and words[index - 1].relocation.endswith("64")
-        if word.text == ".long 0x0" and not word.relocation and not upper_half:
-            return
+        if branch := _BRANCH.match(word.text):
+            farthest = max(farthest, int(branch.group(1), 16))
+        if word.text == ".long 0x0" and not word.relocation and farthest < word.offset:
+            before = words[index - 1] if index else word
+            if _MAY_END.match(before.text) and not before.relocation.endswith("64"):
+                return
         if not word.text.startswith("bl ") or word.relocation == "R_PPC64_REL24_NOTOC":
             continue
         if not word.relocation and int(word.text.split()[1], 16) == word.offset + 4:
