@@ -24,10 +24,11 @@ from nopfix.rewriter.proof.indirect import Address, External, Unresolved
 from nopfix.rewriter.proof.switch_table import Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import TypeVar
 
     from nopfix.rewriter.object.program import Place, Program, Reference
+    from nopfix.rewriter.power.instruction import Branch
     from nopfix.rewriter.proof.analysis import Region
     from nopfix.rewriter.proof.control_flow import Jumps
 
@@ -107,7 +108,7 @@ class Evidence:
         self._jump_labels_to: dict[int, list[tuple[int, Place]]] = {}
         self._exceptions_to: dict[int, list[tuple[int, Place]]] = {}
         self._incoming: dict[int, list[tuple[int, Place]]] = {}
-        self._crossing: dict[int, list[tuple[int, Place]]] = {}
+        self._crossing: dict[int, tuple[list[tuple[int, Place]], list[int]]] = {}
         self._landing_pads: dict[int, list[tuple[int, Sequence[Place]]]] | None = None
 
     def holds(self, address: Address) -> bool:
@@ -354,30 +355,47 @@ class Evidence:
         self._survey()
         return [
             (offset, source)
-            for index in (self._incoming.get(section, ()), self._near(section))
+            for index in (self._incoming.get(section, ()), self._near(section)[0])
             for offset, source in _pairs_within(index, start, end)
             if not (source[0] == section and start <= source[1] < end)
         ]
 
-    def _near(self, section: int) -> list[tuple[int, Place]]:
-        """Branches from one function of ``section`` into another that aren't relocated.
+    def addressed(self, section: int, start: int, end: int) -> Sequence[int]:
+        """The offsets from start to end whose address another function of ``section`` makes.
 
-        In ascending order of the offset that they lead to.
+        By a PC-relative instruction that isn't relocated.
         """
-        if section not in self._crossing:
-            words = self.program.words(section)
-            self._crossing[section] = found = []
-            start = end = 0
-            data = self.data.get(section, ())
-            for place, target in instruction.sweep(
-                words, data, self.program.filling(section)
-            ).branches:
-                if not start <= place < end:
-                    start, end = self.extent((section, place))
-                if not start <= target < end:
-                    found.append((target, (section, place)))
-            found.sort()
-        return self._crossing[section]
+        return within(self._near(section)[1], start, end)
+
+    def _near(self, section: int) -> tuple[list[tuple[int, Place]], list[int]]:
+        """What leads from one function of ``section`` into another and isn't relocated.
+
+        Branches, and the offsets that PC-relative instructions address, in ascending order of the
+        offset that they lead to.
+        """
+        known = self._crossing.get(section)
+        if known is None:
+            found = instruction.sweep(
+                self.program.words(section),
+                self.data.get(section, ()),
+                self.program.filling(section),
+            )
+            branches = [
+                (target, (section, place))
+                for place, target in self._leaving(section, found.branches)
+            ]
+            addressed = {target for _, target in self._leaving(section, found.relative)}
+            known = self._crossing[section] = sorted(branches), sorted(addressed)
+        return known
+
+    def _leaving(self, section: int, branches: Iterable[Branch]) -> Iterator[Branch]:
+        """Those of ``branches``, in ascending order, that lead out of their function."""
+        start = end = 0
+        for branch in branches:
+            if not start <= branch.place < end:
+                start, end = self.extent((section, branch.place))
+            if not start <= branch.target < end:
+                yield branch
 
     def landing_pads(self, section: int, start: int, end: int) -> list[tuple[int, Sequence[Place]]]:
         """The landing pads from start to end, each with the calls that lead to it.

@@ -31,10 +31,10 @@ Where the function hands out addresses on its stack, the slot may as well be a v
 change, so a table of the program's own (label differences) isn't believed from there; a compiler's
 own tables are never in a variable.
 
-Two things are taken for granted, because a compiler that broke them
-would have broken the program: no instruction reads a register that holds nothing (an argument that
-isn't one, a register that a call may have changed), and an instruction with a TOC or GOT relocation
-finds the TOC pointer in its base register.
+Two things are taken for granted, because a compiler that broke them would have broken the program:
+no instruction reads a register that holds nothing (an argument that isn't one, a register that a
+call may have changed), unless another function calls the middle of this one; and an instruction
+with a TOC or GOT relocation finds the TOC pointer in its base register.
 
 How many entries a table has is found twice.  *Extent*: in code, a table's words go on until one is
 no distance to an instruction of the function, or a label is reached; in data, until the relocations
@@ -380,7 +380,7 @@ class Values:
             return self._stored(definition, cell)
         if place is not None:
             return frozenset(self._computed(place, cell))
-        if cell not in _ARGUMENTS:
+        if cell not in _ARGUMENTS and not self.graph.roots.is_called_inside:
             return frozenset((Nothing(cell),))
         first = self.graph.fragments[0]
         name = _NAMES.get(cell, f"r{cell} (an argument)")

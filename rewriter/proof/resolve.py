@@ -407,6 +407,7 @@ def _graph(
     lost: Iterable[Place],
 ) -> control_flow.Graph:
     entries = []
+    called: list[Place] = []
     anywhere: list[Place] = [*lost]
     labels: list[Place] = []
     extents = [
@@ -424,12 +425,18 @@ def _graph(
         own = {
             *evidence.labels(section, first, end),
             *(at for _, at in piece.labels if at >= first),
+            *evidence.addressed(section, first, end),
         }
         special = evidence.special_labels(section, first, end)
         entries += [
             (section, at)
             for at in evidence.symbols(section, start, end)
             if at > start and _may_be_code(evidence, (section, at), fragment)
+        ]
+        called += [
+            (section, at)
+            for at, source in evidence.incoming(section, start, end)
+            if evidence.is_call(source) and at - start > _LOCAL_ENTRY
         ]
         labels += [(section, at) for at in own if _may_be_code(evidence, (section, at), fragment)]
         anywhere += [
@@ -440,7 +447,14 @@ def _graph(
     # A proved switch goes where its table says.  That r12 holds a tail call's target is a rule of
     # the ABI; that a computed goto's target isn't in r12 is no rule.
     wild = [at for at in own_jumps if _is_wild(evidence, at, proofs.get(at))]
-    roots = Roots(frozenset(entries), frozenset(anywhere), frozenset(labels), wild, pads)
+    roots = Roots(
+        frozenset(entries + called),
+        frozenset(anywhere),
+        frozenset(labels),
+        wild,
+        pads,
+        bool(called),
+    )
     return control_flow.Graph(pieces, roots, tables, patched)
 
 

@@ -105,16 +105,83 @@ def test_a_base_that_is_not_certain_is_refused(assemble: Assemble, base: str) ->
     assert "can't be followed" in refused(assemble(text, "-mpower10"))
 
 
+CHANGES = {
+    "a number": " addi 28,28,8\n",
+    "an index": " add 28,28,4\n",
+    "what memory holds": " ld 28,0(28)\n",
+    "half of what memory holds": " lwa 28,0(28)\n",
+    "what another register held": " mr 28,29\n mr 29,27\n mr 27,4\n",
+    "what the stack held": " ld 28,-16(1)\n std 29,-16(1)\n mr 29,4\n",
+    "its own low half": " clrldi 28,28,32\n",
+    "a shift": " sldi 28,28,1\n",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_base_that_a_case_changes_is_refused(assemble: Assemble, change: str) -> None:
+    """Whatever comes round only in the second or the third round."""
+    base = " ld 28,.LC0@toc(2)\n mr 29,28\n mr 27,28\n std 28,-16(1)\n.Lhead:\n"
+    assert "2 entries" in explain(assemble(HEAD + base + JUMP + TABLE))
+    text = HEAD + base + JUMP + TABLE.replace(" b .Lhead", change + " b .Lhead")
+    assert "can't be followed" in refused(assemble(text))
+
+
+@pytest.mark.parametrize("copy", ["", " mr 27,28\n", " std 28,-16(1)\n ld 27,-16(1)\n"])
+def test_what_comes_round_a_loop_is_seen_by_all_jumps(assemble: Assemble, copy: str) -> None:
+    """Each of the two jumps may lead to both labels, whichever is looked at first."""
+    back = copy + (" mr 28,27\n" if copy else "")
+    jump = " mtctr 28\n bctr\n"
+    text = HEAD + " cmpwi 3,0\n beq 2f\n ld 28,.LC0@toc(2)\n"
+    text += f"1: cmpwi 4,0\n bne 3f\n{jump}2: ld 28,.LC1@toc(2)\n"
+    text += f"3:{back} cmpwi 5,0\n bne 1b\n{jump}.La: li 3,1\n blr\n.Lb: li 3,2\n blr\n"
+    text += ' .size f,.-f\n .section .toc,"aw"\n.LC0: .quad .La\n.LC1: .quad .Lb\n'
+    branches = analyse(assemble(text)).branches
+    assert [len(branch.reasons) for branch in branches] == [2, 2]
+
+
 def test_a_branch_with_link_inside_the_function_is_a_way_in(assemble: Assemble) -> None:
     base = " mr 28,4\n bcl 20,31,.Lhead\n ld 28,.LC0@toc(2)\n"
     assert "can't be followed" in refused(assemble(HEAD + base + ".Lhead:\n" + JUMP + TABLE))
 
 
-def test_a_branch_from_another_function_into_the_middle_is_a_way_in(assemble: Assemble) -> None:
-    text = HEAD + " ld 28,.LC0@toc(2)\n nop\n nop\n nop\n.Lhead:\n" + JUMP
-    other = " .text\n .type h,@function\nh: mr 28,4\n b {}\n .size h,.-h\n"
-    assert "2 entries" in explain(assemble(text + TABLE + other.format("f")))
-    assert "can't be followed" in refused(assemble(text + TABLE + other.format(".Lhead")))
+@pytest.mark.parametrize("section", [".text", '.section .text.h,"ax"'])
+@pytest.mark.parametrize("branch", ["b {}", "beq {}", "bl {}", "bcl 20,31,{}"])
+def test_a_branch_from_another_function_into_the_middle_is_a_way_in(
+    assemble: Assemble, branch: str, section: str
+) -> None:
+    """By which convention the middle of a function is called nobody knows."""
+    text = HEAD + " ld 28,.LC0@toc(2)\n nop\n nop\n nop\n.Lhead:\n" + JUMP + TABLE
+    text += f" {section}\n .type h,@function\nh: mr 28,4\n {branch}\n nop\n blr\n .size h,.-h\n"
+    assert "2 entries" in explain(assemble(text.format("f")))
+    assert "can't be followed" in refused(assemble(text.format(".Lhead")))
+
+
+@pytest.mark.parametrize("section", [".text", '.section .text.h,"ax"'])
+def test_a_label_that_another_function_takes_the_address_of_is_a_way_in(
+    assemble: Assemble, section: str
+) -> None:
+    """The assembler may have resolved that, and nothing marks it."""
+    text = HEAD + " ld 28,.LC0@toc(2)\n cmpwi 4,0\n beq .Lhead\n mr 28,5\n ld 12,0(4)\n mtctr 12\n"
+    text += " bctr\n.Lx: nop\n.Lhead:\n" + JUMP + TABLE
+    other = f" {section}\n .type h,@function\nh: {{}} std 3,0(4)\n blr\n .size h,.-h\n"
+    assert len(analyse(assemble(text + other.format(""), "-mpower10")).branches) == 2
+    taken = text + other.format(" pla 3,.Lx@pcrel\n")
+    assert "can't be followed" in refused(assemble(taken, "-mpower10"))
+
+
+def test_what_the_case_of_a_case_makes_is_seen(assemble: Assemble) -> None:
+    """Each case is found only when the one before it is."""
+    text = HEAD + " ld 28,.LC0@toc(2)\n.Lhead: mtctr 28\n bctr\n"
+    text += ".La: ld 28,{}\n b .Lhead\n.Lb: {}\n b .Lhead\n .size f,.-f\n"
+    words = ' .section .toc,"aw"\n.LC0: .quad .La\n.LC1: .quad .Lb\n'
+    assert "the address .text+0x14" in explain(assemble(text.format(".LC1@toc(2)", "nop") + words))
+    unknown = text.format(".LC1@toc(2)", "addi 28,4,4") + words
+    assert "can't be followed" in refused(assemble(unknown))
+    # Only from where a pointer leads.
+    pointer = text.format("0(5)", "addi 28,4,4") + words
+    assert "can't be followed" in refused(assemble(pointer))
+    pointer = pointer.replace(".LC1: .quad .Lb\n", "")
+    assert "a pointer from memory" in explain(assemble(pointer))
 
 
 def test_a_long_chain_of_comparisons_is_followed(assemble: Assemble) -> None:
