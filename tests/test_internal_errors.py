@@ -35,7 +35,7 @@ COMMANDS = {
         ["--verify", SAMPLE, "out.o"],
     ),
     "nopfix-verify": (
-        "import nopfix.verifier.check; nopfix.verifier.check._verify = broken\n"
+        "import nopfix.verifier.check; nopfix.verifier.check.placed = broken\n"
         "from nopfix.verifier.command import main",
         [SAMPLE, SAMPLE],
     ),
