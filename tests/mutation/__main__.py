@@ -1,6 +1,6 @@
 """Negate or drop every branch of the proofs in turn: which of these mutants no test notices.
 
-    python -m tests.mutation [--module NAME] [--every N] [--seconds S] [--objects FOLDER]
+    python -m tests.mutation [--module NAME] [--match TEXT] [--every N] [--objects FOLDER]
 
 The problem: a proof that accepts too much is silently wrong, and a line that the tests run through
 may still decide nothing that they look at.  So each condition of the functions that transfer,
@@ -206,7 +206,13 @@ class Judge:
         for path in self.options.objects.rglob("*") if self.options.objects else ():
             if path.is_file() and path.read_bytes()[:4] == b"\x7fELF":
                 self.outcomes[path] = _outcome(path)
-        every = (m for module in self.options.module for m in mutants(module))
+        wanted = self.options.match
+        every = (
+            mutant
+            for module in self.options.module
+            for mutant in mutants(module)
+            if not wanted or any(text in str(mutant) for text in wanted)
+        )
         end = time.monotonic() + self.options.seconds
         for number, mutant in enumerate(every):
             if number % self.options.every != self.options.first:
@@ -298,6 +304,7 @@ def main() -> int:
     )
     add = parser.add_argument
     add("--module", action="append", choices=MODULES, metavar="NAME", help="only this one")
+    add("--match", action="append", metavar="TEXT", help="only those that are said with TEXT in it")
     add("--every", type=int, default=1, metavar="N", help="only every Nth mutant")
     add("--first", type=int, default=0, metavar="K", help="begin with the Kth (from 0) of them")
     add("--seconds", type=float, default=1e9, metavar="S", help="stop after as many seconds")
