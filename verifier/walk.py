@@ -90,7 +90,9 @@ class _Walk:
         self.findings = findings
         self.fill = fill
         self.need_slots = need_slots
-        self.gaps = {gap.start: gap for gap in padding.gaps(code)}
+        self.gaps: dict[int, list[padding.Gap]] = {}
+        for gap in padding.gaps(code):
+            self.gaps.setdefault(gap.start, []).append(gap)
         self.index = 0
         """Words of IN that are paired."""
         self.place = 0
@@ -239,9 +241,15 @@ class _Walk:
     # Padding
 
     def _gap(self, ret: int, end: int) -> None:
-        gap = self.gaps.get(self.index)
-        if gap is None:
-            return
+        """Padding that begins here, perhaps none that gets some, and some behind that."""
+        for gap in self.gaps.get(self.index, ()):
+            place = self.place
+            if gap.start == self.index:
+                self._resize(gap, ret, end)
+            if self.place != place:
+                ret = end = self.place * 4
+
+    def _resize(self, gap: padding.Gap, ret: int, end: int) -> None:
         code, new, place = self.code, self.new, self.place
         wanted = padding.wanted(code, gap, new, place)
         filling = new[place : place + wanted]
