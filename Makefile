@@ -37,7 +37,8 @@ demo: $(VENV)/demo
 	$(BIN)/python -m samples.demo
 
 test: $(VENV)/test tools lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+# One process more than processors: some tests wait for others.
+	$(BIN)/python -m pytest -n $$(( $(JOBS) + 1 )) --dist worksteal
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

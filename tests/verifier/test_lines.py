@@ -108,3 +108,36 @@ def test_rows_settings_and_the_beginnings_of_sequences_are_the_same(
     report = verify(*variants(SOURCE, **(RIGHT | fault)))
     assert rules <= {difference.rule for difference in report.differences}
     assert report.verified == (not rules)
+
+
+#: A function that ends with a call, a row behind that, and a function whose rows begin anew.
+AT_THE_END = """
+    .file 1 "in.c"
+    .text
+    .p2align 4
+    .globl f
+    .type f, @function
+f:  .loc 1 1 1 view -0
+    mflr 0
+    std 0,16(1)
+    stdu 1,-32(1)
+    bl k
+    SLOT
+    .size f, .-f
+    PADDING
+    .loc 1 3 5 view V1
+    .p2align 4
+    .globl k
+    .type k, @function
+k:  .loc 1 5 1 view -0
+    blr
+    .size k, .-k
+"""
+
+
+@pytest.mark.parametrize(("padding", "verified"), [("", True), ("nop", False)])
+def test_a_row_at_a_functions_end_stays_there_in_front_of_new_padding(
+    padding: str, verified: bool, variants: Variants
+) -> None:
+    old, new = variants(AT_THE_END, PADDING=("", padding))
+    assert verify(old, new).verified == verified
