@@ -360,9 +360,13 @@ class Graph:
         dead = True
         while above is not None and dead:
             place = (above.section, above.start)
+            known = self._dead.get(place)
+            if known is not None:
+                dead = known
+                break
             passed.append(place)
-            dead = self._dead.get(place, not self._is_led_to(place))
-            above = self._above(place)
+            dead = not self._is_led_to(place)
+            above = self._above(place) if dead else None
         self._dead.update(dict.fromkeys(passed, dead))
         return dead
 

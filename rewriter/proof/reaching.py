@@ -431,10 +431,10 @@ class Reaching:
 
     def is_frame(self, base: int, place: Place) -> bool:
         """Whether ``base`` is r1, or r31 as the frame pointer."""
-        if base == 1:
-            return True
+        if base != 31:
+            return base == 1
         changes = self._frame_changes()
-        if "set" not in changes or base != 31:
+        if "set" not in changes:
             return False
         return changes <= _FRAME_POINTER or all(
             found.place is not None and self.words[found.place[0]][found.place[1] >> 2] == SET_FRAME
