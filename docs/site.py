@@ -35,6 +35,7 @@ nav:
 NAV = {
     "index.md": "nopfix",
     "kernel.md": "Live patches and kernels",
+    "performance.md": "What it costs",
     "library.md": "As a library",
     "verifier.md": "What nopfix-verify proves",
     "architecture.md": "How it is built",
