@@ -90,7 +90,8 @@ def _run(options: argparse.Namespace) -> int:
         planned = runs.planned(options)
         if not planned.cases:
             raise UsageError("nothing to do: no source, or none of the option lists is for it")
-        _need_libraries(options)
+        if options.scheduler:
+            _need(["distributed"])
         results.remember({name: getattr(options, name) for name in runs.REMEMBERED})
         results.leave_out({one.tools.label() for one in planned.cases}, planned.left_out)
         for line in planned.remarks:
@@ -121,16 +122,8 @@ def _run_missing(cases: list[Case], options: argparse.Namespace, results: store.
     _collect(coming, len(todo), results)
 
 
-def _need_libraries(options: argparse.Namespace) -> None:
-    """Raise UsageError, before anything runs, when a library is missing that the run will need."""
-    libraries = []
-    if options.scheduler:
-        libraries.append("distributed")
-    _need(libraries)
-
-
 def _need(libraries: Iterable[str]) -> None:
-    """Raise UsageError when one of the libraries is missing."""
+    """Raise UsageError, before anything runs, when one of the libraries is missing."""
     for library in libraries:
         if importlib.util.find_spec(library) is None:
             extra, package = _LIBRARIES[library]

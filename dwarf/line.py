@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from nopfix.dwarf.offset_map import OffsetMap, Side
+    from nopfix.dwarf.section import Relocations
 
 _OPERAND_COUNTS = bytes((0, 1, 1, 1, 1, 0, 0, 0, 1, 0, 0, 1))
 """Of the standard opcodes from 1 on, how many LEB128 operands each has."""
@@ -240,7 +241,7 @@ def find(
             continue
         address, begin = target.offset, begin + len(_SET_ADDRESS) + 8
         try:
-            again = _set_again(section, header, behind, index)
+            again = _set_again(section.relocations, behind, index)
             empty = address in code.padded and _ends_here(program, begin, header)
             rows = [] if empty else _rows(program, begin, header, code, address, again)
         except (IndexError, StopIteration, leb128.BadLeb128) as error:
@@ -249,14 +250,14 @@ def find(
         yield LineSequence(place, code, address, empty, rows)
 
 
-def _set_again(section: Section, header: Header, behind: int, index: int) -> int | None:
+def _set_again(relocations: Relocations, behind: int, index: int) -> int | None:
     """The address that the next DW_LNE_set_address sets, where that is in the section of this one.
 
     The relocations of the program are those up to ``behind``, this one's is at ``index``.
     """
     if index + 1 >= behind:
         return None
-    target, following = section.relocations.at(index), section.relocations.at(index + 1)
+    target, following = relocations.at(index), relocations.at(index + 1)
     return following.offset if following.section == target.section else None
 
 

@@ -77,10 +77,7 @@ def _contents(obj: elf.Object, number: int) -> bytes:
 def _targets(obj: elf.Object, number: int) -> dict[int, Place]:
     """What each relocated field of a section points at."""
     found = debug_sections.relocations_of(obj, number)
-    return {
-        place: (found.at(index).section, found.at(index).offset)
-        for index, place in enumerate(found.places)
-    }
+    return {place: found.at(index) for index, place in enumerate(found.places)}
 
 
 def _programs(obj: elf.Object, data: bytes, targets: dict[int, Place]) -> Iterator[LineProgram]:

@@ -12,7 +12,8 @@ made when it is first asked for, since two of five objects of a kernel need none
 - `words`, `filling`: the instruction words of a section, and which relocation fills which of them;
 - `symbols_in`, `holder`: the symbols of a section in order, and the one that a place belongs to;
 - `filled`, `fields_of`, `naming`: which sections relocations fill, and where, by type and symbol;
-- `relocations_of`, `reference_at`: what all of them name, or the one that fills a place;
+- `relocations_of`, `of_types`, `reference_at`: what all of them name, those of some types, and the
+  one that fills a place;
 - `references_from`, `references_to_code_from`: what the relocations of a section lead to;
 - `landing_pads`: where exceptions lead;
 - `is_of_llvm`: whose assembler wrote the object.
@@ -93,6 +94,7 @@ class Program:
     """One object, and who refers to what in it; see the module's essay."""
 
     __slots__ = (
+        "_filled",
         "_filling",
         "_functions",
         "_is_of_llvm",
@@ -122,6 +124,7 @@ class Program:
         self._is_of_llvm: bool | None = None
         self._functions: dict[int, Functions] | None = None
         self._words: dict[int, array[int]] = {}
+        self._filled: tuple[int, ...] | None = None
         self._filling: dict[int, dict[int, int]] = {}
         self._symbols: dict[int, tuple[list[int], list[int]]] | None = None
         self._of_code: frozenset[int] | None = None
@@ -212,7 +215,10 @@ class Program:
     @property
     def filled(self) -> tuple[int, ...]:
         """The numbers of the sections that relocations fill, in the order of their tables."""
-        return tuple(number for number, own in self.obj.relocations.items() if own.places)
+        if self._filled is None:
+            tables = self.obj.relocations.items()
+            self._filled = tuple(number for number, own in tables if own.places)
+        return self._filled
 
     def types_in(self, section: int) -> Sequence[int]:
         """The types of the relocations of ``section``, in file order."""
@@ -239,6 +245,12 @@ class Program:
         has without a target among them.
         """
         for index in range(len(self.types_in(section))):
+            yield self._reference(section, index)
+
+    def of_types(self, section: int, types: Container[int]) -> Iterator[Reference]:
+        """Those of `relocations_of` whose type is one of ``types``."""
+        own = self.types_in(section)
+        for index in compress(range(len(own)), map(types.__contains__, own)):
             yield self._reference(section, index)
 
     def reference_at(self, section: int, place: int) -> Reference | None:

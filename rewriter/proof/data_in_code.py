@@ -285,17 +285,12 @@ def _words_of_opcode_0(data: memoryview) -> list[int]:
 
 def relocated_data(program: Program, section: int) -> list[Region]:
     """The words of a code section that a relocation makes an address, TOC words among them."""
-    if _DATA_RELOCATIONS.keys().isdisjoint(program.types_in(section)):
-        return []
     found = []
-    for place, kind in program.fields_of(section):
-        size = _DATA_RELOCATIONS.get(kind)
-        if size is None:
-            continue
-        named = program.reference_at(section, place) if kind == REL64 else None
-        is_toc = named is not None and program.obj.symbols.name(named.symbol) == ".TOC."
+    for one in program.of_types(section, _DATA_RELOCATIONS):
+        is_toc = one.type == REL64 and program.obj.symbols.name(one.symbol) == ".TOC."
         name, alignment = (TOC_WORD, 8) if is_toc else (RELOCATED_DATA, 1)
-        found.append(Region(place, place + size, name, alignment))
+        end = one.place + _DATA_RELOCATIONS[one.type]
+        found.append(Region(one.place, end, name, alignment))
     return found
 
 

@@ -224,13 +224,10 @@ class Evidence:
         """Where the relocations of type ``kind`` in ``section`` point, by place."""
         by_kind = self._stored.setdefault(section, {})
         if kind not in by_kind:
-            by_kind[kind] = found = {}
-            for place, own in self.program.fields_of(section):
-                if own == kind:
-                    reference = self.program.reference_at(section, place)
-                    if reference is not None:
-                        target, offset = reference.target, reference.offset
-                        found[place] = (target, offset) if target > 0 else None
+            by_kind[kind] = {
+                one.place: (one.target, one.offset) if one.target > 0 else None
+                for one in self.program.of_types(section, (kind,))
+            }
         return by_kind[kind]
 
     def stored_address(self, address: Address) -> Address | External | None:

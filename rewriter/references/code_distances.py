@@ -191,20 +191,21 @@ def _displacement(word: int) -> int:
     return signed << 16 if opcode == ADDIS else signed
 
 
+_PLACE_RELATIVE = frozenset(
+    n for n, row in TYPES.items() if row.addend == "place" and row.data_size
+)
+"""The types of data whose addend may carry a distance from the field."""
+
 # -- words in code ---------------------------------------------------------------------------------
 
 
 def _check_words(program: Program, number: int, proved: Container[Place], moved: OffsetMap) -> None:
     """Refuse a PC-relative word whose addend may carry a distance that changes."""
     symbols = program.obj.symbols
-    for place, kind in program.fields_of(number):
-        row = TYPES.get(kind)
-        if row is None or row.addend != "place" or not row.data_size or (number, place) in proved:
+    for found in program.of_types(number, _PLACE_RELATIVE):
+        place, addend = found.place, found.offset - symbols.values[found.symbol]
+        if (number, place) in proved:
             continue
-        found = program.reference_at(number, place)
-        if found is None:
-            continue
-        addend = found.offset - symbols.values[found.symbol]
         if found.target > 0:
             is_symbol = not addend and symbols.type(found.symbol) != elf.STT_SECTION
             changes = not is_symbol and _may_change(program, number, place, moved)

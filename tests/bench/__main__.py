@@ -93,7 +93,8 @@ def main() -> int:
     except toolchain.ToolError as missing:
         print(f"skipped: {missing}")
         return 0
-    print("\n".join(f"{name}: {version}" for name, version in versions().items()))
+    tools = versions()
+    print("\n".join(f"{name}: {version}" for name, version in tools.items()))
     print(f"{options.runs} runs each, in turns\n\n{paired.HEADINGS}")
     rows = []
     with tempfile.TemporaryDirectory(prefix="nopfix-bench-") as scratch:
@@ -101,7 +102,7 @@ def main() -> int:
             print(row.line(), flush=True)
             rows.append(row)
     if options.json:
-        fields = {"versions": versions(), "rows": [row._asdict() for row in rows]}
+        fields = {"versions": tools, "rows": [row._asdict() for row in rows]}
         options.json.write_text(json.dumps(fields, indent=1) + "\n")
     return 1 if [*paired.missed(rows)] else 0
 
@@ -180,17 +181,26 @@ def _peers(objects: Objects, nopfix: Sequence[str], runs: int) -> Iterator[Row]:
 
 
 def _memory(objects: Objects) -> Iterator[Row]:
-    made = objects["nothing to do"].obj
-    bare = paired.peak_memory(made, made.with_name("out.o"))
+    bare = _bare(objects)
     for name, own in objects.items():
-        size = own.obj.stat().st_size
-        if size > 200_000:
-            ratio = (paired.peak_memory(own.obj, made.with_name("out.o")) - bare) / size
-            yield Row("memory", f"{name} / object", ratio, ratio, ratio, MEMORY)
+        if own.obj.stat().st_size > 200_000:
+            yield _memory_of(name, own.obj, bare)
+
+
+def _bare(objects: Objects) -> int:
+    """Peak memory of the interpreter and its modules, in bytes."""
+    obj = objects["nothing to do"].obj
+    return paired.peak_memory(obj, obj.with_name("out.o"))
+
+
+def _memory_of(name: str, obj: Path, bare: int) -> Row:
+    ratio = (paired.peak_memory(obj, obj.with_name("out.o")) - bare) / obj.stat().st_size
+    return Row("memory", f"{name} / object", ratio, ratio, ratio, MEMORY)
 
 
 def _growth(objects: Objects, nopfix: Sequence[str], runs: int, long: bool) -> Iterator[Row]:
     """The factor in time over the factor in size: at most 1."""
+    bare = _bare(objects)
     for name in ("core -g", "zstd", "zstd -g", "cp-demangle -g"):
         if name not in objects:
             continue
@@ -204,10 +214,7 @@ def _growth(objects: Objects, nopfix: Sequence[str], runs: int, long: bool) -> I
             megabytes = large.stat().st_size / 1e6
             label = f"{name} x{factor:.1f} ({megabytes:.0f} MB): time / size"
             yield paired.row("growth", label, ours, [factor * own for own in one], 1.0)
-            bare = paired.peak_memory(objects["nothing to do"].obj, obj.with_name("out.o"))
-            peak = paired.peak_memory(large, obj.with_name("out.o")) - bare
-            ratio = peak / large.stat().st_size
-            yield Row("memory", f"{name} x{factor:.1f} / object", ratio, ratio, ratio, MEMORY)
+            yield _memory_of(f"{name} x{factor:.1f}", large, bare)
             large.unlink()
 
 

@@ -23,14 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix import Refusal, rewrite
-from nopfix.rewriter.object import elf
+from nopfix.rewriter.object import appended, elf
 from tests.kernel.kernel_test import Failure, boot_files, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 INIT = Path(__file__).parents[1] / "kpatch" / "init.c"
-SIGNATURE = b"~Module signature appended~\n"
+SIGNATURE = len("~Module signature appended~\n")
 LEFT_OUT = re.compile(
     r"(test[_-].*|.*[_-]test|.*torture|torture|.*scale|tcrypt|lkdtm|.*-selftest|.*_selftest|"
     r".*-sample|preemptirq_delay_test|nvram|kunit.*|mtd_.*test)"
@@ -53,9 +53,9 @@ class Module(NamedTuple):
 
 def unsigned(data: bytes) -> bytes:
     """A module's bytes without the signature at its end (Linux, scripts/sign-file.c)."""
-    if not data.endswith(SIGNATURE):
+    if not appended.is_signed(data):
         return data
-    end = len(data) - len(SIGNATURE)
+    end = len(data) - SIGNATURE
     return data[: end - 12 - int.from_bytes(data[end - 4 : end], "big")]
 
 

@@ -118,17 +118,27 @@ def boot(root: Root, kernel: Kernel, cases: Sequence[Case], name: str) -> dict[s
     lines = [f"base load {m.name}" for m in sorted(place.kept.glob("*.ko")) if m.name != COMING]
     for case in cases:
         files |= {f"lib/{file}": module.read_bytes() for file, module in case.modules.items()}
-        lines += [f"{case.name} {action.action} {action.name}" for action in case.actions]
-    files["plan"] = "".join(f"{line}\n" for line in lines).encode()
-    console = boot_plan(place, name, files)
+    console = boot_plan(place, name, files, cases, lines)
     return {case.name: outcome(case, console) for case in cases}
 
 
-def boot_plan(place: Folders, name: str, files: Mapping[str, bytes]) -> list[str]:
-    """Boot a kernel with ``files``, the plan among them; returns what the console showed."""
+def boot_plan(
+    place: Folders,
+    name: str,
+    files: Mapping[str, bytes],
+    cases: Iterable[Case],
+    first: Iterable[str] = (),
+) -> list[str]:
+    """Boot a kernel with ``files``; returns what the console showed.
+
+    The plan has the lines ``first``, then the actions of ``cases``.
+    """
+    lines = [*first, *(f"{c.name} {one.action} {one.name}" for c in cases for one in c.actions)]
+    plan = "".join(f"{line}\n" for line in lines).encode()
     work = place.kept.with_name(f"boot-{name}")
     init = PROJECT / "tests" / "kpatch" / "init.c"
-    return boot_files(work, place.kept / "vmlinux", init, files, seconds=SECONDS)
+    vmlinux = place.kept / "vmlinux"
+    return boot_files(work, vmlinux, init, {**files, "plan": plan}, seconds=SECONDS)
 
 
 def outcome(case: Case, console: Iterable[str]) -> Outcome:

@@ -52,9 +52,7 @@ def boot(root: Root, kernel: Kernel, patch: Patch, module: Path, tools: Path) ->
     """
     done = case(patch, module.name)
     files = programs(tools) | {f"lib/{module.name}": module.read_bytes()}
-    lines = [f"{done.name} {action.action} {action.name}" for action in done.actions]
-    files["plan"] = "".join(f"{line}\n" for line in lines).encode()
-    console = guest.boot_plan(kernels.folders(root, kernel), "kpatch", files)
+    console = guest.boot_plan(kernels.folders(root, kernel), "kpatch", files, [done])
     return guest.outcome(done, console)
 
 

@@ -353,3 +353,35 @@ def test_the_verifier_shares_no_code_with_the_rewriter() -> None:
     tops = {_top(module) for module in done.stdout.split()}
     assert "verifier" in tops
     assert not {"rewriter", "dwarf", "corpus"} & tops
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verified"), [(64, 64, True), (8, 8, True), (64, 8, False), (8, 4, False)]
+)
+def test_sections_are_aligned_in_the_file_no_less_than_they_were(
+    before: int,
+    after: int,
+    verified: bool,
+    assemble: Callable[..., bytes],
+    laid_out: Callable[[bytes, int], bytes],
+) -> None:
+    source = """
+    .abiversion 2
+    .text
+    nop
+    .section .text.later,"ax"
+    .p2align 5
+    bl f
+{slot}
+    .section .data.last,"aw"
+    .byte 1
+    .section .text.last,"ax"
+    .p2align 6
+    bl f
+{slot}
+    .section .data.words,"aw"
+    .p2align 3
+    .quad 0
+"""
+    old, new = (assemble(source.format(slot=slot)) for slot in ("", "    nop"))
+    assert verify(laid_out(old, before), laid_out(new, after)).verified == verified
