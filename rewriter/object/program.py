@@ -306,6 +306,7 @@ class Program:
         if wanted is not None:
             indices = list(compress(indices, map(wanted.__contains__, own)))
         found = []
+        # `_reference` written out: with a call for each a rewrite took 2 to 5 % longer.
         for index in indices:
             target = symbols.sections[own[index]]
             row = TYPES.get(relocations.types[index])
