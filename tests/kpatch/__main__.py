@@ -11,6 +11,7 @@ patches   every patch by the unmodified kpatch-build: the compiler alone, with k
           only, nopfix whatever kpatch-build builds by default, or with --objects them alone
 plain     one patch by `kpatch-build FILE`, for a kernel that seems to be the running one
 upstream  one patch by the copy of kpatch-build that docs/kpatch-upstream.md describes
+siblings  the patch that is refused for its sibling call, with NOPFIX_SIBLING_CALLS=compiler
 outside   a module out of the kernel's tree, by plain GCC, and a patch for it
 boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
           taken back, gone, unloaded; without nopfix those that need slots are refused
@@ -44,14 +45,14 @@ if TYPE_CHECKING:
     from tests.kpatch.patches import Patch
 
 STEPS = (
-    *("root", "kernels", "patches", building.PLAIN, building.UPSTREAM, "outside"),
-    *("boot", "table", "left", "native", "debian"),
+    *("root", "kernels", "patches", building.PLAIN, building.UPSTREAM, building.SIBLINGS),
+    *("outside", "boot", "table", "left", "native", "debian"),
 )
 # Objects as the compiler makes them; not what kpatch-build makes anew in the kernels' own folders.
 PLAIN = ("fs/namei.o", "kernel/signal.o", "mm/mmap.o")
 LOADS = patches.LOADS
 # What is judged; the others are only shown.
-OURS = ("nopfix", building.UPSTREAM, building.PLAIN)
+OURS = ("nopfix", building.UPSTREAM, building.PLAIN, building.SIBLINGS)
 
 
 class Tally:
@@ -109,7 +110,7 @@ def as_expected(patch: Patch, built: Built) -> bool:
 def boot(root: Root, kernel: Kernel, chosen: Sequence[Patch], tally: Tally) -> None:
     """Boot the kernel with what was built; counts each patch."""
     cases = []
-    for way in (*building.WAYS, building.UPSTREAM, building.PLAIN):
+    for way in (*building.WAYS, *OURS[1:]):
         made: dict[str, Path] = {}
         for patch in chosen:
             folder = kernels.folders(root, kernel).patches / patch.name / way
@@ -162,6 +163,9 @@ def take(
         make_patches(root, kernel, chosen, options.way, options, tally)
     elif step in (building.UPSTREAM, building.PLAIN):
         make_patches(root, kernel, [patches.STATIC_CALL], [step], options, tally)
+    elif step == building.SIBLINGS:
+        loads = patches.SIBLING_CALL._replace(result=LOADS)
+        make_patches(root, kernel, [loads], [step], options, tally)
     elif step == "outside":
         built = outside.build(root, kernel, "nopfix", options.jobs)
         tally.count(built.module is not None, f"{kernel.name}: outside, nopfix: {built.said}")

@@ -35,6 +35,8 @@ WAYS = ("none", "plugin", "nopfix")
 UPSTREAM = "upstream"
 # With nopfix as its papers have it: the patch's name is all that kpatch-build is given.
 PLAIN = "plain"
+# With nopfix, and a compiler that makes no sibling calls.
+SIBLINGS = "siblings"
 PLUGIN = "usr/lib/kpatch/ppc64le-plugin.so"
 DEFAULT, OWN = "default", "own"
 
@@ -79,7 +81,8 @@ def setting(root: Root, kernel: Kernel, way: str, log: Path) -> Setting:
     if way == UPSTREAM:
         script = upstream.copy(release(root, log).parent)
         return Setting(str(script), prefix, (cross,), {"TARGET_ARCH": "ppc64le"})
-    return Setting("kpatch-build", prefix, path, {})
+    environment = {"NOPFIX_SIBLING_CALLS": "compiler"} if way == SIBLINGS else {}
+    return Setting("kpatch-build", prefix, path, environment)
 
 
 def digest() -> str:
@@ -240,6 +243,8 @@ def _build(
             # Not the object itself: a compile that failed has removed it.
             if list((source / target).parent.glob(f".{Path(target).name}.cmd")):
                 words += ["-t", target]
+                if way == SIBLINGS:  # make doesn't know that it would come out otherwise now
+                    (source / target).unlink(missing_ok=True)
         words.append(file)
         environment["CACHEDIR"] = str(folder / "cache")
     status = root.status(*words, log=log, cwd=folder, environment=environment, path=how.path)

@@ -50,6 +50,20 @@ STATIC_CALL = Patch(
     ),
 )
 
+SIBLING_CALL = Patch(
+    "sibling-call",
+    "the same without the attribute",
+    ("fs/proc/base.o",),
+    (
+        at_start(
+            "fs/proc/base.c",
+            "proc_tgid_base_readdir",
+            "\tif (file->f_flags & O_SYNC)\n\t\treturn -ENOTTY;\n",
+        ),
+    ),
+    "unsupported sibling call",
+)
+
 PATCHES = (
     STATIC_CALL,
     Patch(
@@ -314,19 +328,7 @@ PATCHES = (
             ),
         ),
     ),
-    Patch(
-        "sibling-call",
-        "the same without the attribute",
-        ("fs/proc/base.o",),
-        (
-            at_start(
-                "fs/proc/base.c",
-                "proc_tgid_base_readdir",
-                "\tif (file->f_flags & O_SYNC)\n\t\treturn -ENOTTY;\n",
-            ),
-        ),
-        "unsupported sibling call",
-    ),
+    SIBLING_CALL,
     Patch(
         "no-change",
         "comments move the lines of WARN and its kin",
