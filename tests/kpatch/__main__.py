@@ -13,6 +13,7 @@ plain     one patch by `kpatch-build FILE`, for a kernel that seems to be the ru
 upstream  one patch by the copy of kpatch-build that docs/kpatch-upstream.md describes
 siblings  the patch that is refused for its sibling call, with NOPFIX_SIBLING_CALLS=compiler
 outside   a module out of the kernel's tree, by plain GCC, and a patch for it
+klp       a patch by the newest kernel's own klp-build (tests/kpatch/klp.py)
 boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
           taken back, gone, unloaded; without nopfix those that need slots are refused
 table     the table of docs/kernel.md, from what the other steps left
@@ -34,7 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.kernel.kernel_test import Failure, say
-from tests.kpatch import building, guest, kernels, left, native, outside, patches, table
+from tests.kpatch import building, guest, kernels, klp, left, native, outside, patches, table
 from tests.kpatch.root import PROJECT, Root
 
 if TYPE_CHECKING:
@@ -46,13 +47,15 @@ if TYPE_CHECKING:
 
 STEPS = (
     *("root", "kernels", "patches", building.PLAIN, building.UPSTREAM, building.SIBLINGS),
-    *("outside", "boot", "table", "left", "native", "debian"),
+    *("outside", klp.WAY, "boot", "table", "left", "native", "debian"),
 )
 # Objects as the compiler makes them; not what kpatch-build makes anew in the kernels' own folders.
 PLAIN = ("fs/namei.o", "kernel/signal.o", "mm/mmap.o")
 LOADS = patches.LOADS
 # What is judged; the others are only shown.
-OURS = ("nopfix", building.UPSTREAM, building.PLAIN, building.SIBLINGS)
+OURS = ("nopfix", building.UPSTREAM, building.PLAIN, building.SIBLINGS, klp.WAY)
+# What klp-build makes: a function of a module, which calls others of that module.
+BY_KLP = "module"
 
 
 class Tally:
@@ -169,6 +172,11 @@ def take(
     elif step == "outside":
         built = outside.build(root, kernel, "nopfix", options.jobs)
         tally.count(built.module is not None, f"{kernel.name}: outside, nopfix: {built.said}")
+    elif step == klp.WAY:
+        if kernel == kernels.KERNELS[-1]:
+            patch = next(p for p in patches.PATCHES if p.name == BY_KLP)
+            module = klp.build(root, kernel, patch, options.jobs)
+            tally.count(module is not None, f"{kernel.name}: {patch.name}, klp-build")
     elif step == "boot":
         boot(root, kernel, chosen, tally)
     else:
