@@ -349,8 +349,12 @@ def test_on_a_cluster_too_a_case_that_kills_its_worker_costs_only_itself(
     sources: Path, tmp_path: Path
 ) -> None:
     cases = cases_of([str(sources)], [("-O2",)], ("oracle",))
-    once = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
-    with started("distributed.cli.dask_scheduler", *HOST, "--port", "0", **once) as head:
+    settings = {
+        "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0",
+        # A worker that a loaded machine loses is a failure, and not a wait without end.
+        "DASK_DISTRIBUTED__SCHEDULER__NO_WORKERS_TIMEOUT": "2 minutes",
+    }
+    with started("distributed.cli.dask_scheduler", *HOST, "--port", "0", **settings) as head:
         address = scheduler_address(head)
         with started(*worker(address, tmp_path, "--nanny")):
             results = list(pool.run_on_cluster(cases, address, deadly))
