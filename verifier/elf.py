@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from nopfix.verifier import compressed
 from nopfix.verifier.reader import Malformed
+from nopfix.verifier.report import one_line
 
 SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOBITS = 1, 2, 3, 4, 8
 SHT_REL, SHT_GROUP, SHT_SYMTAB_SHNDX = 9, 17, 18
@@ -28,6 +29,9 @@ _RELA = struct.Struct("<QIIq")
 
 class Unreadable(Exception):
     """The bytes are not an object that this program can read; the text says why."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class Symbol(NamedTuple):
@@ -316,6 +320,8 @@ def _symbols(sections: tuple[Section, ...]) -> tuple[Symbol, ...]:
             where = extended[index]
         elif where >= SHN_LORESERVE:
             where += RESERVED
+        if len(sections) <= where < RESERVED:
+            raise Unreadable(f"symbol {index} is in a section that isn't there")
         text = strings[name : strings.index(b"\0", name)].decode("utf-8", "surrogateescape")
         symbols.append(Symbol(text, value, size, info & 15, info, other, where))
     return tuple(symbols)

@@ -30,6 +30,7 @@ from nopfix.verifier.elf import (
     read_module,
     read_symbols,
 )
+from nopfix.verifier.report import one_line
 from nopfix.verifier.source_lines import SourceLines
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Refusal(NamedTuple):
     def __str__(self) -> str:
         where = self.section + ("" if self.offset is None else f"+{self.offset:#x}")
         about = " ".join(filter(None, (self.function and f"in {self.function}", self.source)))
-        return f"{where}{f' ({about})' if about else ''}: {self.text} [{self.by}]"
+        return one_line(f"{where}{f' ({about})' if about else ''}: {self.text} [{self.by}]")
 
 
 class ModuleReport(NamedTuple):
@@ -124,7 +125,7 @@ class _Checker:
         self.functions = {n: regions.functions(found) for n, found in by_section.items()}
         modinfo = [s.data for s in module.sections if s.name == ".modinfo"]
         pairs = (item.partition(b"=") for item in b"\0".join(modinfo).split(b"\0") if item)
-        self.modinfo = {key.decode(): value for key, _, value in pairs}
+        self.modinfo = {key.decode("utf-8", "replace"): value for key, _, value in pairs}
 
     def refuse(
         self, by: str, section: Section | None, offset: int | None, symbol: str, text: str

@@ -13,6 +13,13 @@ LIMIT = 200
 """Differences kept; further ones are only counted. One damaged section can give thousands."""
 
 
+def one_line(text: str) -> str:
+    """A text with what can't be printed escaped: a name in a damaged file may hold anything."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class Difference(NamedTuple):
     """One thing in OUT that the insertions do not explain."""
 
@@ -37,7 +44,7 @@ class Difference(NamedTuple):
         if self.new is not None and self.new != self.old:
             where += f" (OUT +{self.new:#x})"
         about = " ".join(filter(None, (self.function and f"in {self.function}", self.source)))
-        return f"{where}{f' ({about})' if about else ''}: {self.rule}: {self.text}"
+        return one_line(f"{where}{f' ({about})' if about else ''}: {self.rule}: {self.text}")
 
 
 class Insertion(NamedTuple):

@@ -149,3 +149,35 @@ def test_a_damaged_module_is_no_internal_error(name: str) -> None:
         except Unreadable as error:
             said = [str(error)]
         assert not any("\n" in line for line in said)
+
+
+def symbol_record(data: bytes, number: int) -> int:
+    """Where a symbol's record is in the file."""
+    obj = elf.read(data)
+    return next(s.offset for s in obj.sections if s.type == elf.SHT_SYMTAB) + 24 * number
+
+
+def test_a_symbol_in_a_section_that_is_not_there_makes_a_file_unreadable() -> None:
+    old, new = pair("plain")
+    number = next(n for n, s in enumerate(elf.read(new).symbols) if s.name == "" and s.section)
+    at = symbol_record(new, number) + 6
+    new = new[:at] + (4711).to_bytes(2, "little") + new[at + 2 :]
+    for read in (lambda: verify(old, new), lambda: verify(new, old), lambda: loader.check(new)):
+        with pytest.raises(Unreadable, match="section that isn't there"):
+            read()
+
+
+def test_names_that_cant_be_printed_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = pair("plain")
+    for name in (b".text\0", b"\0.symtab\0"):
+        new = new.replace(name, name.replace(b"t", b"\n").replace(b"x", b"\xff"))
+    said = [str(found) for found in verify(old, new).differences]
+    assert said
+    assert all(line.isprintable() for line in said)
+    print(*said)
+    assert ".\\ne\\udcff\\n" in capsys.readouterr().out
+
+
+def test_a_modinfo_of_any_bytes_is_looked_at(assemble: Callable[..., bytes]) -> None:
+    data = assemble('.abiversion 2\n.section .modinfo,"a"\n.byte 0xff,0x3d,0x80,0\n')
+    assert loader.check(data).loads
