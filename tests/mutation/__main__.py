@@ -1,6 +1,7 @@
 """Negate or drop every branch of the proofs in turn: which of these mutants no test notices.
 
-    python -m tests.mutation [--module NAME] [--match TEXT] [--every N] [--objects FOLDER]
+    python -m tests.mutation [--module NAME] [--match TEXT] [--every N] [--keep FILE]
+                             [--objects FOLDER]
 
 The problem: a proof that accepts too much is silently wrong, and a line that the tests run through
 may still decide nothing that they look at.  So each condition of the functions that transfer,
@@ -11,12 +12,13 @@ The rule: a mutant is a function's code with one condition negated, one never tr
 only filters, always), or one operand of an ``and`` or ``or`` left out.  The tests are collected
 and run once as they are, and which of them come by which line is noted; then each mutant gets a
 process of its own, forked from that one, in which the live function has the other code and the
-tests run that come by its line: first what noticed other mutants of the function, then what is
-fastest.  The first test that fails ends it.  What assembles is remembered: a thousand mutants ask
-for the same hundred objects.  With ``--objects`` a mutant that survives has to give the same
-objects and refusals for all below a folder as well.
+tests run that come by its line: first what noticed other mutants of the function, then of the
+module, then what is fastest.  The first test that fails ends it.  What assembles is remembered: a
+thousand mutants ask for the same hundred objects.  With ``--keep`` both are known in the next run
+as well, for the tests whose file hasn't changed.  With ``--objects`` a mutant that survives has to
+give the same objects and refusals for all below a folder as well.
 
-A mutant that needs more than 60 seconds of processor time counts as noticed.
+A test that takes ten times as long as without a mutant, and some seconds, has noticed it.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import hashlib
 import importlib
 import inspect
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).parents[2]
+PROOFS = ROOT / "rewriter" / "proof"
 MODULES = ("control_flow", "evidence", "indirect", "reaching", "resolve", "switch_table")
 TESTS = (
     "test_indirect",
@@ -54,7 +58,8 @@ TESTS = (
     "test_units",
     "test_claims",
 )
-_SECONDS = 60
+# How much processor time a test may take with a mutant: so many times its own, and seconds more.
+_TIMES, _MORE = 10, 3
 NOTICED, SURVIVED = 0, 1
 
 
@@ -76,7 +81,7 @@ class Mutant(NamedTuple):
 
 def mutants(module: str) -> Iterator[Mutant]:
     """Every mutant of a module of rewriter/proof."""
-    path = ROOT / "rewriter" / "proof" / f"{module}.py"
+    path = PROOFS / f"{module}.py"
     tree = ast.parse(path.read_text())
     for name, function in _functions(tree, ""):
         for number, node in enumerate(ast.walk(function)):
@@ -163,7 +168,7 @@ class Remembered:
 
     def __init__(self) -> None:
         self._run = subprocess.run
-        self._objects: dict[tuple[object, ...], bytes] = {}
+        self.objects: dict[tuple[object, ...], bytes] = {}
 
     def __call__(self, command: Any, *rest: Any, **options: Any) -> Any:
         """The same as `subprocess.run`."""
@@ -172,14 +177,22 @@ class Remembered:
             return self._run(command, *rest, **options)
         at = list(command).index("-o") + 1
         key = (*map(str, command[:at]), *map(str, command[at + 1 :]), text)
-        known = self._objects.get(key)
+        known = self.objects.get(key)
         if known is None:
             done = self._run(command, *rest, **options)
             if Path(command[at]).exists():
-                self._objects[key] = Path(command[at]).read_bytes()
+                self.objects[key] = Path(command[at]).read_bytes()
             return done
         Path(command[at]).write_bytes(known)
         return subprocess.CompletedProcess(command, 0, b"", b"")
+
+
+class Seen(NamedTuple):
+    """What was seen of a test as it is: its file's digest, its lines, seconds of the processor."""
+
+    digest: str
+    lines: frozenset[tuple[str, int]]
+    seconds: float
 
 
 class Judge:
@@ -191,8 +204,8 @@ class Judge:
         self.survived: Counter[str] = Counter()
         self.outcomes: dict[Path, str] = {}
         self._failed = False
+        self._seen: list[Seen] = []
         self._comes_by: dict[tuple[str, int], list[int]] = {}
-        self._seconds: list[float] = []
         self._noticed: dict[str, Counter[int]] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -201,7 +214,6 @@ class Judge:
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run the tests as they are, then for each mutant."""
-        subprocess.run = Remembered()  # type: ignore[assignment]
         self._look_on(session)
         for path in self.options.objects.rglob("*") if self.options.objects else ():
             if path.is_file() and path.read_bytes()[:4] == b"\x7fELF":
@@ -228,24 +240,43 @@ class Judge:
         return True
 
     def _look_on(self, session: pytest.Session) -> None:
-        """Run each test as it is; note by which lines it comes, and how long it takes."""
+        """Run each test as it is, or know from an earlier run by which lines it comes."""
+        run = Remembered()
+        subprocess.run = run  # type: ignore[assignment]
+        keep: Path | None = self.options.keep
+        known: dict[str, Seen] = {}
+        if keep and keep.exists():
+            run.objects, known = pickle.loads(keep.read_bytes())
+        proofs = b"".join(path.read_bytes() for path in sorted(PROOFS.glob("*.py")))
         for number, item in enumerate(session.items):
-            lines: set[tuple[str, int]] = set()
-            begin = time.process_time()
-            sys.settrace(_tracer(lines))
-            passes = self._passes(item)
-            sys.settrace(None)
-            self._seconds.append(time.process_time() - begin)
-            if not passes:
-                raise session.Failed(f"{item.nodeid} fails without any mutant")
-            for line in lines:
+            digest = hashlib.sha256(proofs + item.path.read_bytes()).hexdigest()
+            if item.nodeid not in known or known[item.nodeid].digest != digest:
+                known[item.nodeid] = self._look_at(item, digest)
+            self._seen.append(known[item.nodeid])
+            for line in self._seen[-1].lines:
                 self._comes_by.setdefault(line, []).append(number)
+        if keep:
+            keep.write_bytes(pickle.dumps((run.objects, known)))
+
+    def _look_at(self, item: pytest.Item, digest: str) -> Seen:
+        """Run a test; note by which lines it comes, and how long it takes."""
+        lines: set[tuple[str, int]] = set()
+        begin = time.process_time()
+        sys.settrace(_tracer(lines))
+        passes = self._passes(item)
+        sys.settrace(None)
+        if not passes:
+            raise pytest.Session.Failed(f"{item.nodeid} fails without any mutant")
+        return Seen(digest, frozenset(lines), time.process_time() - begin)
 
     def _tests_of(self, mutant: Mutant) -> list[int]:
         """The tests that come by a mutant, in the order in which they are best run."""
-        noticed = self._noticed.setdefault(f"{mutant.module}.{mutant.function}", Counter())
+        function, module = (self._noticed.setdefault(name, Counter()) for name in _names(mutant))
         tests = self._comes_by.get((f"{mutant.module}.py", mutant.line), [])
-        return sorted(tests, key=lambda number: (-noticed[number], self._seconds[number]))
+        return sorted(
+            tests,
+            key=lambda number: (-function[number], -module[number], self._seen[number].seconds),
+        )
 
     def _passes(self, item: pytest.Item) -> bool:
         self._failed = False
@@ -257,24 +288,37 @@ class Judge:
         reader, writer = os.pipe()
         child = os.fork()
         if not child:
-            resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
             status = NOTICED
             try:
                 put_in(mutant)
                 for number in tests:
+                    os.write(writer, b"%d\n" % number)
+                    self._limit(number)
                     if not self._passes(session.items[number]):
-                        os.write(writer, b"%d" % number)
                         os._exit(NOTICED)
+                os.write(writer, b"-1\n")
                 if all(_outcome(path) == known for path, known in self.outcomes.items()):
                     status = SURVIVED
             finally:
                 os._exit(status)
         os.close(writer)
         with os.fdopen(reader, "rb") as pipe:
-            noticed_by = pipe.read()
-        if noticed_by:
-            self._noticed[f"{mutant.module}.{mutant.function}"][int(noticed_by)] += 1
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != SURVIVED
+            ran = [int(line) for line in pipe.read().split()]
+        noticed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != SURVIVED
+        if noticed and ran and ran[-1] >= 0:
+            for name in _names(mutant):
+                self._noticed[name][ran[-1]] += 1
+        return noticed
+
+    def _limit(self, number: int) -> None:
+        """Let a test end this process if it takes much longer than it should."""
+        seconds = int(time.process_time() + _TIMES * self._seen[number].seconds) + _MORE
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+
+
+def _names(mutant: Mutant) -> tuple[str, str]:
+    """What is noted of a mutant by: its function, its module."""
+    return f"{mutant.module}.{mutant.function}", mutant.module
 
 
 def _tracer(lines: set[tuple[str, int]]) -> Callable[[FrameType, str, Any], Any]:
@@ -308,6 +352,7 @@ def main() -> int:
     add("--every", type=int, default=1, metavar="N", help="only every Nth mutant")
     add("--first", type=int, default=0, metavar="K", help="begin with the Kth (from 0) of them")
     add("--seconds", type=float, default=1e9, metavar="S", help="stop after as many seconds")
+    add("--keep", type=Path, metavar="FILE", help="what the tests come by, for the next run")
     add("--objects", type=Path, metavar="FOLDER", help="objects that have to come out the same")
     options = parser.parse_args()
     options.module = options.module or MODULES
