@@ -98,10 +98,15 @@ class Indexed(Record):
     place: Place
 
 
+NO_INDEX, ANY_INDEX = -1, -2
+"""In place of a register that holds an index."""
+
+
 class Entry(Record):
     """``size`` bytes loaded from a table, sign-extended if ``signed``.
 
-    ``register`` at ``place`` is the index in bytes, -1 when it's zero.
+    ``register`` at ``place`` is the index in bytes, `NO_INDEX` when it's zero, `ANY_INDEX` where
+    several were different.
     """
 
     table: Address
@@ -134,9 +139,10 @@ class Opaque(Record):
 
 
 class Nothing(Record):
-    """A register that holds nothing that a correct program may read."""
+    """A register that holds nothing that a correct program may read, from ``place`` on."""
 
     register: int
+    place: Place
 
 
 _PLAIN = (Opaque, Pointer, Nothing, External)
@@ -367,7 +373,7 @@ class Values:
     def _standing_for(self, value: Value, place: Place) -> Value:
         """What stands for ``value`` and all like it where many meet: addresses of code are kept."""
         if isinstance(value, Entry) and value.size == 8:
-            return value._replace(register=-1, place=place)  # the same, whatever the index
+            return value._replace(register=ANY_INDEX, place=place)
         if isinstance(value, Pointer):
             return Pointer("many places", place)
         is_label = isinstance(value, Address) and self.facts.is_code(value.section)
@@ -380,11 +386,10 @@ class Values:
             return self._stored(definition, cell)
         if place is not None:
             return frozenset(self._computed(place, cell))
+        first = self.graph.fragments[0].section, self.graph.fragments[0].start
         if cell not in _ARGUMENTS and not self.graph.roots.is_called_inside:
-            return frozenset((Nothing(cell),))
-        first = self.graph.fragments[0]
-        name = _NAMES.get(cell, f"r{cell} (an argument)")
-        return frozenset((Pointer(name, (first.section, first.start)),))
+            return frozenset((Nothing(cell, first),))
+        return frozenset((Pointer(_NAMES.get(cell, f"r{cell} (an argument)"), first),))
 
     def _stored(self, definition: Definition, slot: Slot) -> Alternatives:
         """What a stack slot holds behind a store, or on entry.
@@ -583,7 +588,7 @@ class Values:
             stored = self.facts.stored_address(address) if size == 8 else None
             if stored is not None:
                 return frozenset((stored,))
-            return frozenset((Entry(address, size, signed, -1, place),))
+            return frozenset((Entry(address, size, signed, NO_INDEX, place),))
         if isinstance(address, (Indexed, Distance)):
             entry = Entry(address.base, size, signed, address.register, address.place)
             return frozenset((entry,))

@@ -60,11 +60,13 @@ class Join(Record):
     """Where ways meet on which a cell holds different things: the start of a block.
 
     Some places stand for more than one block: `FROM_SOURCES`, `FROM_ANYWHERE`, and those of fans
-    (see `control_flow.Graph`), whose section is `_FAN`.
+    (see `control_flow.Graph`), whose section is `_FAN`.  ``is_join`` tells it from the definition
+    that the first instruction of the block may be: records are tuples, equal by their elements.
     """
 
     place: Place
     cell: Cell
+    is_join: bool = True
 
 
 Node = Definition | Join
@@ -217,7 +219,7 @@ class Reaching:
         return known
 
     def _find_operands(self, join: Join) -> Iterable[Node]:
-        place, cell = join
+        place, cell, _ = join
         if place == FROM_SOURCES or place[0] == _FAN:
             for at in self.graph.fans[place[1]] if place[0] == _FAN else self.graph.sources:
                 block = self.graph.block_at(at)

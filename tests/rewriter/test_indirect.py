@@ -10,6 +10,8 @@ from nopfix import Refusal
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.proof import data_in_code
+from nopfix.rewriter.proof.indirect import Nothing, Number
+from nopfix.rewriter.proof.reaching import Definition, Join
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +105,23 @@ NO_BASES = {
 def test_a_base_that_is_not_certain_is_refused(assemble: Assemble, base: str) -> None:
     text = HEAD + base + ".Lhead:\n" + JUMP + TABLE
     assert "can't be followed" in refused(assemble(text, "-mpower10"))
+
+
+def test_what_the_first_instruction_of_a_block_makes_is_not_what_was_there_before(
+    assemble: Assemble,
+) -> None:
+    """A block where ways meet begins with what makes a register of what it holds on each of them."""
+    meet = (
+        HEAD
+        + " ld 28,.LC0@toc(2)\n.Lhead: cmpwi 4,0\n sldi 9,3,2\n beq 1f\n"
+        + (" lwax 9,28,9\n b 2f\n1: lwax 9,28,9\n2: add 9,9,28\n mtctr 9\n bctr\n")
+    )
+    assert "2 entries up to a label" in explain(assemble(meet + TABLE))
+    assert Join((1, 4), 9) != Definition((1, 4), 9)
+
+
+def test_a_number_is_not_a_register_that_holds_nothing() -> None:
+    assert Number(28) != Nothing(28, (1, 0))
 
 
 CHANGES = {
