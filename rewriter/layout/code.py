@@ -185,8 +185,9 @@ def _store(
 ) -> None:
     """Write ``difference`` as it is in the code that ``moved`` maps to, at the new ``place``."""
     value = moved.move(difference.target, difference.side) - moved.start(difference.base)
+    form = _FIELD_FORMATS[difference.size]
     try:
-        struct.pack_into(_FIELD_FORMATS[difference.size], data, place, value)
+        struct.pack_into(form if difference.signed else form.upper(), data, place, value)
     except struct.error:
         raise Refusal(
             f"the distance {value} no longer fits its field of {difference.size} bytes",

@@ -40,7 +40,8 @@ class Difference(Record):
     """A number that the assembler resolved: ``size`` bytes at ``place`` hold ``target - base``.
 
     ``target`` and ``base`` are offsets into section ``section``, which needn't be the one that the
-    number is in.  ``target`` moves on ``side``, ``base`` on the start side.
+    number is in.  ``target`` moves on ``side``, ``base`` on the start side.  Not ``signed`` are
+    numbers that are read without a sign.
     """
 
     place: int
@@ -49,6 +50,7 @@ class Difference(Record):
     side: Side
     base: int
     section: int
+    signed: bool = True
 
 
 class IndirectBranch(Record):

@@ -127,7 +127,7 @@ def _tables_of(
             found.targets.setdefault(target_section, set()).add(target)
         for table in proof.tables:
             known = tables.setdefault(table.address, table)
-            if (known.base, known.size, known.length) != (table.base, table.size, table.length):
+            if _reading(known) != _reading(table):
                 where = f"{program.name(table.address.section)}+{table.address.offset:#x}"
                 why = f"two branches use the table at {where} differently"
                 refusal = _refusal(evidence, place, why)
@@ -137,6 +137,11 @@ def _tables_of(
                     found.failed.setdefault(section, refusal)
             users.setdefault(table.address, place)
     return tables.values()
+
+
+def _reading(table: Table) -> tuple[object, ...]:
+    """What two branches through one table have to agree on."""
+    return table.base, table.size, table.signed, table.length
 
 
 def _record(evidence: Evidence, table: Table, found: Found) -> None:
@@ -155,7 +160,9 @@ def _record(evidence: Evidence, table: Table, found: Found) -> None:
         else:
             side: Side = "after" if evidence.is_end(target) else "start"
             differences.append(
-                Difference(place, table.size, target[1], side, table.base.offset, target[0])
+                Difference(
+                    place, table.size, target[1], side, table.base.offset, target[0], table.signed
+                )
             )
     if differences:
         found.differences.setdefault(section, []).extend(differences)

@@ -30,7 +30,7 @@ from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.power import semantics
 from nopfix.rewriter.power.instruction import BRANCH_CONDITIONAL, PADDING
 from nopfix.rewriter.proof.control_flow import looks_like_code
-from nopfix.rewriter.proof.indirect import Address, Unresolved, Values
+from nopfix.rewriter.proof.indirect import NO_INDEX, Address, Unresolved, Values
 from nopfix.rewriter.proof.reaching import Join, Slot
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Table(Record):
-    """A table of ``length`` entries of ``size`` bytes each.
+    """A table of ``length`` entries of ``size`` bytes each, sign-extended if ``signed``.
 
     ``base`` is what its entries are distances from, None where they are addresses.  ``targets``
     are where they lead, in order; ``relocated`` the offsets of those entries that carry a
@@ -52,6 +52,7 @@ class Table(Record):
 
     address: Address
     size: int
+    signed: bool
     length: int
     base: Address | None
     targets: tuple[Place, ...]
@@ -99,7 +100,7 @@ def relative(
     Raises `Unresolved` when its size can't be proved.
     """
     address, size = entry.table, entry.size
-    if size not in (2, 4) or (size == 2 and address == base):
+    if size != 4 and address == base:
         raise Unresolved(f"a table of {size}-byte distances")
     bounds = index_bounds(slices, entry)
     targets, relocated = _distances(entry, base, around, graph, is_target)
@@ -115,6 +116,7 @@ def relative(
     return Table(
         address,
         size,
+        _is_signed(entry),
         len(targets),
         base,
         tuple(targets),
@@ -166,13 +168,18 @@ def _in_data(
     if extent and extent == len(relocated):
         allowed = f" (its index allows {min(bounds)})" if bounds else ""
         return extent, f" up to what follows{allowed}"
-    if bounds:
-        raise Unresolved(f"its index allows {min(bounds)} entries but its table has {extent}")
     if extent and around.extent == extent * entry.size:
         return extent, ", all of its symbol"
+    if bounds:
+        raise Unresolved(f"its index allows {min(bounds)} entries but its table has {extent}")
     if entry.table.offset + extent * entry.size == around.limit:
         return extent, ", all up to what follows"
     raise Unresolved("nothing says where its table of plain numbers ends")
+
+
+def _is_signed(entry: Entry) -> bool:
+    """Whether a number that is added to an address may be negative."""
+    return entry.signed or entry.size == 8
 
 
 def _check_plain_numbers(entry: Entry, base: Address, around: Surroundings, slices: Values) -> None:
@@ -185,7 +192,7 @@ def _check_plain_numbers(entry: Entry, base: Address, around: Surroundings, slic
         raise Unresolved("a table of label differences that is entered in its middle")
     if slices.doubtful & {base, entry.table} and (around.extent or not _is_own(base, slices)):
         raise Unresolved("label differences by an address that a function called may have changed")
-    if entry.register >= 0 and index_scale(slices, entry) != entry.size:
+    if entry.register != NO_INDEX and index_scale(slices, entry) != entry.size:
         raise Unresolved("a table of label differences with other things in between")
 
 
@@ -209,8 +216,9 @@ def _distances(
     targets: list[Place] = []
     own: set[int] = set()
     relocated: list[int] = []
+    limit = min(around.limit, start + around.extent) if around.extent else around.limit
     at = start
-    while at + size <= around.limit:
+    while at + size <= limit:
         if around.is_code and at != start and (at in own or (section, at) in graph.targets):
             break
         target = _target(entry, base, around, at)
@@ -224,7 +232,7 @@ def _distances(
             relocated.append(at)
         targets.append(target)
         at += size
-    if at in around.relative and at + size <= around.limit and (around.is_code or relocated):
+    if at in around.relative and at + size <= limit and (around.is_code or relocated):
         raise Unresolved(
             f"its table's entry {len(targets)} leads to no instruction of the function"
         )
@@ -248,9 +256,8 @@ def _target(entry: Entry, base: Address, around: Surroundings, at: int) -> Place
         return marked[0], marked[1] - (at - base.offset)
     if at in around.absolute:
         return None
-    number = int.from_bytes(around.data[at : at + entry.size], "little", signed=True)
-    if number < 0 and not entry.signed:
-        return None
+    field = around.data[at : at + entry.size]
+    number = int.from_bytes(field, "little", signed=_is_signed(entry))
     return base.section, base.offset + number
 
 
@@ -276,6 +283,7 @@ def absolute(entry: Entry, around: Surroundings) -> Table | None:
     return Table(
         Address(section, start),
         8,
+        False,
         count,
         None,
         tuple(targets),
@@ -289,6 +297,10 @@ def absolute(entry: Entry, around: Surroundings) -> Table | None:
 
 def index_scale(slices: Values, entry: Entry) -> int | None:
     """By how much the index of ``entry`` is multiplied, in bytes; None if that can't be seen."""
+    if entry.register < 0:
+        return None
+    if entry.size == 1:
+        return 1
     operation = _single_operation(slices, entry.register, entry.place)
     if operation is None or operation.kind != "scale":
         return None
@@ -299,6 +311,9 @@ def index_bounds(slices: Values, entry: Entry) -> list[int]:
     """How many entries the index of ``entry`` can reach: everything that limits it on all paths."""
     if entry.register < 0:
         return []
+    if entry.size == 1:
+        largest = _Bounds(slices).largest(entry.register, entry.place, _COMPARED_BITS)
+        return [value + 1 for value in largest]
     operation = _single_operation(slices, entry.register, entry.place)
     if operation is None or operation.kind != "scale":
         return []

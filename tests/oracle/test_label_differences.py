@@ -51,6 +51,9 @@ OWN = {
     "all of it": (True, "static const int t[] = {&&a-&&a, &&b-&&a, &&c-&&a, &&d-&&a};"
                   " goto *(&&a + t[x]);"),
     "short": (True, "static const short t[] = {&&a-&&a, &&b-&&a, &&c-&&a}; goto *(&&a + t[x]);"),
+    "bytes": (True, "static const unsigned char t[] = {&&a-&&a, &&b-&&a}; goto *(&&a + t[x]);"),
+    "by a byte": (True, "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
+                  " goto *(&&b + t[(unsigned char) x]);"),
     "addresses": (True, "static void *const t[] = {&&a, &&b, &&c, &&d}; goto *t[x];"),
     "entered in the middle": (False,
                 "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b, &&b-&&b};"
@@ -66,7 +69,7 @@ OWN = {
                 " goto *(&&b + t[x] + y);"),
     "written to": (False, "static int t[] = {&&a-&&b, &&b-&&b, &&c-&&b}; t[2] = ext(1);"
                 " goto *(&&b + t[x]);"),
-    "eight bytes": (False, "static const long t[] = {&&a-&&a, &&b-&&a}; goto *(&&a + t[x]);"),
+    "eight bytes": (True, "static const long t[] = {&&a-&&a, &&b-&&a}; goto *(&&a + t[x]);"),
 }  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def test_a_base_that_is_not_certain_is_refused(assemble: Assemble, base: str) ->
 def test_what_the_first_instruction_of_a_block_makes_is_not_what_was_there_before(
     assemble: Assemble,
 ) -> None:
-    """A block where ways meet begins with what makes a register of what it holds on each of them."""
+    """Where ways meet, a block begins with what makes r9 of what it held on each of them."""
     meet = (
         HEAD
         + " ld 28,.LC0@toc(2)\n.Lhead: cmpwi 4,0\n sldi 9,3,2\n beq 1f\n"

@@ -341,6 +341,19 @@ def differences(
     return BEGIN + index + goto + LABELS + f"t: .long {numbers}\n{after}{symbol}" + WORDS
 
 
+def of_bytes(numbers: str, load: str, extend: str = "", index: str = "") -> str:
+    goto = GOTO.replace(" sldi 3,3,2\n", "").replace("lwax 9,9,3\n", f"{load} 9,9,3\n{extend}")
+    return differences(index, numbers, goto=goto).replace("t: .long", "t: .byte")
+
+
+MANY = " lbz 3,0(4)\n{} b .Lb\n0:".format(
+    "".join(
+        f" cmplwi 3,{number}\n bne 1f\n sldi 5,{number % 24 + 5},3\n ldx 9,9,5\n b 0f\n1:"
+        for number in range(18)
+    )
+)
+"""Eighteen loads, each with an index of its own."""
+
 ALL_OF = {
     "its index allows": (differences(COMPARE.format(1)), "2 entries, as its index allows"),
     "its index allows, of more": (
@@ -349,6 +362,21 @@ ALL_OF = {
         differences(COMPARE.format(2), after=" .long other-t\n"), "3 entries, as its index allows"),
     "its symbol has": (differences(size=12), "3 entries, all of its symbol"),
     "there are": (differences(), "3 entries, all up to what follows"),
+    "its symbol has, fewer than its index allows": (
+        differences(COMPARE.format(4), size=12), "3 entries, all of its symbol"),
+    "its symbol has, and not the zeros behind it": (
+        differences(size=8, numbers=".La-.Lb, .Lb-.Lb\n .zero 4"), "2 entries, all of its symbol"),
+    "there are of eight bytes": (
+        differences(goto=GOTO.replace("sldi 3,3,2\n lwax", "sldi 3,3,3\n ldx")).replace(
+            "t: .long", "t: .quad"), "3 entries, all up to what follows"),
+    "there are of a byte": (
+        of_bytes(NUMBERS, "lbzx", " extsb 9,9\n"), "3 entries, all up to what follows"),
+    "its index allows, of a byte": (
+        of_bytes(NUMBERS + ", 99", "lbzx", " extsb 9,9\n", COMPARE.format(1)),
+        "2 entries, as its index allows"),
+    "there are of a byte without a sign": (
+        of_bytes(".Lb-.Lb, .Lc-.Lb", "lbzx").replace("blr\n", "blr\n .zero 252\n.Lc: blr\n"),
+        "2 entries, all up to what follows"),
     "there are, which lead where it lies itself": (
         differences(numbers=", ".join([NUMBERS] * 4)), "12 entries, all up to what follows"),
     "there are, whatever was compared in the last round": (
@@ -366,7 +394,10 @@ NOT_ALL = {
     "of which there are more": (differences(numbers=NUMBERS + ", 99"), "nothing says where"),
     "of which there are none": (differences(numbers="99, 0"), "nothing says where"),
     "of which its index allows more": (
-        differences(COMPARE.format(4), size=12), "its index allows 5 entries but its table has 3"),
+        differences(COMPARE.format(4)), "its index allows 5 entries but its table has 3"),
+    "of which its index and its symbol have more": (
+        differences(COMPARE.format(4), NUMBERS + ", 99", 16),
+        "its index allows 5 entries but its table has 3"),
     "behind which an address lies": (differences(after=" .quad other\n"), "nothing says where"),
     "by a scale that is larger": (
         differences(goto=GOTO.replace("sldi 3,3,2", "sldi 3,3,3")), "other things in between"),
@@ -374,9 +405,11 @@ NOT_ALL = {
         differences(goto=GOTO.replace("sldi 3,3,2", "lwz 3,2(4)")), "other things in between"),
     "by an index in bytes": (
         differences(goto=GOTO.replace(" sldi 3,3,2\n", "")), "other things in between"),
-    "of eight bytes": (
-        differences(goto=GOTO.replace("sldi 3,3,2\n lwax", "sldi 3,3,3\n ldx")).replace(
-            "t: .long", "t: .quad"), "a table of 8-byte distances"),
+    "by one of many indices": (
+        differences(goto=MANY + GOTO[GOTO.index(" add"):]).replace("t: .long", "t: .quad"),
+        "other things in between"),
+    "of bytes without a sign, which lead backwards": (
+        of_bytes(".Lb-.Lb, .La-.Lb", "lbzx"), "nothing says where"),
 }  # fmt: skip
 
 
