@@ -202,7 +202,7 @@ class Reaching:
         self._definitions: dict[Node, Sequence[Definition]] = {}
         self._single: dict[Node, Definition | None] = {}
         self._everywhere: dict[int, list[Definition]] | None = None
-        self._changes_of_frame: frozenset[str] | None = None
+        self._frame_pointer: bool | None = None
         self._escapes: bool | None = None
 
     # -- nodes ---------------------------------------------------------------------------------
@@ -389,7 +389,7 @@ class Reaching:
                 if offset < end and self._stores_into(slot, words[offset >> 2]):
                     found = offset
                     break
-        if slot.others and "set" not in self._frame_changes():
+        if slot.others and not self._has_frame_pointer():
             # Through the other of the two registers, wherever that points.
             for offset in (o for own in stores.by_granule.values() for o in own):
                 store = semantics.store(words[offset >> 2])
@@ -405,7 +405,7 @@ class Reaching:
 
     def _stores_into(self, slot: Slot, word: int) -> bool:
         store = semantics.store(word)
-        if store is None or (store.base != slot.base and "set" not in self._frame_changes()):
+        if store is None or (store.base != slot.base and not self._has_frame_pointer()):
             return False
         return -store.size < store.displacement - slot.displacement < 8
 
@@ -432,36 +432,36 @@ class Reaching:
         return found
 
     def is_frame(self, base: int, place: Place) -> bool:
-        """Whether ``base`` is r1, or r31 as the frame pointer."""
+        """Whether ``base`` is r1, or r31 as the frame pointer.
+
+        Restored from the stack r31 may be a pointer to anything; on entry it holds nothing that is
+        read.
+        """
         if base != 31:
             return base == 1
-        changes = self._frame_changes()
-        if "set" not in changes:
-            return False
-        return changes <= _FRAME_POINTER or all(
-            found.place is not None and self.words[found.place[0]][found.place[1] >> 2] == SET_FRAME
+        return self._has_frame_pointer() and all(
+            found.place is None or self.words[found.place[0]][found.place[1] >> 2] == SET_FRAME
             for found in self.definitions(base, place)
         )
 
     def stack_escapes(self) -> bool:
         """Whether the function makes an address on its stack that it could hand on."""
         if self._escapes is None:
-            bases = _FRAME_BITS if "set" in self._frame_changes() else 1 << 1
+            bases = _FRAME_BITS if self._has_frame_pointer() else 1 << 1
             self._escapes = any(
                 self._stores(block).escapes & bases for block in self.graph.live_blocks()
             )
         return self._escapes
 
-    def _frame_changes(self) -> frozenset[str]:
-        """What the function does to r31: set from r1, restored from the stack, other things."""
-        if self._changes_of_frame is None:
-            found = set()
-            for block in self.graph.live_blocks():
-                words = self.words[block.section]
-                for offset in self._writes(block).get(31, ()):
-                    found.add(_frame_change(words[offset >> 2]))
-            self._changes_of_frame = frozenset(found)
-        return self._changes_of_frame
+    def _has_frame_pointer(self) -> bool:
+        """Whether the function sets r31 from r1 anywhere."""
+        if self._frame_pointer is None:
+            self._frame_pointer = any(
+                self.words[block.section][offset >> 2] == SET_FRAME
+                for block in self.graph.live_blocks()
+                for offset in self._writes(block).get(31, ())
+            )
+        return self._frame_pointer
 
 
 def _last_before(offsets: Sequence[int], end: int) -> int | None:
@@ -471,14 +471,5 @@ def _last_before(offsets: Sequence[int], end: int) -> int | None:
 
 _FRAME = (1, 31)
 _FRAME_BITS = 1 << 1 | 1 << 31
-_FRAME_POINTER = frozenset(("set", "restored"))
 SET_FRAME = 0x7C3F0B78
 """``mr r31,r1``."""
-
-
-def _frame_change(word: int) -> str:
-    """What an instruction that writes r31 makes of it as a frame pointer."""
-    if word == SET_FRAME:
-        return "set"
-    is_restored = word >> 21 == 58 << 5 | 31 and word & 3 == 0 and word >> 16 & 31 in (1, 11)
-    return "restored" if is_restored else "other"

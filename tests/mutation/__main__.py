@@ -13,9 +13,11 @@ only filters, always), or one operand of an ``and`` or ``or`` left out.  The tes
 and run once as they are, and which of them come by which line is noted; then each mutant gets a
 process of its own, forked from that one, in which the live function has the other code and the
 tests run that come by its line: first what noticed other mutants of the function, then of the
-module, then what is fastest.  The first test that fails ends it.  What assembles is remembered: a
-thousand mutants ask for the same hundred objects.  With ``--keep`` both are known in the next run
-as well, for the tests whose file hasn't changed.  With ``--objects`` a mutant that survives has to
+module, then what is fastest.  The first test that fails ends it.  Most tests look at nothing but
+what `data_in_code.analyse` makes of an object: where that is the same as without the mutant for all
+objects that such a test reads, it isn't run.  What assembles is remembered: a thousand mutants ask
+for the same hundred objects.  With ``--keep`` all that is known in the next run as well, for the
+tests whose file hasn't changed.  With ``--objects`` a mutant that survives has to
 give the same objects and refusals for all below a folder as well.
 
 A test that takes ten times as long as without a mutant, and some seconds, has noticed it.
@@ -43,6 +45,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 import nopfix
+from nopfix.rewriter.object import elf
+from nopfix.rewriter.object.program import Program
+from nopfix.rewriter.proof import data_in_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +63,8 @@ TESTS = (
     "test_units",
     "test_claims",
 )
+# These look at what `analyse` says of objects, and at nothing else.
+OF_ANALYSIS = ("test_indirect", "test_switch_table")
 # How much processor time a test may take with a mutant: so many times its own, and seconds more.
 _TIMES, _MORE = 10, 3
 NOTICED, SURVIVED = 0, 1
@@ -188,10 +195,14 @@ class Remembered:
 
 
 class Seen(NamedTuple):
-    """What was seen of a test as it is: its file's digest, its lines, seconds of the processor."""
+    """What was seen of a test as it is: its file's digest, its lines, the objects that it reads.
+
+    ``seconds`` are of the processor.
+    """
 
     digest: str
     lines: frozenset[tuple[str, int]]
+    read: tuple[bytes, ...]
     seconds: float
 
 
@@ -203,6 +214,7 @@ class Judge:
         self.judged: Counter[str] = Counter()
         self.survived: Counter[str] = Counter()
         self.outcomes: dict[Path, str] = {}
+        self._analyses: dict[bytes, str] = {}
         self._failed = False
         self._seen: list[Seen] = []
         self._comes_by: dict[tuple[str, int], list[int]] = {}
@@ -255,19 +267,26 @@ class Judge:
             self._seen.append(known[item.nodeid])
             for line in self._seen[-1].lines:
                 self._comes_by.setdefault(line, []).append(number)
+        self._analyses = {data: _analysis(data) for seen in self._seen for data in seen.read}
         if keep:
             keep.write_bytes(pickle.dumps((run.objects, known)))
 
     def _look_at(self, item: pytest.Item, digest: str) -> Seen:
         """Run a test; note by which lines it comes, and how long it takes."""
         lines: set[tuple[str, int]] = set()
+        objects: dict[bytes, None] = {}
+        read = elf.read
+        elf.read = lambda data: read(objects.setdefault(bytes(data)) or data)
         begin = time.process_time()
         sys.settrace(_tracer(lines))
         passes = self._passes(item)
         sys.settrace(None)
+        elf.read = read
         if not passes:
             raise pytest.Session.Failed(f"{item.nodeid} fails without any mutant")
-        return Seen(digest, frozenset(lines), time.process_time() - begin)
+        seconds = time.process_time() - begin
+        is_of_analysis = item.path.stem in OF_ANALYSIS
+        return Seen(digest, frozenset(lines), tuple(objects) if is_of_analysis else (), seconds)
 
     def _tests_of(self, mutant: Mutant) -> list[int]:
         """The tests that come by a mutant, in the order in which they are best run."""
@@ -294,6 +313,8 @@ class Judge:
                 for number in tests:
                     os.write(writer, b"%d\n" % number)
                     self._limit(number)
+                    if not self._is_changed(number):
+                        continue
                     if not self._passes(session.items[number]):
                         os._exit(NOTICED)
                 os.write(writer, b"-1\n")
@@ -309,6 +330,11 @@ class Judge:
             for name in _names(mutant):
                 self._noticed[name][ran[-1]] += 1
         return noticed
+
+    def _is_changed(self, number: int) -> bool:
+        """Whether a test may fail: something else is said of its objects, or nothing is known."""
+        read = self._seen[number].read
+        return not read or any(_analysis(data) != self._analyses[data] for data in read)
 
     def _limit(self, number: int) -> None:
         """Let a test end this process if it takes much longer than it should."""
@@ -332,6 +358,13 @@ def _tracer(lines: set[tuple[str, int]]) -> Callable[[FrameType, str, Any], Any]
         return trace
 
     return trace
+
+
+def _analysis(data: bytes) -> str:
+    try:
+        return repr(data_in_code.analyse(Program(elf.read(data))))
+    except nopfix.Refusal as refusal:
+        return str(refusal)
 
 
 def _outcome(path: Path) -> str:

@@ -97,6 +97,9 @@ NO_BASES = {
     "a spill and a new frame": " ld 9,.LC0@toc(2)\n std 9,-16(1)\n stdu 1,-64(1)\n ld 28,-16(1)\n",
     "memory that a call may change": " mr 31,3\n ld 9,.LC0@toc(2)\n std 9,8(31)\n bl g\n nop\n"
     " ld 28,8(31)\n",
+    "memory by what was a frame pointer": " std 3,-16(1)\n cmpwi 4,0\n beq 0f\n mr 31,1\n"
+    " lwz 4,8(31)\n blr\n0: ld 31,-16(1)\n ld 9,.LC0@toc(2)\n std 9,8(31)\n bl g\n nop\n"
+    " ld 28,8(31)\n",
     "LR behind a system call": " sc\n mflr 28\n",
 }
 
