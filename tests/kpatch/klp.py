@@ -66,6 +66,14 @@ EDITS = (
         "ifeq ($(SRCARCH),powerpc)\n\tARCH_HAS_KLP := y\nendif\n\n\\g<0>",
         instead=True,
     ),
+    # klp-build has objtool run over every object; here it may have nothing to do there.
+    Edit(
+        "scripts/Makefile.lib",
+        r"^cmd_objtool = \$\(if \$\(objtool-enabled\),",
+        "cmd_objtool = $(if $(and $(objtool-enabled),"
+        "$(strip $(objtool-args-y) $(vmlinux-objtool-args-y))),",
+        instead=True,
+    ),
     # What objtool asks of an architecture.
     edits.at_end(f"{_OBJTOOL}/arch/powerpc/decode.c", _BRANCHES),
     edits.at_end(f"{_OBJTOOL}/arch/powerpc/special.c", _ALTERNATIVES),
