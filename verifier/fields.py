@@ -19,6 +19,8 @@ from nopfix.verifier.relocation_types import DATA_WIDTH, R_PPC64_REL32, R_PPC64_
 from nopfix.verifier.relocations import Checker, string_symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nopfix.verifier.elf import Object, Relocation, Section
 
 
@@ -179,14 +181,15 @@ class Fields:
         self.findings.count("relocation", len(self.pending))
 
     def _judge_numbers(self) -> None:
-        """No two relocations at one place, and none in OUT that IN has not.
+        """No two relocations at one place, none in OUT that IN has not, and all in IN's order.
 
         Only .debug_addr may have more in OUT: new addresses, which its decoder checks.
         """
-        counts = [
-            len(obj.relocations.get(self.section.number, ()))
+        tables = [
+            obj.relocations.get(self.section.number, ())
             for obj in (self.checker.old, self.checker.new)
         ]
+        counts = [*map(len, tables)]
         distinct = [len(self.old_relocations), len(self.new_relocations)]
         if counts != distinct:
             self.differ("relocation", None, None, "two relocations at one place")
@@ -197,6 +200,8 @@ class Fields:
                 None,
                 f"has {counts[0]} relocations in IN, {counts[1]} in OUT",
             )
+        elif _order(tables[0]) != _order(tables[1][: counts[0]]):
+            self.differ("relocation", None, None, "its relocations are in another order")
 
     def _judge(self, before: Relocation, after: Relocation, side: str) -> None:
         checker = self.checker
@@ -267,6 +272,14 @@ def _show(value: object) -> str:
 def _by_place(obj: Object, section: int) -> dict[int, Relocation]:
     relocations = obj.relocations.get(section, ())
     return dict(zip(map(operator.itemgetter(0), relocations), relocations, strict=True))
+
+
+def _order(relocations: Sequence[Relocation]) -> list[int] | None:
+    """The numbers of relocations by their places; None where that is how they come."""
+    places = [*map(operator.itemgetter(0), relocations)]
+    if all(map(operator.le, places, places[1:])):
+        return None
+    return sorted(range(len(places)), key=places.__getitem__)
 
 
 def prelinked(obj: Object, section: Section) -> bytes:

@@ -7,12 +7,15 @@ bytes in place where they can; only nops that go or come need the file laid out 
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 from collections.abc import Callable, Iterator
 
 from elftools.elf.elffile import ELFFile
 
 from nopfix.verifier import elf, power
+
+SHT_PROGBITS, SHT_NOTE = 1, 7
 
 Mutants = Iterator[tuple[str, bytes]]
 NOP = (0x60000000).to_bytes(4, "little")
@@ -348,6 +351,61 @@ def nops_late(data: bytes) -> Mutants:
             yield f"nop at {section.name}+{offset:#x} one later", patched(data, at, following + NOP)
 
 
+# Records that change places, go or come twice
+
+
+def _records(data: bytes) -> Iterator[tuple[elf.Section, int, list[bytes]]]:
+    """(section, bytes of a record, its records) of tables, and of notes and data by doublewords."""
+    sizes = {elf.SHT_RELA: 24, elf.SHT_SYMTAB: 24, elf.SHT_GROUP: 4, SHT_PROGBITS: 8, SHT_NOTE: 4}
+    for section in elf.read(data).sections:
+        size = sizes.get(section.type, 0)
+        if size and not section.executable and not section.compression:
+            whole = range(0, section.size // size * size, size)
+            yield section, size, [section.data[at : at + size] for at in whole]
+
+
+def records_swapped(data: bytes) -> Mutants:
+    for section, size, records in _records(data):
+        for number, (first, second) in enumerate(itertools.pairwise(records)):
+            if first != second:
+                at = section.offset + number * size
+                yield f"records {number} of {section.name}", patched(data, at, second + first)
+
+
+def records_dropped(data: bytes) -> Mutants:
+    for section, size, records in _records(data):
+        for number in range(len(records)):
+            at = number * size
+            contents = section.data[:at] + section.data[at + size :]
+            yield f"record {number} of {section.name}", _relaid(data, section.number, contents)
+
+
+def records_doubled(data: bytes) -> Mutants:
+    for section, size, records in _records(data):
+        for number, record in enumerate(records):
+            at = number * size
+            contents = section.data[:at] + record + section.data[at:]
+            yield f"record {number} of {section.name}", _relaid(data, section.number, contents)
+
+
+def sections_swapped(data: bytes) -> Mutants:
+    obj = elf.read(data)
+    for number in range(1, len(obj.sections) - 1):
+        at = obj.section_headers + 64 * number
+        first, second = data[at : at + 64], data[at + 64 : at + 128]
+        yield f"sections {number} and the next", patched(data, at, second + first)
+
+
+def sections_dropped(data: bytes) -> Mutants:
+    """One becomes empty, or the last one goes."""
+    obj = elf.read(data)
+    for section in obj.sections[1:]:
+        if section.size and section.type != elf.SHT_NOBITS:
+            yield f"{section.name} is empty", _relaid(data, section.number, b"")
+    count = (len(obj.sections) - 1).to_bytes(2, "little")
+    yield "the last section", patched(data, 60, count)
+
+
 KINDS: dict[str, Callable[[bytes], Mutants]] = {
     "branch": branches,
     "branch condition": branch_conditions,
@@ -380,6 +438,11 @@ KINDS: dict[str, Callable[[bytes], Mutants]] = {
     "nop doubled": nops_doubled,
     "nop replaced": nops_replaced,
     "nop late": nops_late,
+    "records swapped": records_swapped,
+    "record dropped": records_dropped,
+    "record doubled": records_doubled,
+    "sections swapped": sections_swapped,
+    "section dropped": sections_dropped,
 }
 
 
