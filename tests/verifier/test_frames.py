@@ -235,3 +235,12 @@ def test_what_is_said_at_a_functions_end_is_behind_the_slot_and_in_front_of_the_
     said = ".cfi_restore 65"
     words = {"FRONT": ("", said if in_front else ""), "END": (said, "" if in_front else said)}
     assert verify(*variants(AT_THE_END, **words)).verified != in_front
+
+
+@pytest.mark.parametrize(("zeros", "right"), [(0, True), (4, True), (8, False), (24, False)])
+def test_zeros_behind_exception_tables_are_no_more_than_an_alignment_needs(
+    zeros: int, right: bool, variants: Variants
+) -> None:
+    source = TYPES + '.section .gcc_except_table,"a",@progbits\n .skip ZEROS'
+    words = {"MORE1": ("", ""), "MORE2": ("", ""), "ZEROS": ("0", str(zeros))}
+    assert verify(*variants(source, **words)).verified == right
