@@ -197,8 +197,8 @@ class Roots(Record):
     instruction; ``labels`` those that the program can take the address of, entered from calls and
     from the indirect branches ``wild``, of which nothing is known; ``pads`` gives the instructions
     from which a landing pad is entered, or the fix-up of an exception: calls, or what faults.
-    ``is_called_inside`` says that another function calls a place in the middle: by which convention
-    nobody knows, so any register may hold something there.
+    ``is_called_inside`` says that another function calls a place in the middle, or another object
+    may: by which convention nobody knows, so any register may hold something there.
     """
 
     entries: frozenset[Place]

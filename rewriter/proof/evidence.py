@@ -98,7 +98,7 @@ class Evidence:
         self._references: dict[int, list[int]] | None = None
         self._final: frozenset[int] | None = None
         self._final_calls: dict[int, frozenset[int]] = {}
-        self._symbols: dict[int, list[int]] = {}
+        self._symbols: dict[int, tuple[list[int], list[int]]] = {}
         self._objects: dict[int, Objects] = {}
         self._addresses: dict[int, list[int]] = {}
         self._labels: dict[int, list[int]] = {}
@@ -421,16 +421,23 @@ class Evidence:
 
     def symbols(self, section: int, start: int, end: int) -> Sequence[int]:
         """Where symbols that aren't functions name code from start to end."""
+        return within(self._named(section)[0], start, end)
+
+    def exported(self, section: int, start: int, end: int) -> Sequence[int]:
+        """Those of `symbols` that other objects see."""
+        return within(self._named(section)[1], start, end)
+
+    def _named(self, section: int) -> tuple[list[int], list[int]]:
         named = self._symbols.get(section)
         if named is None:
-            values, indices = self.program.symbols_in(section)
-            kinds = self.obj.symbols.infos
-            named = self._symbols[section] = [
-                value
-                for value, index in zip(values, indices, strict=True)
-                if kinds[index] & 15 == elf.STT_NOTYPE
-            ]
-        return within(named, start, end)
+            named = self._symbols[section] = [], []
+            infos = self.obj.symbols.infos
+            for value, index in zip(*self.program.symbols_in(section), strict=True):
+                if infos[index] & 15 == elf.STT_NOTYPE:
+                    named[0].append(value)
+                    if infos[index] >> 4 != elf.STB_LOCAL:
+                        named[1].append(value)
+        return named
 
     def objects(self, section: int) -> Objects:
         """The data that symbols of ``section`` name."""

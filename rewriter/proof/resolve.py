@@ -36,7 +36,7 @@ from nopfix.rewriter.proof.indirect import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from nopfix.dwarf.offset_map import Side
     from nopfix.rewriter.object.program import Place, Program
@@ -440,11 +440,7 @@ def _graph(
             for at in evidence.symbols(section, start, end)
             if at > start and _may_be_code(evidence, (section, at), fragment)
         ]
-        called += [
-            (section, at)
-            for at, source in evidence.incoming(section, start, end)
-            if evidence.is_call(source) and at - start > _LOCAL_ENTRY
-        ]
+        called += _called_inside(evidence, fragment)
         labels += [(section, at) for at in own if _may_be_code(evidence, (section, at), fragment)]
         anywhere += [
             (section, at) for at in special if _may_be_code(evidence, (section, at), fragment)
@@ -463,6 +459,17 @@ def _graph(
         bool(called),
     )
     return control_flow.Graph(pieces, roots, tables, patched)
+
+
+def _called_inside(evidence: Evidence, fragment: Fragment) -> Iterator[Place]:
+    """Where another function calls a fragment, or another object may, but for its start."""
+    section, start, end = fragment.section, fragment.start, fragment.end
+    for at in evidence.exported(section, start + 4, end):
+        if _may_be_code(evidence, (section, at), fragment):
+            yield section, at
+    for at, source in evidence.incoming(section, start, end):
+        if evidence.is_call(source) and at - start > _LOCAL_ENTRY:
+            yield section, at
 
 
 def _kernels_edges(

@@ -178,6 +178,19 @@ def test_a_branch_from_another_function_into_the_middle_is_a_way_in(
     assert "can't be followed" in refused(assemble(text.format(".Lhead")))
 
 
+@pytest.mark.parametrize("binding", ["globl", "weak"])
+def test_a_label_in_the_middle_that_other_objects_see_is_a_way_in(
+    assemble: Assemble, binding: str
+) -> None:
+    """By which convention they come there nobody knows; a function of its own follows the ABI's."""
+    text = HEAD + " ld 28,.LC0@toc(2)\nmiddle:\n.Lhead:\n" + JUMP + TABLE
+    assert "2 entries" in explain(assemble(text))
+    assert "can't be followed" in refused(assemble(text + f" .{binding} middle\n"))
+    twice = HEAD + " b 0f\nmiddle: .type middle,@function\n0: ld 28,.LC0@toc(2)\n"
+    twice += ".Lhead:\n" + JUMP + TABLE + f" .{binding} middle\n"
+    assert "2 entries" in explain(assemble(twice))
+
+
 @pytest.mark.parametrize("section", [".text", '.section .text.h,"ax"'])
 def test_a_label_that_another_function_takes_the_address_of_is_a_way_in(
     assemble: Assemble, section: str
