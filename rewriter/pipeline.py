@@ -159,19 +159,27 @@ def take_apart(
     """
     from nopfix.rewriter.layout import units
     from nopfix.rewriter.power import instruction
-    from nopfix.rewriter.proof import data_in_code, function_prefix
+    from nopfix.rewriter.proof import data_in_code, function_prefix, unentered
 
     own_units = units.Units(program, lambda number: need(number) != "nothing")
     together = own_units.together if leave_unproved else None
     analysis = data_in_code.analyse(program, own_units.need_proof, together)
     sections = []
+    all_regions = dict(analysis.regions)
     for number in program.code:
-        data = [(region.start, region.end) for region in analysis.regions.get(number, ())]
-        found = instruction.sweep(program.words(number), data, program.filling(number))
+        words, filling = program.words(number), program.filling(number)
+        regions = all_regions.get(number, ())
+        found = instruction.sweep(words, [(r.start, r.end) for r in regions], filling)
         if number not in analysis.unproved:
+            if need(number) != "nothing":
+                proved = analysis.targets.get(number, ()), analysis.base_relative
+                more = unentered.find(program, number, found, regions, proved)
+                if more:
+                    regions = all_regions[number] = sorted([*regions, *more])
+                    found = instruction.sweep(words, [(r.start, r.end) for r in regions], filling)
             function_prefix.check(program, number, found, lambda own: need(own) != "nothing")
         sections.append(plan.Code(number, found))
-    return analysis, sections
+    return analysis._replace(regions=all_regions), sections
 
 
 def _unchanged(data: bytes, left: Sequence[Left] = ()) -> Result:

@@ -15,10 +15,11 @@ names every other instruction anyway: unwind and debug information.
 - What is named may have to stay *aligned*: XRay writes eight bytes of a sled at once.
 - A *return address* is named by tables that are known to hold nothing else: OCaml's frame tables.
   A no-op there is the slot of the call in front of it.
-- An absolute address in data that nothing is known of is *unclear* when it names the word behind a
-  call: a return address stays with the call and a label moves away from it.  A branch that is
-  proved to read the address tells them apart.  The entry of a function is always a label, and so is
-  what a variable that is declared in a function holds: GNU C has labels as values, and no way to
+- A *note* is there for tools, which watch or patch what it names: a place, no return address.
+- An absolute address in other data that nothing is known of is *unclear* when it names the word
+  behind a call: a return address stays with the call and a label moves away from it.  A branch that
+  is proved to read the address tells them apart.  The entry of a function is always a label, and so
+  is what a variable that is declared in a function holds: GNU C has labels as values, and no way to
   write a return address.
 
 Source: Linux, arch/powerpc/include/asm/feature-fixups.h, code-patching-asm.h (patch_site),
@@ -75,16 +76,24 @@ def who(program: Program, reason: Reason) -> str:
 
 
 def collect(
-    program: Program, code: Collection[int], bases: Mapping[Place, int]
+    program: Program,
+    code: Collection[int],
+    bases: Mapping[Place, int],
+    *,
+    by_symbols: bool = True,
 ) -> dict[int, Claims]:
     """Who claims places in the code sections ``code``, by section number.
 
     ``bases`` are the offsets that base-relative addends count from, by the place of each (those
-    that a branch was proved to use; special sections know their own).
+    that a branch was proved to use; special sections know their own).  Without ``by_symbols`` a
+    symbol alone names nothing.
     """
     if not code:
         return {}
     found = {number: _claims_of_symbols(program, number) for number in code}
+    if not by_symbols:
+        for own in found.values():
+            own.named.clear()
     for site in program.landing_pads():
         if site.pad.section in found:
             found[site.pad.section].named.setdefault(site.pad.offset, "exception")
@@ -122,7 +131,8 @@ def _add_claims_of(
     """Add to ``found`` what the relocations of section ``number`` claim."""
     known = kernel_sections.describe(program.name(number))
     size = known.entry_size if known and known.meaning == "entry" else 0
-    may_be_unclear = known is None and not program.is_code(number)
+    is_note = program.obj.sections[number].type == elf.SHT_NOTE
+    may_be_unclear = known is None and not is_note and not program.is_code(number)
     fields: dict[Place, Place] = {}
     for reference in program.references_to_code_from(number):
         claims = found.get(reference.target)

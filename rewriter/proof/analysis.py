@@ -22,6 +22,7 @@ TOC_WORD = "TOC word"
 TYPE_HASH = "type hash"
 OBJECT = "object"
 RELOCATED_DATA = "relocated data"
+UNENTERED = "unentered data"
 
 
 class Region(Record):

@@ -109,7 +109,8 @@ def _watch(engine: str, paths: Paths, seconds: float, seed: int) -> int:
         counts = _counts(paths)
         total.update({key: value for key, value in counts.items() if isinstance(value, int)})
         if reason:
-            _keep(paths.findings, "worker", paths.current.read_bytes(), f"{reason}\n{_tail(paths)}")
+            data = paths.current.read_bytes() if paths.current.exists() else b""
+            _keep(paths.findings, "worker", data, f"{reason}\n{_tail(paths)}")
             total["findings"] += 1
             if not counts.get("inputs"):
                 print(_tail(paths), file=sys.stderr)

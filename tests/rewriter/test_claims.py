@@ -58,6 +58,7 @@ CLAIMS = {
     "a probe's note, which isn't loaded": (
         '1:  nop\n    .pushsection .note.stapsdt,"",@note; .8byte 1b; .popsection\n'
     ),
+    "another note": ('1:  nop\n    .pushsection .note.probes,"a",@note; .8byte 1b; .popsection\n'),
     "a patch site in read-only data": (
         '1:  nop\n    .pushsection .rodata,"a"; site: .4byte 1b - .; .popsection\n'
     ),

@@ -1,0 +1,226 @@
+"""Words of a code section that nothing enters: data, whatever instruction they look like.
+
+The problem: what a hand wrote keeps strings and literals between its instructions, behind a branch
+that leads over them or behind a return.  Without a symbol that declares them they are words like
+others, and one that looks like a branch or a call would be moved, or given a slot.
+
+The rule: where an instruction never goes on to the next word, that word is run only if something
+leads to it: a branch, a function's or a visible symbol, an address, a table, a landing pad; or
+``__morestack``, which comes back behind the return that follows its call.  From there up to the
+next place that something leads to all words are data, unless a relocation fills a field among them
+that only instructions have, or a call among them leads to a name: code behind an endless loop.
+
+What a relocated load or store reads is data, whatever names it but a function's symbol or a branch.
+A local label that none of these leads to enters nothing.  A branch among such words leads nowhere:
+so this is asked again until nothing new turns up.  Only what looks like a branch matters, so only
+words with one among them are told apart; a jump over nothing but no-ops is padding.
+
+Source: Power ISA 3.1, Book I, 2.4 (branches), 3.3.2 (loads).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.rewriter.object import claims, elf
+from nopfix.rewriter.power import instruction
+from nopfix.rewriter.power.opcodes import find as row_of
+from nopfix.rewriter.power.opcodes import find_prefixed
+from nopfix.rewriter.power.relocation import BRANCHES, TYPES
+from nopfix.rewriter.proof.analysis import UNENTERED, Region
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping, Sequence
+
+    from nopfix.rewriter.object.program import Place, Program
+    from nopfix.rewriter.power.instruction import Instructions
+
+_FINAL = tuple(
+    word.to_bytes(4, "little") for word in (instruction.BLR, instruction.BCTR, 0x4C000024)
+)
+"""``blr``, ``bctr`` and ``rfid``, as they lie in memory."""
+
+_B = instruction.BRANCH << 26
+"""``b``, when the displacement and the absolute bit are taken away."""
+
+_DATA = frozenset((elf.STT_OBJECT, elf.STT_TLS))
+
+_ONLY_INSTRUCTIONS = frozenset(
+    number for number, row in TYPES.items() if row.field in ("LI", "BD", "DS", "DX", "prefixed")
+)
+_ADDRESSES = frozenset(
+    number for number, row in TYPES.items() if row.field in ("half", "DS", "prefixed")
+)
+
+
+def find(
+    program: Program,
+    number: int,
+    found: Instructions,
+    regions: Sequence[Region],
+    proved: tuple[Iterable[int], Mapping[Place, int]],
+) -> list[Region]:
+    """The data of section ``number`` that nothing enters and that looks like branches.
+
+    ``found`` is what a sweep found beside the data ``regions``; ``proved`` are the offsets that
+    indirect branches lead to, and the bases of base-relative addends by place (`Analysis`).
+    """
+    ends = _ends(program, number, found, regions)
+    own = program.functions_in(number).starts
+    targets, bases = proved
+    branches = [branch for branch in found.branches if branch.target != branch.place]
+    known = {target for _, target in branches}.union(targets, own)
+    if all(end in known for end in ends):
+        return []  # compilers' code: everything behind a branch is led to
+    stops = set(claims.collect(program, [number], bases, by_symbols=False)[number].named)
+    stops |= _addressed(program, number, found) | _visible(program, number)
+    stops -= _read(program, number)
+    stops.update(own, targets, (region.start for region in regions))
+    stops |= _behind_morestack(program, number)
+    runs = _runs(program, number, ends, stops)
+    while True:
+        inside = {place for start, end in runs for place in range(start, end, 4)}
+        entered = {target for place, target in branches if place not in inside}
+        fewer = _runs(program, number, ends, stops | entered)
+        if fewer == runs:
+            return [
+                Region(start, end, UNENTERED, 1)
+                for start, end in runs
+                if _looks_like_branches(program, number, range(start, end, 4))
+            ]
+        runs = fewer
+
+
+def _ends(
+    program: Program, number: int, found: Instructions, regions: Sequence[Region]
+) -> list[int]:
+    """The places that no instruction in front of them, and no data, goes on to."""
+    words, limit = program.words(number), 4 * len(program.words(number))
+    branches = [place for place, _ in found.branches]
+    branches += [place for place, kind in program.fields_of(number) if kind in BRANCHES]
+    ends = {
+        place + 4
+        for place in branches
+        if place < limit and not place & 3 and words[place >> 2] & 0xFC000001 == _B
+    }
+    contents = bytes(program.obj.contents(number))
+    for word in _FINAL:
+        at = contents.find(word)
+        while at >= 0:
+            if not at & 3:
+                ends.add(at + 4)
+            at = contents.find(word, at + 1)
+    starts = [region.start for region in regions]
+    for end in list(ends):
+        index = bisect_left(starts, end) - 1
+        if index >= 0 and end < regions[index].end:
+            ends.remove(end)
+    ends.update(region.end for region in regions if not region.end & 3)
+    behind_padding = set()
+    for end in ends:
+        while end < limit and words[end >> 2] in instruction.NO_OPERATIONS:
+            end += 4
+        behind_padding.add(end)
+    return sorted(end for end in behind_padding if end < limit)
+
+
+def _runs(
+    program: Program, number: int, starts: Iterable[int], stops: Container[int]
+) -> list[tuple[int, int]]:
+    """From each of ``starts`` up to a stop, sorted and disjoint."""
+    limit = 4 * len(program.words(number))
+    found: list[tuple[int, int]] = []
+    for start in starts:
+        if found and start < found[-1][1]:
+            continue
+        end = start
+        while end < limit and end not in stops:
+            end += 4
+        if end > start:
+            found.append((start, end))
+    return found
+
+
+def _looks_like_branches(program: Program, number: int, run: range) -> bool:
+    """Whether a word of ``run`` looks like a branch, and nothing shows that it's code.
+
+    A relocation shows that, or a call that leads exactly to a symbol or a label beside words that
+    are all instructions: code behind an endless loop.
+    """
+    words, filling = program.words(number), program.filling(number)
+    if any(kind in _ONLY_INSTRUCTIONS and p in run for p, kind in program.fields_of(number)):
+        return False
+    branches = {}
+    for place in run:
+        distance = instruction.branch_displacement(words[place >> 2])
+        if distance is not None and place not in filling and not _jumps_over(words, place):
+            branches[place] = place + distance
+    names = program.symbols_in(number)[0]
+    calls = [target for place, target in branches.items() if words[place >> 2] & 1]
+    return bool(branches) and not (
+        calls
+        and all(target in names for target in calls)
+        and all(0 <= target < 4 * len(words) for target in branches.values())
+        and all(row_of(words[place >> 2]) is not None for place in run)
+    )
+
+
+def _visible(program: Program, number: int) -> set[int]:
+    """Where symbols that other objects see name code."""
+    symbols = program.obj.symbols
+    return {
+        value
+        for value, index in zip(*program.symbols_in(number), strict=True)
+        if symbols.infos[index] >> 4 != elf.STB_LOCAL and symbols.type(index) not in _DATA
+    }
+
+
+def _behind_morestack(program: Program, number: int) -> set[int]:
+    """Where ``__morestack`` comes back to: three words behind the return address of its call."""
+    symbols = program.obj.symbols
+    return {
+        reference.place + 16
+        for reference in program.of_types(number, BRANCHES)
+        if symbols.name(reference.symbol).startswith("__morestack")
+    }
+
+
+def _jumps_over(words: Sequence[int], place: int) -> bool:
+    """Whether the branch at ``place`` leads over nothing but no-ops."""
+    distance = instruction.branch_displacement(words[place >> 2])
+    if distance is None or not 4 < distance <= 4 * len(words) - place or words[place >> 2] & 1:
+        return False
+    between = words[(place >> 2) + 1 : place + distance >> 2]
+    return all(word in instruction.NO_OPERATIONS for word in between)
+
+
+def _addressed(program: Program, number: int, found: Instructions) -> set[int]:
+    """Where prefixed instructions of the section itself, but no loads or stores, lead to."""
+    words = program.words(number)
+    return {target for place, target in found.relative if not _loads(words, place >> 2)}
+
+
+def _read(program: Program, number: int) -> set[int]:
+    """What relocated loads and stores of the object read in section ``number``, and no branch."""
+    read: set[int] = set()
+    branched: set[int] = set()
+    for code in program.code:
+        words = program.words(code)
+        for reference in program.references_to_code_from(code):
+            if reference.target != number:
+                continue
+            if reference.type in BRANCHES:
+                branched.add(reference.offset)
+            elif reference.type in _ADDRESSES and _loads(words, reference.place >> 2):
+                read.add(reference.offset)
+    return read - branched
+
+
+def _loads(words: Sequence[int], index: int) -> bool:
+    """Whether the instruction at ``index`` loads or stores."""
+    if instruction.is_prefix(words[index]):
+        row = find_prefixed(words[index], words[index + 1]) if index + 1 < len(words) else None
+    else:
+        row = row_of(words[index])
+    return row is not None and (bool(row.store) or "MEM(" in row.formula)
