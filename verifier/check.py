@@ -206,6 +206,7 @@ class _Verification:
             self.pairings[section.number] = pairing.Known(
                 len(fields.raw), len(fields.new_raw), starts
             )
+        fields.close()
         self.fields.append(fields)
 
     def _frames(self, sections: list[Section]) -> list[frames.Handler]:

@@ -86,6 +86,7 @@ class Section(NamedTuple):
     alignment: int
     entry_size: int
     data: bytes
+    """Contents; of relocations none, which are read once, from the file."""
     compression: tuple[int, int, int] | None
     """ch_type, ch_reserved and ch_addralign of a compressed section."""
 
@@ -157,7 +158,7 @@ def read_module(data: bytes) -> Linked:
     try:
         sections = _sections(_header(data, ET_REL), data)
         symbols = _symbols(sections)
-        tables = {s.number: _relocations(s) for s in sections if s.type == SHT_RELA}
+        tables = {s.number: _relocations(s, data) for s in sections if s.type == SHT_RELA}
     except Unreadable:
         raise
     except (IndexError, ValueError, OverflowError, struct.error) as e:
@@ -214,21 +215,21 @@ def _header(data: bytes, *types: int) -> dict[str, Any]:
     return header
 
 
-def _relocations(section: Section, like: Object | None = None) -> tuple[Relocation, ...]:
+def _relocations(
+    section: Section, data: bytes, like: Object | None = None
+) -> tuple[Relocation, ...]:
+    """The records of a section of relocations in a file of bytes `data`."""
+    if section.flags & SHF_COMPRESSED:
+        raise Unreadable(f"{section.name}: compressed relocations")
     # Without a step of Python's for each of what are most records of an object.
-    records = _RELA.iter_unpack(section.data)
+    table = memoryview(data)[section.offset : section.offset + section.size]
+    records = _RELA.iter_unpack(table)
     twins = like.relocations.get(section.info, ()) if like is not None else ()
-    if like is None or len(twins) * _RELA.size != len(section.data):
+    if like is None or len(twins) * _RELA.size != section.size:
         return tuple(map(_relocation, records))
     # Most are the same in OUT: a sixth of a verification's memory.
-    if section.data == _table_of(like, section.number):
-        return twins
     pairs = zip(records, twins, strict=True)
     return tuple([twin if twin == record else _relocation(record) for record, twin in pairs])
-
-
-def _table_of(obj: Object, number: int) -> bytes:
-    return obj.sections[number].data if number < len(obj.sections) else b""
 
 
 def _read(data: bytes, like: Object | None) -> Object:
@@ -242,7 +243,7 @@ def _read(data: bytes, like: Object | None) -> Object:
             continue
         if section.info in relocations or section.info >= len(sections):
             raise Unreadable(f"{section.name}: bad or doubled sh_info {section.info}")
-        entries = _relocations(section, like)
+        entries = _relocations(section, data, like)
         if max(map(operator.itemgetter(2), entries), default=-1) >= len(symbols):
             raise Unreadable(f"{section.name}: symbol index out of range")
         if max(map(operator.itemgetter(0), entries), default=0) > sections[section.info].length:
@@ -284,13 +285,13 @@ def _section(
 ) -> Section:
     start, kind, flags, address, offset, size, link, info, alignment, entry_size = row
     stored = kind not in (0, SHT_NOBITS)
-    contents = data[offset : offset + size] if stored else b""
-    if stored and len(contents) != size:
+    contents = data[offset : offset + size] if stored and kind != SHT_RELA else b""
+    if stored and offset + size > len(data):
         raise Unreadable(f"section {index} reaches beyond the end of the file")
     name = names[start : names.index(b"\0", start)].decode("utf-8", "surrogateescape")
     compression: tuple[int, int, int] | None = None
     try:
-        if flags & SHF_COMPRESSED:
+        if flags & SHF_COMPRESSED and kind != SHT_RELA:
             contents, compression = opener.open(contents)
         elif name.startswith(".zdebug_") and contents.startswith(b"ZLIB"):
             contents, compression = opener.open_legacy(contents)

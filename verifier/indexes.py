@@ -127,7 +127,7 @@ def _address(fields: Fields, uses: Uses, a: Reader, b: Reader) -> None:
     filled = fields.raw[place : place + 8]
     fields.equal("addr", place, new_place, filled, fields.new_raw[new_place : new_place + 8])
     before, after = fields.old_relocations.get(place), fields.new_relocations.get(new_place)
-    fields.seen.add(place)
+    fields.seen[place] = 1
     fields.findings.count("address table entry")
     if before is None or after is None:
         fields.equal("addr", place, new_place, (before, value), (after, new_value))
