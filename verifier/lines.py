@@ -13,6 +13,7 @@ A row's other registers follow from the settings, so they need no looking at.
 from __future__ import annotations
 
 import bisect
+from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.fields import shown
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 DW_LNS_copy, DW_LNS_advance_pc, DW_LNS_advance_line = 1, 2, 3
 DW_LNS_const_add_pc, DW_LNS_fixed_advance_pc = 8, 9
 DW_LNE_end_sequence, DW_LNE_set_address, DW_LNE_define_file, DW_LNE_set_discriminator = 1, 2, 3, 4
+_MOST = (1 << 64) - 1
+"""Addresses have 64 bits."""
 _COPY = bytes((DW_LNS_copy,))
 _END_SEQUENCE, _SET_ADDRESS = bytes((0, 1, DW_LNE_end_sequence)), bytes((0, 9, DW_LNE_set_address))
 
@@ -57,8 +60,8 @@ class Header(NamedTuple):
 class Program(NamedTuple):
     """A line number program, read: rows in columns, and what lies between them."""
 
-    addresses: list[int]
-    """Of each row."""
+    addresses: array[int]
+    """Of each row; in eight bytes each, as these are most of a large table's memory."""
     lines: list[int]
     """Of each row, from the row before."""
     advances: dict[int, int]
@@ -71,7 +74,7 @@ class Program(NamedTuple):
     settings: bytearray
     """The program without its advances: DW_LNS_copy for each row, DW_LNE_end_sequence, and all
     other operations with their operands, but for addresses."""
-    marks: list[int]
+    marks: array[int]
     """Of each row: bytes of `settings` in front of it."""
     sequences: list[int]
     """Offset in the section of each sequence's first operation."""
@@ -160,7 +163,7 @@ def program(data: bytes, header: Header) -> Program:
     special, one_operand, no_operand = _operations(header)
     base = len(header.operands) + 1
     reader = Reader(data, header.program, header.end)
-    found = Program([], [], {}, [], [], bytearray(), [], [header.program])
+    found = Program(array("Q"), [], {}, [], [], bytearray(), array("Q"), [header.program])
     settings, marks, addresses, lines = found.settings, found.marks, found.addresses, found.lines
     position, end, address, line, advances = header.program, header.end, 0, 0, 0
     while position < end:
@@ -182,7 +185,7 @@ def program(data: bytes, header: Header) -> Program:
             line, advances, position = line + delta, advances + count, reader.position
             continue
         marks.append(len(settings))
-        addresses.append(address)
+        addresses.append(address & _MOST)
         lines.append(line)
         if advances > 1:
             found.advances[len(marks) - 1] = advances
@@ -318,7 +321,7 @@ class _Comparison:
             first, last = (bisect.bisect_left(old.ends, at) for at in (rows.start, rows.stop))
             for row in old.ends[first:last]:
                 expected[row - rows.start] = pairing.sides[END](old.addresses[row])
-        if expected == new.addresses[rows.start : rows.stop]:
+        if expected == new.addresses[rows.start : rows.stop].tolist():
             return
         name = self.fields.checker.old.sections[section].name if section else ""
         for row, moved in zip(rows, expected, strict=True):
@@ -336,7 +339,7 @@ def _ends_function(old: Program, new: Program, row: int, pairing: AnyPairing | N
 
     In IN both are at one address, the end of a function and the start of the next.
     """
-    at, following = old.addresses[row], old.addresses[row + 1 : row + 2]
+    at, following = old.addresses[row], old.addresses[row + 1 : row + 2].tolist()
     return pairing is not None and following == [at] and pairing.end(at) == new.addresses[row]
 
 
