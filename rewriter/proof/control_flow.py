@@ -229,6 +229,7 @@ class Graph:
         "_edges",
         "_ends",
         "_fans_into",
+        "_inside",
         "_starts",
         "_tables",
         "fans",
@@ -286,6 +287,7 @@ class Graph:
             self._starts.setdefault(section, []).append(offset)
         self._before: dict[Block, list[Block]] = {}
         self._dead: dict[Place, bool] = {}
+        self._inside: dict[frozenset[Place], bool] = {}
 
     def _add_tables(self, tables: Mapping[Place, Iterable[Place]]) -> None:
         """Make edges of what tables lead to; of jumps that all lead alike, a fan."""
@@ -311,6 +313,16 @@ class Graph:
             if fragment.holds(place):
                 return fragment
         return None
+
+    def are_inside(self, places: frozenset[Place]) -> bool:
+        """Whether all ``places`` are of this function, and none is where it is called."""
+        known = self._inside.get(places)
+        if known is None:
+            known = self._inside[places] = all(
+                self.fragment_at(place) is not None and place not in self.roots.entries
+                for place in places
+            )
+        return known
 
     def block_at(self, place: Place) -> Block:
         """The block that the instruction at ``place``, which is in a fragment, lies in."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nopfix.rewriter.power.instruction import Branch
     from nopfix.rewriter.proof.analysis import Region
     from nopfix.rewriter.proof.control_flow import Jumps
+    from nopfix.rewriter.proof.switch_table import Table
 
     _T = TypeVar("_T")
 
@@ -94,6 +95,7 @@ class Evidence:
             self.relocated, self.stored_address, program.is_code, self._sparing_calls()
         )
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
+        self.addresses: dict[Address, Table | None] = {}
         self._stored: dict[int, dict[int, dict[int, Place | None]]] = {}
         self._references: dict[int, list[int]] | None = None
         self._final: frozenset[int] | None = None

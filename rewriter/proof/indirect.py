@@ -55,11 +55,12 @@ from nopfix.rewriter.proof.reaching import Blocks, Definition, Join, Reaching, S
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Sequence
 
     from nopfix.rewriter.object.program import Place
     from nopfix.rewriter.proof.control_flow import Graph
     from nopfix.rewriter.proof.reaching import Node
+    from nopfix.rewriter.proof.switch_table import Table
 else:
     from _collections import deque  # all of collections would be 7 % of what the wrapper imports
 
@@ -238,6 +239,9 @@ class Values:
         self._current: Node | None = None
         #: Addresses that were reloaded from a stack slot that others may have written to.
         self.doubtful: set[Address] = set()
+        # What `switch_table` found by what was asked: many jumps go through an interpreter's table.
+        self.distances: dict[tuple[object, ...], tuple[Sequence[Place], Sequence[int]]] = {}
+        self.tables: dict[tuple[object, ...], Table] = {}
 
     # -- the fixed point -----------------------------------------------------------------------
 

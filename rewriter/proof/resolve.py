@@ -115,6 +115,7 @@ def _tables_of(
     program = evidence.program
     tables: dict[Address, Table] = {}
     users: dict[Address, Place] = {}
+    seen: set[frozenset[Place]] = set()
     for place, proof in sorted(proofs.items()):
         name = evidence.function_name(place)
         section_name = program.name(place[0])
@@ -123,7 +124,9 @@ def _tables_of(
         )
         if proof.through_memory and proof.kind == "computed goto":
             found.read_addresses.setdefault(place[0], []).append(evidence.extent(place))
-        for target_section, target in proof.targets:
+        new = () if proof.targets in seen else proof.targets
+        seen.add(proof.targets)
+        for target_section, target in new:
             found.targets.setdefault(target_section, set()).add(target)
         for table in proof.tables:
             known = tables.setdefault(table.address, table)
@@ -242,11 +245,16 @@ def _covers(proofs: Mapping[Place, Proof], found: Mapping[Place, Proof]) -> bool
     """
     for place, new in found.items():
         old = proofs.get(place)
-        if old is None or not new.targets <= old.targets or (old.stays and not new.stays):
+        if old is None or not _is_within(new.targets, old.targets) or (old.stays and not new.stays):
             return False
         if new.kind in _ANYWHERE and not new.stays and (old.kind not in _ANYWHERE or old.stays):
             return False
     return True
+
+
+def _is_within(these: frozenset[Place], those: frozenset[Place]) -> bool:
+    """Whether ``these`` are all among ``those``; jumps through one table share the same set."""
+    return these is those or these <= those
 
 
 def _both(one: Proof, two: Proof) -> Proof:
@@ -580,21 +588,22 @@ def _prove_target(evidence: Evidence, slices: Values, place: Place, register: in
     if not values:
         raise Lost("nothing is seen to lead to it")
     tables: list[Table] = []
-    targets: set[Place] = set()
+    found: list[frozenset[Place]] = []
     reasons: list[str] = []
     for value in sorted(values, key=repr) if len(values) > 1 else values:
-        _prove_value(evidence, slices, value, tables, targets, reasons)
+        _prove_value(evidence, slices, value, tables, found, reasons)
+    targets = found[0] if len(found) == 1 else frozenset().union(*found)
     kind = "return" if register != CTR and not targets else _kind(slices, place, tables)
     pointers = kind in _ANYWHERE and any(isinstance(v, (Pointer, Entry)) for v in values)
     stays = _stays(slices.graph, values, tables, targets)
-    return Proof(kind, tuple(tables), frozenset(targets), tuple(reasons), pointers, stays)
+    return Proof(kind, tuple(tables), targets, tuple(reasons), pointers, stays)
 
 
 def _stays(
     graph: control_flow.Graph,
     values: indirect.Alternatives,
     tables: Sequence[Table],
-    targets: Iterable[Place],
+    targets: frozenset[Place],
 ) -> bool:
     """Whether a jump through ``values`` leads to ``targets``, inside of the function, only.
 
@@ -604,10 +613,7 @@ def _stays(
     return all(
         isinstance(v, (Address, Distance)) or (isinstance(v, Entry) and v.table in known)
         for v in values
-    ) and all(
-        graph.fragment_at(target) is not None and target not in graph.roots.entries
-        for target in targets
-    )
+    ) and graph.are_inside(targets)
 
 
 def _kind(slices: Values, place: Place, tables: Sequence[Table]) -> str:
@@ -624,7 +630,7 @@ def _prove_value(
     slices: Values,
     value: indirect.Value,
     tables: list[Table],
-    targets: set[Place],
+    targets: list[frozenset[Place]],
     reasons: list[str],
 ) -> None:
     if isinstance(value, Distance):
@@ -638,24 +644,27 @@ def _prove_value(
             slices,
         )
         tables.append(table)
-        targets.update(table.targets)
+        targets.append(table.leads_to)
         kind = "distances" if table.base == table.address else "label differences"
         reasons.append(f"a table of {kind} at {section}+{table.address.offset:#x}: {table.reason}")
     elif isinstance(value, Entry) and value.size == 8 and not evidence.holds(value.table):
         reasons.append("a pointer from memory near a variable")
     elif isinstance(value, Entry) and value.size == 8:
         section = evidence.obj.sections[value.table.section].name
-        found = switch_table.absolute(value, evidence.surroundings(value.table))
+        if value.table not in evidence.addresses:
+            around = evidence.surroundings(value.table)
+            evidence.addresses[value.table] = switch_table.absolute(value.table, around)
+        found = evidence.addresses[value.table]
         if found is None:
             reasons.append(f"a pointer from {section}+{value.table.offset:#x}")
         else:
             tables.append(found)
-            targets.update(found.targets)
+            targets.append(found.leads_to)
             reasons.append(
                 f"a table of addresses at {section}+{value.table.offset:#x}: {found.reason}"
             )
     elif isinstance(value, Address) and evidence.program.is_code(value.section):
-        targets.add((value.section, value.offset))
+        targets.append(frozenset(((value.section, value.offset),)))
         section = evidence.obj.sections[value.section].name
         reasons.append(f"the address {section}+{value.offset:#x}")
     elif isinstance(value, Number):

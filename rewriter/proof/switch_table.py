@@ -46,8 +46,8 @@ class Table(Record):
     """A table of ``length`` entries of ``size`` bytes each, sign-extended if ``signed``.
 
     ``base`` is what its entries are distances from, None where they are addresses.  ``targets``
-    are where they lead, in order; ``relocated`` the offsets of those entries that carry a
-    relocation.  ``reason`` says how the number of entries was found.
+    are where they lead, in order, and ``leads_to`` the same, each once; ``relocated`` the offsets
+    of those entries that carry a relocation.  ``reason`` says how the number of entries was found.
     """
 
     address: Address
@@ -56,6 +56,7 @@ class Table(Record):
     length: int
     base: Address | None
     targets: tuple[Place, ...]
+    leads_to: frozenset[Place]
     relocated: frozenset[int]
     reason: str
 
@@ -103,26 +104,34 @@ def relative(
     if size != 4 and address == base:
         raise Unresolved(f"a table of {size}-byte distances")
     bounds = index_bounds(slices, entry)
-    targets, relocated = _distances(entry, base, around, graph, is_target)
+    use = (address, size, entry.signed, base)
+    if use not in slices.distances:
+        slices.distances[use] = _distances(entry, base, around, graph, is_target)
+    targets, relocated = slices.distances[use]
     if around.is_code:
         if base != address:
             raise Unresolved("a table in code whose entries are distances from somewhere else")
-        reason = _in_code(_words(around.data, entry, len(targets)), bounds)
+        count = len(targets)
+        reason = _in_code(_words(around.data, entry, count), bounds)
     else:
         if not relocated:
             _check_plain_numbers(entry, base, around, slices)
         count, reason = _in_data(entry, targets, relocated, bounds, around)
-        del targets[count:]
-    return Table(
-        address,
-        size,
-        _is_signed(entry),
-        len(targets),
-        base,
-        tuple(targets),
-        frozenset(relocated),
-        f"{len(targets)} entries{reason}",
-    )
+    made = (*use, count, reason)
+    if made not in slices.tables:
+        kept = tuple(targets[:count])
+        slices.tables[made] = Table(
+            address,
+            size,
+            _is_signed(entry),
+            count,
+            base,
+            kept,
+            frozenset(kept),
+            frozenset(relocated),
+            f"{count} entries{reason}",
+        )
+    return slices.tables[made]
 
 
 _AS_ALLOWED = ", as its index allows"
@@ -261,12 +270,12 @@ def _target(entry: Entry, base: Address, around: Surroundings, at: int) -> Place
     return base.section, base.offset + number
 
 
-def absolute(entry: Entry, around: Surroundings) -> Table | None:
-    """The table of addresses that ``entry`` is loaded from, None where there isn't one.
+def absolute(address: Address, around: Surroundings) -> Table | None:
+    """The table of addresses at ``address``, None where there isn't one.
 
     In code that would be a contradiction, and `Unresolved` is raised.
     """
-    section, start = entry.table
+    start = address.offset
     places = around.absolute
     at = start
     targets = []
@@ -281,12 +290,13 @@ def absolute(entry: Entry, around: Surroundings) -> Table | None:
             raise Unresolved("eight bytes of code that aren't relocated are jumped through")
         return None
     return Table(
-        Address(section, start),
+        address,
         8,
         False,
         count,
         None,
         tuple(targets),
+        frozenset(targets),
         frozenset(range(start, at, 8)),
         f"{count} relocated addresses",
     )

@@ -106,11 +106,26 @@ THREADED = """\
  lbz 7,0(3)
  addi 3,3,1
  sldi 7,7,3
- ldx 7,4,7
+ ldx 7,29,7
  mtctr 7
  bctr
  .pushsection .data.rel.ro,"aw"
  .quad .Lop{n}
+ .popsection
+"""
+
+BY_DIFFERENCES = """\
+.Lop{n}: addi 5,5,{n}
+ bl first
+ lhz 7,0(3)
+ addi 3,3,2
+ sldi 7,7,2
+ lwax 7,29,7
+ add 7,7,28
+ mtctr 7
+ bctr
+ .pushsection .rodata
+ .long .Lop{n}-.Lop0
  .popsection
 """
 
@@ -121,6 +136,7 @@ SHAPES = {
     "functions with a switch and jump labels": JUMP_LABELS,
     "tables in data beside objects": TABLES_BESIDE_OBJECTS,
     "opcodes of an interpreter": THREADED,
+    "opcodes of one that has differences": BY_DIFFERENCES,
 }
 
 
@@ -128,7 +144,12 @@ def text(shape: str, count: int) -> str:
     head = " .abiversion 2\n .type first,@function\nfirst: blr\n .size first,.-first\n"
     if shape is THREADED:
         head += ' .section .data.rel.ro,"aw"\njump:\n .text\n .type run,@function\n'
-        head += "run: addis 4,2,jump@toc@ha\n addi 4,4,jump@toc@l\n"
+        head += "run: addis 29,2,jump@toc@ha\n addi 29,29,jump@toc@l\n"
+    if shape is BY_DIFFERENCES:
+        head += " .section .rodata\n .type jump,@object\n .align 2\njump:\n .text\n"
+        head += " .type run,@function\nrun: addis 29,2,jump@toc@ha\n addi 29,29,jump@toc@l\n"
+        head += " addis 28,2,.Lop0@toc@ha\n addi 28,28,.Lop0@toc@l\n"
+        head += f" .size jump,{4 * count}\n"
     return head + "".join(shape.replace("{n}", str(n)) for n in range(count))
 
 
