@@ -130,7 +130,7 @@ def find_jumps(fragment: Fragment) -> Jumps:
                     jump = None, False
                 if jump is not None:
                     ends[section, place] = jump
-                if word & 1 and opcode != instruction.PREFIX:
+                if word & 1:
                     calls.append((section, place))
             at = kinds.find(1, at + 1)
     return Jumps(fragment, ends, calls, frozenset(labels), frozenset(suffixes))

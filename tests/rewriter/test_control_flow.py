@@ -150,6 +150,14 @@ def test_only_the_words_of_a_fragment_are_looked_at(assemble: Callable[..., byte
     assert list(control_flow.find_jumps(fragment).ends) == [(1, 4), (1, 8)]
 
 
+def test_a_branch_over_no_ops_to_behind_its_fragment_leads_there() -> None:
+    """That is a tail call, of a function that begins with no-ops for one."""
+    words = elf.column(memoryview(bytes.fromhex("100000480000006000000060000000602000804e")), "I")
+    for end, ends in ((8, {(1, 0): ((1, 16), False)}), (20, {(1, 16): (None, False)})):
+        fragment = Fragment(1, 0, end, words, (), (), lambda _: None)
+        assert control_flow.find_jumps(fragment).ends == ends
+
+
 def test_a_fragment_that_runs_on_leads_to_no_other_one() -> None:
     """One that ends with a call that doesn't come back, say."""
     words = [0x60000000] * 3 + [0x4E800020]  # nop; blr

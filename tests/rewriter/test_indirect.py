@@ -301,6 +301,93 @@ def test_a_relocated_table_in_data_agrees_with_its_bound(
     assert ends in (explain(data) if last else refused(data))
 
 
+def test_two_jumps_through_one_table_lead_to_its_cases(assemble: Assemble) -> None:
+    """GCC puts one copy of a switch's jump behind each of its ways in."""
+    jumps = " ld 28,.LC0@toc(2)\n cmpwi 4,0\n beq 1f\n.Lhead:\n" + JUMP + "1:" + JUMP
+    case = TABLE.replace(" ld 28,-32(1)\n blr\n", " {}\n b .Lhead\n")
+    branches = analyse(assemble(HEAD + jumps + case.format("nop"))).branches
+    assert [branch.kind for branch in branches] == ["switch", "switch"]
+    assert "can't be followed" in refused(assemble(HEAD + jumps + case.format("mr 28,4")))
+
+
+def test_what_the_case_of_a_cases_table_makes_is_seen(assemble: Assemble) -> None:
+    """The second table is found in one round, what its cases do in the next."""
+    text = HEAD + " ld 10,.LC0@toc(2)\n ld 9,.LC1@toc(2)\n.Lhead: sldi 8,3,2\n lwax 8,9,8\n"
+    text += " add 8,8,10\n mtctr 8\n bctr\n.La: ld 9,.LC2@toc(2)\n b .Lhead\n.Lb: blr\n"
+    text += ".Lc: {}\n b .Lhead\n .size f,.-f\n .section .rodata\n"
+    text += "t: .long .La-.Lb, 0\nu: .long .Lc-.Lb, 0\n"
+    text += ' .section .toc,"aw"\n.LC0: .quad .Lb\n.LC1: .quad t\n.LC2: .quad u\n'
+    (branch,) = analyse(assemble(text.format("nop"))).branches
+    assert len(branch.reasons) == 2
+    assert "can't be followed" in refused(assemble(text.format("mr 10,4")))
+
+
+def test_data_that_looks_like_a_jump_is_none(assemble: Assemble) -> None:
+    data = " .type o,@object\no: .long 0x4e800420\n .size o,4\n"
+    text = (
+        HEAD + " ld 28,.LC0@toc(2)\n.Lhead:\n" + JUMP + TABLE.replace(" .size f", data + " .size f")
+    )
+    assert "2 entries" in explain(assemble(text))
+
+
+# -- what is found is told to the layout -------------------------------------------------------
+
+
+def test_addresses_from_memory_are_read_in_functions_with_a_computed_goto(
+    assemble: Assemble,
+) -> None:
+    """Not where r12 has the address too, a tail call, nor where a label's is the only one."""
+    read = {
+        " ld 9,0(3)\n mtctr 9\n bctr\n": [(0, 12)],
+        " ld 12,0(3)\n mtctr 12\n bctr\n": [],
+        " ld 9,.LC0@toc(2)\n mtctr 9\n bctr\n.La: blr\n": [],
+    }
+    words = ' .size f,.-f\n .section .toc,"aw"\n.LC0: .quad .La\n'
+    for code, extents in read.items():
+        found = analyse(assemble(HEAD + code + words)).read_addresses
+        assert [extent for own in found.values() for extent in own] == extents
+
+
+def test_a_table_in_code_keeps_its_alignment_and_a_case_at_the_end_of_code_stays_there(
+    assemble: Assemble,
+) -> None:
+    text = HEAD + " ld 28,.LC0@toc(2)\n.Lhead:\n" + JUMP
+    text += ".Lt: .long .La-.Lt, .Lend-.Lt\n.La: b .Lhead\n.Lend:\n .size f,.-f\n"
+    found = analyse(assemble(text + ' .section .toc,"aw"\n.LC0: .quad .Lt\n'))
+    ((region,),) = found.regions.values()
+    assert (region.start, region.end, region.alignment) == (24, 32, 4)
+    ((first, second),) = found.differences.values()
+    assert (first.target, first.side, first.base) == (32, "start", 24)
+    assert (second.target, second.side, second.base) == (36, "after", 24)
+    wide = HEAD + " ld 28,.LC0@toc(2)\n sldi 9,3,3\n ldx 9,28,9\n mtctr 9\n bctr\n .align 3\n"
+    wide += ".Lt: .quad .La, .La\n.La: blr\n .size f,.-f\n"
+    found = analyse(assemble(wide + ' .section .toc,"aw"\n.LC0: .quad .Lt\n'))
+    ((region,),) = found.regions.values()
+    assert (region.start, region.end, region.alignment) == (24, 40, 8)
+    assert not found.differences
+
+
+def test_an_entry_with_a_relocation_counts_from_its_table(assemble: Assemble) -> None:
+    text = HEAD + " ld 28,.LC0@toc(2)\n.Lhead:\n" + JUMP + ".La: li 3,1\n.Lb: blr\n"
+    text += " .size f,.-f\n .section .rodata\n .zero 4\n.Lt: .long .La-.Lt, .Lb-.Lt\n"
+    found = analyse(assemble(text + ' .section .toc,"aw"\n.LC0: .quad .Lt\n'))
+    assert sorted((place, base) for (_, place), base in found.base_relative.items()) == [
+        (4, 4), (8, 4),
+    ]  # fmt: skip
+    assert not found.differences
+
+
+def test_a_table_that_two_jumps_read_differently_is_refused(assemble: Assemble) -> None:
+    """Its numbers would be distances from two places."""
+    jump = " sldi 9,3,2\n lwax 9,28,9\n add 9,9,10\n mtctr 9\n bctr\n"
+    text = HEAD + " ld 28,.LC0@toc(2)\n ld 10,.LC1@toc(2)\n cmpwi 4,0\n beq 1f\n" + jump
+    text += "1: ld 10,{}@toc(2)\n" + jump + ".La: li 3,1\n.Lb: li 3,2\n blr\n .size f,.-f\n"
+    text += " .section .rodata\n.Lt: .long .La-.Lb, 0\n"
+    text += ' .section .toc,"aw"\n.LC0: .quad .Lt\n.LC1: .quad .Lb\n.LC2: .quad .La\n'
+    assert len(analyse(assemble(text.format(".LC1"))).branches) == 2
+    assert "two branches use the table at" in refused(assemble(text.format(".LC2")))
+
+
 # -- label differences, which nothing marks ----------------------------------------------------
 
 DIFFERENCES = """
@@ -407,6 +494,7 @@ WAYS_OUT = {
     "a return behind a branch": " cmpwi 3,1\n bne 0f\n blr\n0:\n",
     "a call through LR": " blrl\n nop\n",
     "a tail call": " cmpwi 3,1\n bne 0f\n b g\n0:\n",
+    "a tail call that the assembler resolves": " cmpwi 3,1\n bne 0f\n b h\n0:\n",
     "a jump through CTR": " mr 12,5\n mtctr 12\n beqctr\n",
     "the end of the function": " cmpwi 3,1\n beq 9f\n",
 }
@@ -424,7 +512,8 @@ def test_behind_a_trap_that_ends_a_function_nothing_sees_lr(assemble: Assemble, 
 @pytest.mark.parametrize("way", WAYS_OUT.values(), ids=WAYS_OUT.keys())
 def test_a_value_in_lr_that_a_way_out_sees_may_be_a_target(assemble: Assemble, way: str) -> None:
     last = "9: nop\n" if "9f" in way else ""
-    text = assemble(KEEP + way + RETURN + last + END)
+    other = " .type h,@function\nh: blr\n .size h,.-h\n" if "b h" in way else ""
+    text = assemble(KEEP + way + RETURN + last + END + other)
     assert "can't be followed" in refused(text)
 
 
