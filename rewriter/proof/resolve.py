@@ -355,12 +355,12 @@ def _fragments(evidence: Evidence, place: Place) -> list[tuple[int, int, int]]:
         places = [
             target
             for target, _ in piece.ends.values()
-            if target is not None and not _is_entry(evidence, target, (section, start))
+            if target is not None and not _is_entry(evidence, target)
         ]
         places += [
             source
             for offset, source in evidence.incoming(section, start, end)
-            if not evidence.is_call(source) and not _is_entry(evidence, (section, offset), source)
+            if not evidence.is_call(source) and not _is_entry(evidence, (section, offset))
         ]
         for other in places:
             if (
@@ -378,11 +378,9 @@ def _fragments(evidence: Evidence, place: Place) -> list[tuple[int, int, int]]:
 _LOCAL_ENTRY = 8
 
 
-def _is_entry(evidence: Evidence, target: Place, source: Place) -> bool:
-    """Whether a branch from ``source`` to ``target`` is a tail call of another function."""
-    start, end = evidence.extent(target)
-    if target[0] == source[0] and start <= source[1] < end:
-        return False
+def _is_entry(evidence: Evidence, target: Place) -> bool:
+    """Whether a branch to ``target`` from another function is a tail call."""
+    start, _ = evidence.extent(target)
     name = evidence.function_name(target)
     if name is None or ".cold" in name:
         return False

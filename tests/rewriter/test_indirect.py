@@ -178,6 +178,21 @@ def test_a_branch_from_another_function_into_the_middle_is_a_way_in(
     assert "can't be followed" in refused(assemble(text.format(".Lhead")))
 
 
+@pytest.mark.parametrize(
+    ("name", "is_part"), [("", True), ("f.cold", True), ("f.cold.1", True), ("h", False)]
+)
+def test_a_part_of_a_function_holds_what_the_rest_left_there(
+    assemble: Assemble, name: str, is_part: bool
+) -> None:
+    """A function of its own is called: by the ABI, r28 is nothing that it reads."""
+    begin = f" .type {name},@function\n{name}:\n" if name else ""
+    text = HEAD + " mr 28,4\n cmpwi 3,1\n beq .Lother\n blr\n .size f,.-f\n"
+    text += f' .section .text.other,"ax"\n{begin}.Lother: cmpwi 3,2\n beq .Lhead\n'
+    text += " ld 28,.LC0@toc(2)\n.Lhead:\n" + JUMP + TABLE.replace(" .size f,.-f\n", "")
+    data = assemble(text)
+    assert "can't be followed" in refused(data) if is_part else "2 entries" in explain(data)
+
+
 @pytest.mark.parametrize("binding", ["globl", "weak"])
 def test_a_label_in_the_middle_that_other_objects_see_is_a_way_in(
     assemble: Assemble, binding: str
@@ -328,6 +343,48 @@ def test_data_that_looks_like_a_jump_is_none(assemble: Assemble) -> None:
         HEAD + " ld 28,.LC0@toc(2)\n.Lhead:\n" + JUMP + TABLE.replace(" .size f", data + " .size f")
     )
     assert "2 entries" in explain(assemble(text))
+
+
+# -- sums with labels, where a jump's target was kept in memory --------------------------------
+
+ARITHMETIC = (
+    HEAD
+    + " ld 10,.LC0@toc(2)\n ld 11,.LC1@toc(2)\n ld 8,.LC2@toc(2)\n ld 7,.LC3@toc(2)\n"
+    + "{sum} std 10,0(4)\n {target}\n mtctr 9\n bctr\n"
+    + ".Lx: li 3,1\n.Ly: bl g\n nop\n blr\n .size f,.-f\n"
+    + " .section .rodata\nt: .long .Lx-.Ly, .Ly-.Ly, .Lx-.Ly\n .type t,@object\n .size t,12\n"
+    + ' .section .toc,"aw"\n.LC0: .quad .Lx\n.LC1: .quad .Ly\n.LC2: .quad t\n.LC3: .quad f\n'
+)
+MEMORY = "ld 9,0(3)"
+LABELS = {
+    "a label and something": (" add 10,10,5\n", MEMORY, False),
+    "something and a label": (" add 10,5,10\n", MEMORY, False),
+    "a label less something": (" subf 10,5,10\n", MEMORY, False),
+    "a label less another one": (" subf 10,11,10\n", MEMORY, True),
+    "something less a label": (" subf 10,10,5\n", MEMORY, True),
+    "a label and what a table holds that no jump is seen to use": (
+        " sldi 6,5,2\n lwax 6,8,6\n add 10,11,6\n", MEMORY, False),
+    "a label and what a table holds that a jump uses": (
+        " sldi 6,5,2\n lwax 6,8,6\n add 10,11,6\n cmpwi 3,1\n bne 0f\n mtctr 10\n bctr\n0:\n",
+        MEMORY, True),
+    "a table's address and something": (" add 10,8,5\n", MEMORY, True),
+    "a function's address and something": (" add 10,7,5\n", MEMORY, True),
+    "neither": (" add 10,5,6\n", MEMORY, True),
+    "a label or something": (" or 10,10,5\n", MEMORY, True),
+    "a label and something, where a label is the target": (
+        " add 10,10,5\n", "ld 9,.LC1@toc(2)", True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "target", "allowed"), LABELS.values(), ids=LABELS.keys())
+def test_what_reaches_memory_that_a_jump_reads_is_not_the_sum_of(
+    assemble: Assemble, code: str, target: str, allowed: bool
+) -> None:
+    data = assemble(ARITHMETIC.format(sum=code, target=target))
+    if allowed:
+        assert analyse(data).branches
+    else:
+        assert "a distance of unknown origin is added to a label" in refused(data)
 
 
 # -- what is found is told to the layout -------------------------------------------------------
