@@ -193,6 +193,27 @@ def test_a_part_of_a_function_holds_what_the_rest_left_there(
     assert "can't be followed" in refused(data) if is_part else "2 entries" in explain(data)
 
 
+def test_a_cold_part_is_not_called(assemble: Assemble) -> None:
+    """Its registers are those of the function, arguments' among them."""
+    text = HEAD + " ld 10,.LC0@toc(2)\n cmpwi 3,1\n beq .Lother\n blr\n .size f,.-f\n"
+    text += ' .section .text.other,"ax"\n .type {0},@function\n{0}:\n.Lother: sldi 9,3,2\n'
+    text += " lwax 9,10,9\n add 9,9,10\n mtctr 9\n bctr\n.Lt: .long .La-.Lt, .Lb-.Lt\n"
+    text += '.La: li 3,1\n.Lb: blr\n .section .toc,"aw"\n.LC0: .quad .Lt\n'
+    assert "2 entries" in explain(assemble(text.format("f.cold")))
+    assert "can't be followed" in refused(assemble(text.format("h")))
+
+
+def test_a_prefix_at_the_end_of_a_section_is_refused_unless_it_is_data(
+    assemble: Assemble,
+) -> None:
+    text = HEAD + " ld 28,.LC0@toc(2)\n.Lhead:\n" + JUMP
+    text += TABLE.replace(" .size f,.-f\n", " .size f,.-f\n{}{}")
+    last = "o: .long 0x04000000\n"
+    assert "is cut off by the end" in refused(assemble(text.format("", last)))
+    data = assemble(text.format("", last + " .type o,@object\n .size o,4\n"))
+    assert "2 entries" in explain(data)
+
+
 @pytest.mark.parametrize("binding", ["globl", "weak"])
 def test_a_label_in_the_middle_that_other_objects_see_is_a_way_in(
     assemble: Assemble, binding: str
@@ -314,6 +335,17 @@ def test_a_relocated_table_in_data_agrees_with_its_bound(
     bound = f" cmplwi 3,{last}\n bgt .Lb\n"
     data = assemble(HEAD + " ld 28,.LC0@toc(2)\n.Lhead:\n" + bound + JUMP + RODATA)
     assert ends in (explain(data) if last else refused(data))
+
+
+def test_a_proved_switch_leads_to_no_label_but_its_cases(assemble: Assemble) -> None:
+    """A label whose address data holds is entered by jumps that may lead anywhere."""
+    text = HEAD + " ld 28,.LC0@toc(2)\n ld 27,.LC1@toc(2)\n cmpwi 4,0\n beq .Lhead\n mr 28,5\n"
+    text += "{}.Lu: .long .Lc-.Lu, .Lc-.Lu\n.Lc: blr\n.Lhead:\n" + JUMP + TABLE
+    text += '.LC1: .quad .Lu\n .section .data.rel.ro,"aw"\n .quad .Lhead\n'
+    switch = assemble(text.format(JUMP.replace("28", "27")))
+    assert [branch.kind for branch in analyse(switch).branches] == ["switch", "switch"]
+    pointer = " ld 9,0(3)\n mtctr 9\n bctr\n"
+    assert "can't be followed" in refused(assemble(text.format(pointer)))
 
 
 def test_two_jumps_through_one_table_lead_to_its_cases(assemble: Assemble) -> None:
