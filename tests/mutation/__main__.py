@@ -64,7 +64,7 @@ TESTS = (
     "test_claims",
 )
 # These look at what `analyse` says of objects, and at nothing else.
-OF_ANALYSIS = ("test_indirect", "test_switch_table")
+OF_ANALYSIS = ("test_indirect", "test_switch_table", "test_data_in_code")
 # How much processor time a test may take with a mutant: so many times its own, and seconds more.
 _TIMES, _MORE = 10, 3
 NOTICED, SURVIVED = 0, 1
@@ -171,7 +171,7 @@ def put_in(mutant: Mutant) -> None:
 
 
 class Remembered:
-    """`subprocess.run` that runs an assembler only once for the same text."""
+    """`subprocess.run` that runs an assembler or compiler only once for the same text."""
 
     def __init__(self) -> None:
         self._run = subprocess.run
@@ -179,11 +179,11 @@ class Remembered:
 
     def __call__(self, command: Any, *rest: Any, **options: Any) -> Any:
         """The same as `subprocess.run`."""
-        text = options.get("input")
-        if not isinstance(text, bytes) or "-o" not in command:
+        if "-o" not in command:
             return self._run(command, *rest, **options)
         at = list(command).index("-o") + 1
-        key = (*map(str, command[:at]), *map(str, command[at + 1 :]), text)
+        inputs = (_content(word) for word in (*command[:at], *command[at + 1 :]))
+        key = (*inputs, options.get("input"))
         known = self.objects.get(key)
         if known is None:
             done = self._run(command, *rest, **options)
@@ -192,6 +192,11 @@ class Remembered:
             return done
         Path(command[at]).write_bytes(known)
         return subprocess.CompletedProcess(command, 0, b"", b"")
+
+
+def _content(word: str | os.PathLike[str]) -> str | bytes:
+    """A file's content in place of its name; any other word of a command as it is."""
+    return Path(word).read_bytes() if Path(word).is_file() else str(word)
 
 
 class Seen(NamedTuple):

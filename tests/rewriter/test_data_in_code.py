@@ -90,7 +90,8 @@ def test_what_the_index_cannot_reach_and_may_be_an_instruction_is_refused(
     assemble: Callable[..., bytes],
 ) -> None:
     text = SWITCH.format(base=BASES["TOC word, small model"], last=1, jump="bctr")
-    far = text.replace(".Lc-.Ltable", "0xfffe0000").replace("f:", "f:\n .skip 0x20004\n")
+    far = text.replace(".Lc-.Ltable", "0xfffefff0")
+    far = far.replace("f:", "f:\n .fill 0x4008,4,0x60000000\n")
     with pytest.raises(Refusal, match="index stays below 2") as caught:
         analyse(assemble(far))
     assert caught.value.function == "f"
