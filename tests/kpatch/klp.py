@@ -74,6 +74,20 @@ EDITS = (
         "$(strip $(objtool-args-y) $(vmlinux-objtool-args-y))),",
         instead=True,
     ),
+    # With a section for each function objdump's -d takes minutes, and relocations are all that is
+    # asked for.
+    *[
+        Edit(
+            "arch/powerpc/tools/ftrace-gen-ool-stubs.sh",
+            r' -d (?="\$vmlinux_o")',
+            " ",
+            instead=True,
+        )
+    ]
+    * 2,
+    # Linked from vmlinux.o, vmlinux would have its alternatives too far from the code for conditional
+    # branches; linked from vmlinux.a it lacks .klp.symid, which only a patch of vmlinux itself needs.
+    Edit("scripts/link-vmlinux.sh", r"is_enabled CONFIG_KLP_BUILD", "false", instead=True),
     # What objtool asks of an architecture.
     edits.at_end(f"{_OBJTOOL}/arch/powerpc/decode.c", _BRANCHES),
     edits.at_end(f"{_OBJTOOL}/arch/powerpc/special.c", _ALTERNATIVES),
