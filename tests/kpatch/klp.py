@@ -51,6 +51,24 @@ bool arch_alt_ignore_new_reloc(struct section *sec, unsigned long offset)
 	return false;
 }
 """
+# In the large code model, a module's, the distance to the TOC stands in front of the entry.
+_DISTANCE = """
+static unsigned long toc_distance(struct symbol *sym)
+{
+\tstruct reloc *reloc;
+
+\tif (!is_func_sym(sym) || !sym->sec->rsec)
+\t\treturn 0;
+\tfor_each_reloc(sym->sec->rsec, reloc) {
+\t\tif (reloc_offset(reloc) + 8 == sym->offset && !strcmp(reloc->sym->name, ".TOC."))
+\t\t\treturn 8;
+\t}
+\treturn 0;
+}
+
+"""
+
+_DIFF = f"{_OBJTOOL}/klp-diff.c"
 
 EDITS = (
     # That the architecture has it.
@@ -64,6 +82,13 @@ EDITS = (
         f"{_OBJTOOL}/Makefile",
         r"^ifeq \(\$\(SRCARCH\),loongarch\)",
         "ifeq ($(SRCARCH),powerpc)\n\tARCH_HAS_KLP := y\nendif\n\n\\g<0>",
+        instead=True,
+    ),
+    # Another machine's objcopy.
+    Edit(
+        "scripts/livepatch/klp-build",
+        r"^\tobjcopy --remove-section",
+        '\t"${CROSS_COMPILE:-}objcopy" --remove-section',
         instead=True,
     ),
     # klp-build has objtool run over every object; here it may have nothing to do there.
@@ -85,21 +110,65 @@ EDITS = (
         )
     ]
     * 2,
-    # Linked from vmlinux.o, vmlinux would have its alternatives too far from the code for conditional
-    # branches; linked from vmlinux.a it lacks .klp.symid, which only a patch of vmlinux itself needs.
+    # Linked from vmlinux.o the alternatives would lie too far from code for conditional branches.
+    # Linked from vmlinux.a it lacks .klp.symid, which only a patch of vmlinux itself needs.
     Edit("scripts/link-vmlinux.sh", r"is_enabled CONFIG_KLP_BUILD", "false", instead=True),
     # What objtool asks of an architecture.
     edits.at_end(f"{_OBJTOOL}/arch/powerpc/decode.c", _BRANCHES),
     edits.at_end(f"{_OBJTOOL}/arch/powerpc/special.c", _ALTERNATIVES),
+    Edit(
+        _DIFF,
+        r"^static struct symbol \*__clone_symbol\(",
+        _DISTANCE.replace("\\", r"\\") + r"\g<0>",
+        instead=True,
+    ),
+    Edit(_DIFF, r"^\tstruct section \*out_sec = NULL;\n\tunsigned long offset = 0", ", lead = 0"),
+    Edit(
+        _DIFF,
+        r"^\t\t\toffset = ALIGN\(sec_size\(out_sec\), out_sec->sh\.sh_addralign\);\n",
+        "\t\tlead = toc_distance(patched_sym);\n\t\toffset += lead;\n",
+    ),
+    Edit(_DIFF, r"data = patched_sym->sec->data->d_buf \+ patched_sym->offset", " - lead"),
+    Edit(_DIFF, r"^\t\t\t\tsize = patched_sym->len", " + lead"),
+    Edit(
+        _DIFF,
+        r"^\t\tend = start \+ patched_sym->len;\n",
+        "\t\tstart -= toc_distance(patched_sym);\n",
+    ),
+    # R_PPC64_ENTRY, the note for the linker at an entry, has no symbol.
+    Edit(
+        _DIFF,
+        r"if \(reloc_type\(reloc\) == R_NONE\)",
+        "if (reloc_type(reloc) == R_NONE || !reloc->sym->idx)",
+        instead=True,
+    ),
+    # The kernel's loader knows no R_PPC64_NONE; this type it passes over.
+    Edit(
+        f"{_OBJTOOL}/klp-post-link.c",
+        r"set_reloc_type\(elf, reloc, 0\)",
+        "set_reloc_type(elf, reloc, R_PPC64_TOCSAVE)",
+        instead=True,
+    ),
+    # The TOC is a table of pointers without symbols.
+    Edit(_DIFF, r'^\t\t"__mcount_loc",\n', '\t\t".toc",\n'),
+    # The sizes of entries that x86 gives its sections, or notes beside them.
+    Edit(
+        _DIFF,
+        r"^\t\tentry_size = sec->sh\.sh_entsize;\n",
+        '\t\tif (!entry_size && !strcmp(sec->name, "__bug_table"))\n\t\t\tentry_size = 12;\n'
+        '\t\tif (!entry_size && !strcmp(sec->name, ".toc"))\n\t\t\tentry_size = 8;\n'
+        '\t\tif (!entry_size && !strcmp(sec->name, "__ex_table"))\n\t\t\tentry_size = 8;\n'
+        '\t\tif (!entry_size && !strcmp(sec->name, "__jump_table"))\n\t\t\tentry_size = 16;\n',
+    ),
     # .TOC. is the patch module's own, and a copied symbol keeps its distance to the local entry.
     Edit(
-        f"{_OBJTOOL}/klp-diff.c",
+        _DIFF,
         r"^\t/\* no external symbol to reference \*/\n",
         '\tif (!strcmp(patched_sym->name, ".TOC."))\n\t\treturn false;\n\n\\g<0>',
         instead=True,
     ),
     Edit(
-        f"{_OBJTOOL}/klp-diff.c",
+        _DIFF,
         r"^sym_created:\n\tpatched_sym->clone",
         "\tout_sym->sym.st_other = patched_sym->sym.st_other;\n"
         '\tif (elf_update_symbol(elf, find_section_by_name(elf, ".symtab"),\n'
