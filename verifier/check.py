@@ -127,7 +127,7 @@ def pair_code(
     symbols: dict[int, list[Symbol]] = {}
     for symbol in old.symbols:
         symbols.setdefault(symbol.section, []).append(symbol)
-    fill = padding.fill(old)
+    plain = padding.ends_plain(old)
     entered = lsda.landing_pads(old)
     # A slot that comes out of the padding behind a function changes no byte of code, but its size.
     resized = {a.section for a, b in zip(old.symbols, new.symbols, strict=False) if a != b}
@@ -144,7 +144,7 @@ def pair_code(
         if same:
             walk.missing_slots(found, findings)
             continue
-        paired = walk.pair(found, counterpart, findings, fill, need_slots=need_slots)
+        paired = walk.pair(found, counterpart, findings, plain=plain, need_slots=need_slots)
         complete &= paired is not None
         if paired is not None:
             pairings[number] = paired[0]

@@ -15,7 +15,12 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.pairing import END, RET, START
-from nopfix.verifier.relocation_types import DATA_WIDTH, R_PPC64_REL32, R_PPC64_REL64
+from nopfix.verifier.relocation_types import (
+    DATA_WIDTH,
+    R_PPC64_NONE,
+    R_PPC64_REL32,
+    R_PPC64_REL64,
+)
 from nopfix.verifier.relocations import Checker, string_symbols
 
 if TYPE_CHECKING:
@@ -50,8 +55,8 @@ class Fields:
         self.name = section.name
         self.counterpart = checker.new.sections[section.number]
         self.raw, self.new_raw = section.data, self.counterpart.data
-        self.old_relocations = _by_place(checker.old, section.number)
-        self.new_relocations = _by_place(checker.new, section.number)
+        self.tables = [_alive(obj, section.number) for obj in (checker.old, checker.new)]
+        self.old_relocations, self.new_relocations = map(_by_place, self.tables)
         self.seen = bytearray(len(self.raw) + 1)
         """1 at the places of IN's relocations that a field has explained."""
         self.pending: list[tuple[Relocation, Relocation, str]] = []
@@ -168,7 +173,7 @@ class Fields:
                 text = f"a relocation against {name} that no field explains"
                 self.differ("relocation", place, None, text)
         self._judge_numbers()
-        for name in ("seen", "old_relocations", "new_relocations"):
+        for name in ("seen", "tables", "old_relocations", "new_relocations"):
             delattr(self, name)
         for name in ("old", "new", "places", "new_places"):
             self.__dict__.pop(name, None)
@@ -197,10 +202,7 @@ class Fields:
 
         Only .debug_addr may have more in OUT: new addresses, which its decoder checks.
         """
-        tables = [
-            obj.relocations.get(self.section.number, ())
-            for obj in (self.checker.old, self.checker.new)
-        ]
+        tables = self.tables
         counts = [*map(len, tables)]
         distinct = [len(self.old_relocations), len(self.new_relocations)]
         if counts != distinct:
@@ -214,6 +216,11 @@ class Fields:
             )
         elif _order(tables[0]) != _order(tables[1][: counts[0]]):
             self.differ("relocation", None, None, "its relocations are in another order")
+        dead = [
+            len(obj.relocations.get(self.section.number, ())) - count
+            for obj, count in zip((self.checker.old, self.checker.new), counts, strict=True)
+        ]
+        self.equal("relocation", 0, 0, *dead)
 
     def _judge(self, before: Relocation, after: Relocation, side: str) -> None:
         checker = self.checker
@@ -281,9 +288,24 @@ def _show(value: object) -> str:
     return hex(value) if isinstance(value, int) else str(value)
 
 
-def _by_place(obj: Object, section: int) -> dict[int, Relocation]:
-    relocations = obj.relocations.get(section, ())
+def _by_place(relocations: Sequence[Relocation]) -> dict[int, Relocation]:
     return dict(zip(map(operator.itemgetter(0), relocations), relocations, strict=True))
+
+
+def _alive(obj: Object, section: int) -> tuple[Relocation, ...]:
+    """A section's relocations but for R_PPC64_NONE against nothing.
+
+    `ld -r` leaves such a one for a field of unwind or debug information about a function that it
+    has dropped with its group (binutils, bfd/elf-bfd.h, RELOC_AGAINST_DISCARDED_SECTION), at the
+    field's old place, where another field may be by then.
+    """
+    relocations = obj.relocations.get(section, ())
+    if _DEAD not in set(map(operator.itemgetter(1, 2), relocations)):
+        return relocations
+    return tuple(found for found in relocations if (found.type, found.symbol) != _DEAD)
+
+
+_DEAD = (R_PPC64_NONE, 0)
 
 
 def _order(relocations: Sequence[Relocation]) -> list[int] | None:

@@ -9,7 +9,8 @@ nops (bfd/elf64-ppc.c, the section's fill), so where a function ends and another
 padding. Inside a function of an object whose gaps end in `ori 2,2,0`, nops that don't are
 instructions, unless LLVM made a part of the object: it knows nothing of groups (LLVM,
 llvm/lib/Target/PowerPC/MCTargetDesc/PPCAsmBackend.cpp, writeNopData), and .comment says that it was
-there. Then a gap stays as it is, of the one kind or of the other.
+there. Then both kinds are padding, and which of them a gap is in OUT is no matter: either does
+nothing.
 """
 
 from __future__ import annotations
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
 
     from nopfix.verifier.code import Code
     from nopfix.verifier.elf import Object
-
-
-class Fill(NamedTuple):
-    """How gaps inside functions may end, in an object."""
-
-    groups: bool
-    """In a group-ending no-op: somewhere one does."""
-    plain: bool
-    """In a nop."""
 
 
 class Gap(NamedTuple):
@@ -149,23 +141,26 @@ def _over(new: Sequence[int], place: int) -> int:
     return place + power.displacement(new[place]) // 4 if new[place + 1] == power.NOP else 0
 
 
-def fill(old: Object) -> Fill:
-    """How gaps inside functions of an object may end.
+def ends_plain(old: Object) -> bool:
+    """Whether gaps inside functions of an object may end in a nop.
 
-    gas fills with group-ending no-ops where it was told of a processor that has them.
+    gas ends them in a group-ending no-op where it was told of a processor that has them.
     """
     filler = power.GROUP_ENDING_NOPS[1].to_bytes(4, "little")
     groups = any(filler in section.data for section in old.sections if section.executable)
     comments = b"".join(section.data for section in old.sections if section.name == ".comment")
-    return Fill(groups, not groups or b"clang" in comments or b"rustc" in comments)
+    return not groups or b"clang" in comments or b"rustc" in comments
 
 
-def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, allowed: Fill) -> bool:
-    """Whether the gap may be `filling` in OUT, with what follows at word `end`."""
+def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, *, plain: bool) -> bool:
+    """Whether the gap may be `filling` in OUT, with what follows at word `end`.
+
+    `plain`: whether gaps inside functions may end in a nop.
+    """
     if not gap.length and not filling:
         return True
     if not _shaped(code, gap, filling) or not (
-        gap.between or _ends_as_in(code, gap, filling, allowed)
+        gap.between or plain or not _ends_in_nop(code, gap, filling)
     ):
         return False
     alignment = 8
@@ -177,12 +172,10 @@ def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, allowed: 
     return False
 
 
-def _ends_as_in(code: Code, gap: Gap, filling: Sequence[int], allowed: Fill) -> bool:
-    """Whether a gap inside a function ends as one may, and in OUT as it does in IN."""
-    ends = [words[-1] == power.NOP for words in (code.words[gap.start : gap.end], filling) if words]
-    if allowed.groups and allowed.plain and len({*ends}) > 1:
-        return False
-    return allowed.plain or not any(ends)
+def _ends_in_nop(code: Code, gap: Gap, filling: Sequence[int]) -> bool:
+    """Whether a gap ends in a nop in IN or in OUT."""
+    both = (code.words[gap.start : gap.end], filling)
+    return any(words[-1] == power.NOP for words in both if words)
 
 
 def _shaped(code: Code, gap: Gap, filling: Sequence[int]) -> bool:

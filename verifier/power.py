@@ -30,6 +30,10 @@ MFLR, MFLR_MASK = 0x7C0802A6, 0xFC1FFFFF
 B_SELF = 0x48000000
 """`b .`"""
 
+TRAP = 0x7FE00008
+"""`trap`: what LLVM's linker fills with between input sections of code (LLVM,
+lld/ELF/Arch/PPC64.cpp, `trapInstr`)."""
+
 I_FORM, B_FORM, PREFIX = 18, 16, 1
 
 EXEMPT = frozenset(

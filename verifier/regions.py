@@ -195,7 +195,8 @@ def _prefixes(words: tuple[int, ...], known: Functions, data: set[int]) -> froze
             continue
         while index and first - index <= _HASH_WORDS:
             before = index - 1
-            if index * 4 in known.ends or before in data or power.is_padding(words[before]):
+            filled = power.is_padding(words[before]) or words[before] == power.TRAP
+            if index * 4 in known.ends or before in data or filled:
                 break
             index = before
         behind_function = index * 4 in known.ends or index - 1 in data or _gap(words, known, index)

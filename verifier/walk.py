@@ -32,15 +32,15 @@ class Unpaired(Exception):
 
 
 def pair(
-    code: Code, counterpart: Section, findings: Findings, fill: padding.Fill, *, need_slots: bool
+    code: Code, counterpart: Section, findings: Findings, *, plain: bool, need_slots: bool
 ) -> tuple[Pairing, dict[int, int]] | None:
     """Pair a code section of IN with its counterpart in OUT.
 
     Returns the pairing, and where the `b` of each expanded conditional branch is in OUT by the
-    branch's offset in IN; None, with the difference reported, where that fails. `fill`: how gaps
-    inside functions may end.
+    branch's offset in IN; None, with the difference reported, where that fails. `plain`: whether
+    gaps inside functions may end in a nop.
     """
-    walk = _Walk(code, words_of(counterpart.data), findings, fill, need_slots=need_slots)
+    walk = _Walk(code, words_of(counterpart.data), findings, plain=plain, need_slots=need_slots)
     try:
         walk.run()
         walk.tail(counterpart.data)
@@ -78,8 +78,8 @@ class _Walk:
         code: Code,
         new: tuple[int, ...],
         findings: Findings,
-        fill: padding.Fill,
         *,
+        plain: bool,
         need_slots: bool,
     ) -> None:
         self.code = code
@@ -88,7 +88,7 @@ class _Walk:
         self.old_shapes = power.shapes(code.words)
         self.new_shapes = power.shapes(new)
         self.findings = findings
-        self.fill = fill
+        self.plain = plain
         self.need_slots = need_slots
         self.gaps: dict[int, list[padding.Gap]] = {}
         for gap in padding.gaps(code):
@@ -258,7 +258,7 @@ class _Walk:
             if (place + wanted) * 4 % alignment:
                 self.differ("padding", f"what follows was aligned to {alignment} and is no more")
             return
-        if not padding.may_become(code, gap, filling, place + wanted, self.fill):
+        if not padding.may_become(code, gap, filling, place + wanted, plain=self.plain):
             return
         self.findings.count("padding resized")
         if gap.length:

@@ -295,6 +295,28 @@ k:  blr
 m:  blr
     .size m, .-m
 """
+#: What LLVM's linker leaves between input sections: it fills with traps.
+LLD = """
+    .text
+    .p2align 4
+    .type h, @function
+h:  mflr 0
+    bl k
+    SLOT
+    bl k
+    SLOT
+    mtlr 0
+    blr
+    .size h, .-h
+    .rept 3
+    trap
+    .endr
+    .p2align 4
+    MORE
+    .type k, @function
+k:  blr
+    .size k, .-k
+"""
 #: A traceback table's last word, a nop, and a function whose first words would make a table.
 TABLE_LIKE = """
     .text
@@ -405,7 +427,7 @@ PADDING = {
     "plain nops are LLVM's padding in a function, beside gas's": right(
         OF_BOTH, **OF_CLANG, FILL=("nop\n nop\n nop", "nop\n nop")
     ),
-    "LLVM's padding ended as gas's": wrong(
+    "LLVM's padding may be ended as gas's": right(
         OF_BOTH, **OF_CLANG, FILL=("nop\n nop\n nop", "nop\n ori 2,2,0")
     ),
     "LLVM's padding that aligns nothing": wrong(
@@ -422,6 +444,8 @@ PADDING = {
     "a type's hash is aligned, and is no code": right(TYPE_HASH, MORE=NOTHING),
     "a nop too many behind a type's hash": wrong(TYPE_HASH, MORE=BAD),
     "ld's padding is plain nops": right(LINKED, GAP=("nop\n nop\n nop\n nop", "nop\n nop\n nop")),
+    "a function behind the traps of LLVM's linker is aligned": right(LLD, MORE=NOTHING),
+    "padding behind the traps of LLVM's linker that aligns nothing": wrong(LLD, MORE=BAD),
     "ld's padding that aligns nothing": wrong(
         LINKED, GAP=("nop\n nop\n nop\n nop", "nop\n nop\n nop\n nop")
     ),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nopfix.verifier import elf, verify
+from nopfix.verifier.relocation_types import R_PPC64_NONE, R_PPC64_REL32
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,9 +79,12 @@ def test_unwind_tables_are_known_under_another_name(
 
 
 def _contents(data: bytes, name: str) -> bytes:
-    from nopfix.verifier import elf
-
     return next(section.data for section in elf.read(data).sections if section.name == name)
+
+
+def _relocations(data: bytes, name: str) -> tuple[elf.Relocation, ...]:
+    obj = elf.read(data)
+    return obj.relocations[next(s.number for s in obj.sections if s.name == name)]
 
 
 #: Two LSDAs with type tables of 8 bytes. The first grows by a byte, as its landing pad gets beyond
@@ -244,3 +248,17 @@ def test_zeros_behind_exception_tables_are_no_more_than_an_alignment_needs(
     source = TYPES + '.section .gcc_except_table,"a",@progbits\n .skip ZEROS'
     words = {"MORE1": ("", ""), "MORE2": ("", ""), "ZEROS": ("0", str(zeros))}
     assert verify(*variants(source, **words)).verified == right
+
+
+@pytest.mark.parametrize(("there", "right"), [(1, True), (0, False)])
+def test_what_is_left_of_a_dropped_functions_field_names_no_field(
+    there: int, right: bool, variants: Variants
+) -> None:
+    """`ld -r` leaves R_PPC64_NONE against nothing, where another field may be by then."""
+    words = {"MORE1": ("", ""), "MORE2": ("", ""), "THERE": ("1", str(there))}
+    place = _relocations(variants(TYPES, **words)[0], ".eh_frame")[-1].place
+    left = f'.section .eh_frame,"a"\n.if THERE\n.reloc {place}, R_PPC64_NONE\n.endif\n'
+    old, new = variants(TYPES + left, **words)
+    kinds = [r.type for r in _relocations(old, ".eh_frame") if r.place == place]
+    assert sorted(kinds) == [R_PPC64_NONE, R_PPC64_REL32]
+    assert verify(old, new).verified == right
