@@ -182,8 +182,9 @@ def _owned(
 ) -> frozenset[int]:
     """The nops that aren't padding, as somebody names them or a function begins with them."""
     begin = (names.owned | functions.names.keys()) - names.returns
-    owned = {offset // 4 for offset in begin if offset < 4 * len(words)}
-    for offset in names.patchable:
+    inside = range(4 * len(words))
+    owned = {offset // 4 for offset in begin if offset in inside}
+    for offset in filter(inside.__contains__, names.patchable):
         # Up to the function's label and, as they are its first instructions, behind it.
         index = offset // 4
         while index < len(words) and power.is_padding(words[index]):

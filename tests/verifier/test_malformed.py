@@ -181,3 +181,13 @@ def test_names_that_cant_be_printed_are_escaped(capsys: pytest.CaptureFixture[st
 def test_a_modinfo_of_any_bytes_is_looked_at(assemble: Callable[..., bytes]) -> None:
     data = assemble('.abiversion 2\n.section .modinfo,"a"\n.byte 0xff,0x3d,0x80,0\n')
     assert loader.check(data).loads
+
+
+@pytest.mark.parametrize("section", ["__patchable_function_entries", "__bug_table"])
+@pytest.mark.parametrize("target", ["f-4000", "f+4000"])
+def test_a_place_outside_of_its_section_is_no_nop(
+    section: str, target: str, variants: Callable[..., tuple[bytes, bytes]]
+) -> None:
+    code = ".text\n.type g, @function\ng: blr\n.type f, @function\nf: bl g\n SLOT\n nop\n blr\n"
+    old, new = variants(f'{code}.section {section},"a"\n.quad {target}\n')
+    verify(old, new)
