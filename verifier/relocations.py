@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import meaning
 from nopfix.verifier.pairing import Pairing
-from nopfix.verifier.relocation_types import FIELD, R_PPC64_REL24
+from nopfix.verifier.relocation_types import FIELD, R_PPC64_PCREL_OPT, R_PPC64_REL24
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -183,10 +183,19 @@ class Checker:
         """Against a symbol that is not in this object, or no symbol.
 
         (.TOC. - base)@ha and its kin, and in code `symbol - base`, carry the distance
-        from the base.
+        from the base; R_PPC64_PCREL_OPT has that of the instruction that uses the address, 0 for
+        the next one (binutils, bfd/elf64-ppc.c, ppc64_elf_relocate_section).
         """
         before, after = pair
         here = self.pairings.get(section.number)
+        if before.type == R_PPC64_PCREL_OPT and here:
+            used = here.word(before.place + before.addend)
+            if used is None or used - after.place != after.addend:
+                text = (
+                    f"its use is {before.addend:#x} behind it in IN, not {after.addend:#x} in OUT"
+                )
+                self.differ(section, pair, text)
+            return
         carries = before.type in meaning.REL16 or (
             before.type in meaning.RELATIVE and section.executable
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from nopfix.verifier import verify
+from nopfix.verifier import elf, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -588,3 +588,46 @@ def test_the_end_of_a_feature_section_is_in_front_of_the_padding_behind_it(
         source.replace(".Lloop:", "LAST .Lloop:"), END=moved, LAST=("", "6:" if behind else "")
     )
     assert verify(old, new).verified != behind
+
+
+#: An address and its use, with another prefixed instruction in between: gas puts a nop in front of
+#: that where it would cross 64 bytes.
+PCREL_OPT = """
+    .text
+    .p2align 6
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .type f, @function
+f:  mflr 0
+    bl g
+    SLOT
+    .rept COUNT
+    mr 3,4
+    .endr
+.Laddress: pld 3,x@got@pcrel
+    .reloc .Laddress,R_PPC64_PCREL_OPT,.Luse-.Laddress+MORE
+    mr 5,6
+    pla 7,y@pcrel
+.Luse: lwz 4,0(3)
+    mtlr 0
+    blr
+    .size f, .-f
+"""
+
+
+@pytest.mark.parametrize("count", [7, 8, 9, 10])
+def test_the_distance_from_an_address_to_its_use_follows_both(
+    count: int, variants: Variants
+) -> None:
+    """With 8 the nop comes, with 9 it goes, with the others the distance stays."""
+    words = {"COUNT": (str(count), str(count))}
+    old, new = variants(PCREL_OPT, "-mpower10", MORE=("0", "0"), **words)
+    lengths = [
+        next(r.addend for r in elf.read(data).relocations[1] if r.type == 123)
+        for data in (old, new)
+    ]
+    assert lengths[1] - lengths[0] == {8: 4, 9: -4}.get(count, 0)
+    assert verify(old, new).verified
+    for more in ("4", "-4"):
+        assert not verify(*variants(PCREL_OPT, "-mpower10", MORE=("0", more), **words)).verified
