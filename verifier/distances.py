@@ -4,9 +4,9 @@ A distance between two labels is a plain number once it is assembled. Where an i
 between the two, the number is stale, and OUT can't be right unless it has another there; as words
 and data are compared for equality, it hasn't. Two kinds can be noticed:
 
-- a displacement from a register that holds the program counter: after `bcl 20,31,$+4; mflr r` a
-  D-form instruction without a relocation, whose base is r (Power ISA 3.1, Book I, 2.4: LR is set to
-  the address behind the bcl);
+- a displacement from a register that holds the program counter: after `bcl 20,31,$+4; mflr r` an
+  instruction without a relocation, whose base is r, a copy of it, or a sum of it and a number
+  (Power ISA 3.1, Book I, 2.4: LR is set to the address behind the bcl);
 - a number beside the addresses of labels, in one object of data: what lies next to the address of
   one label and is the distance from there to another one that the object names.
 """
@@ -14,7 +14,7 @@ and data are compared for equality, it hasn't. Two kinds can be noticed:
 from __future__ import annotations
 
 import bisect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power
 from nopfix.verifier.elf import STT_FUNC, STT_OBJECT
@@ -28,18 +28,28 @@ if TYPE_CHECKING:
     from nopfix.verifier.pairing import Pairing
     from nopfix.verifier.report import Findings
 
+_ADDI, _ADDIS, _ADDIC, _OPCODE_31 = 14, 15, (12, 13), 31
 _TARGET_IS_RT = frozenset({7, 8, 12, 13, 14, 15, *range(32, 36), *range(40, 44), 58})
 """Primary opcodes whose result is in the first register field: mulli to addis, the loads."""
 _TARGET_IS_RA = frozenset({20, 21, 23, *range(24, 30), 30})
 """Those whose result is in the second one: rotates, logical operations with an immediate."""
-_D_FORM = frozenset({14, *range(32, 56)})
-_DS_FORM = frozenset({58, 62})
+_DISPLACEMENTS = {
+    **dict.fromkeys((*_ADDIC, _ADDI, *range(32, 56)), 0xFFFF),  # D-form
+    **dict.fromkeys((57, 58, 62), 0xFFFC),  # DS-form
+    **dict.fromkeys((6, 56, 61), 0xFFF0),  # DQ-form; DS-form in part
+}
+"""Primary opcodes with a base register, and the bits of their displacement."""
+_INDEXED_LOADS = frozenset({21, 23, 87, 279, 341, 343, 532, 535, 599, 790})
+_INDEXED_STORES = frozenset({149, 151, 215, 407, 660, 662, 663, 727, 918})
+_ADD, _SUBF, _OR = 266, 40, 444
+_ONLY_RT = _INDEXED_LOADS | {_ADD, _SUBF}
+"""Extended opcodes of 31 (Power ISA 3.1, Book I, appendix D) that leave the second field alone."""
 
 
 def check_program_counter(code: Code, pairing: Pairing, findings: Findings) -> None:
     """Refuse displacements from a program counter in a register that an insertion changed."""
     for index, word in enumerate(code.words):
-        if word != power.BCL_NEXT or index in code.regions.data_words:
+        if word not in (power.BCL_NEXT, power.BL_NEXT) or index in code.regions.data_words:
             continue
         counter = index * 4 + 4
         origin = pairing.ret(counter)
@@ -59,10 +69,10 @@ def check_program_counter(code: Code, pairing: Pairing, findings: Findings) -> N
 
 
 def _uses(code: Code, behind: int) -> Iterator[tuple[int, int]]:
-    """Offset and displacement of the D-form instructions whose base is the program counter.
+    """Where in code something is reached from the program counter, and how far from it.
 
     `behind` is the word behind the bcl. The register is followed straight on to the end of the
-    function, or to where something else is put into it.
+    function, with what is copied from it or made of it.
     """
     words = code.words
     later = bisect.bisect_right(code.functions.starts, behind * 4)
@@ -74,23 +84,84 @@ def _uses(code: Code, behind: int) -> Iterator[tuple[int, int]]:
         start += 1
     if start >= end:
         return
-    register = words[start] >> 21 & 31
+    known = _Known({words[start] >> 21 & 31: 0}, {})
     for index in range(start + 1, end):
-        word = words[index]
-        opcode, target, source = word >> 26, word >> 21 & 31, word >> 16 & 31
         if index in code.regions.data_words:
             continue
-        if source == register and register and index * 4 not in code.regions.filled:
-            if opcode in _D_FORM:
-                yield index * 4, (word & 0xFFFF ^ 0x8000) - 0x8000
-            elif opcode in _DS_FORM:
-                yield index * 4, (word & 0xFFFC ^ 0x8000) - 0x8000
-        if (
-            (opcode in _TARGET_IS_RT and target == register)
-            or (opcode in _TARGET_IS_RA and source == register)
-            or (opcode == 31 and register in (target, source))
-        ):
+        if index * 4 in code.regions.filled:
+            known.forget(words[index])
+            continue
+        reached = known.reached(words[index])
+        if reached is not None:
+            yield index * 4, reached
+        known.follow(words[index])
+        if not known.counters:
             return
+
+
+class _Known(NamedTuple):
+    """What registers hold."""
+
+    counters: dict[int, int]
+    """The program counter and so many bytes."""
+    numbers: dict[int, int]
+
+    def reached(self, word: int) -> int | None:
+        """How far from the program counter lies what an instruction addresses; None if nothing."""
+        opcode, source, index = word >> 26, word >> 16 & 31, word >> 11 & 31
+        counter = self.counters.get(source)
+        if counter is not None and source and opcode in _DISPLACEMENTS:
+            return counter + _signed(word & _DISPLACEMENTS[opcode])
+        if opcode != _OPCODE_31 or word >> 1 & 0x3FF not in _ONLY_RT | _INDEXED_STORES:
+            return None
+        if counter is not None and index in self.numbers and word >> 1 & 0x3FF != _SUBF:
+            return counter + self.numbers[index]
+        if index in self.counters and source in self.numbers:
+            sign = -1 if word >> 1 & 0x3FF == _SUBF else 1
+            return self.counters[index] + sign * self.numbers[source]
+        return None
+
+    def follow(self, word: int) -> None:
+        """Execute an instruction, as far as it matters."""
+        opcode, target, source = word >> 26, word >> 21 & 31, word >> 16 & 31
+        immediate = _signed(word & 0xFFFF) << 16 * (opcode == _ADDIS)
+        added = opcode in (_ADDI, _ADDIS, *_ADDIC)
+        literal = not source and opcode not in _ADDIC
+        number = 0 if added and literal else self.numbers.get(source)
+        counter = None if literal else self.counters.get(source)
+        copied = opcode == _OPCODE_31 and word >> 1 & 0x3FF == _OR and target == word >> 11 & 31
+        held = (self.counters.get(target), self.numbers.get(target)) if copied else (None, None)
+        self.forget(word)
+        if copied:
+            (counter, number), target, immediate = held, source, 0
+            self._set(target, counter, number)
+        elif added:
+            self._set(target, *(n if n is None else n + immediate for n in (counter, number)))
+
+    def _set(self, register: int, counter: int | None, number: int | None) -> None:
+        for values, value in ((self.counters, counter), (self.numbers, number)):
+            if value is not None:
+                values[register] = value
+
+    def forget(self, word: int) -> None:
+        """Forget the registers that an instruction may write."""
+        opcode, target, source = word >> 26, word >> 21 & 31, word >> 16 & 31
+        written = set()
+        if opcode in _TARGET_IS_RT or opcode == _OPCODE_31:
+            written.add(target)
+        if opcode in _TARGET_IS_RA:
+            written.add(source)
+        if opcode == _OPCODE_31 and word >> 1 & 0x3FF not in _ONLY_RT:
+            written.add(source)
+        if opcode == _OPCODE_31 and word >> 1 & 0x3FF in _INDEXED_STORES:
+            written.clear()
+        for register in written:
+            self.counters.pop(register, None)
+            self.numbers.pop(register, None)
+
+
+def _signed(field: int) -> int:
+    return (field ^ 0x8000) - 0x8000
 
 
 def check_numbers(old: Object, pairings: Mapping[int, Pairing], findings: Findings) -> None:

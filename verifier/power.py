@@ -25,6 +25,8 @@ BCCTR, BCCTR_MASK = 0x4C000420, 0xFC00FFFF
 """`bcctr` with any condition, without link: `bctr`, and `beqctr-` where speculation is off."""
 BCL_NEXT = 0x429F0005
 """`bcl 20,31,$+4`, which reads the program counter."""
+BL_NEXT = 0x48000005
+"""`bl .+4`, which does so as well."""
 MFLR, MFLR_MASK = 0x7C0802A6, 0xFC1FFFFF
 """`mflr` of any register."""
 B_SELF = 0x48000000

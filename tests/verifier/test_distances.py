@@ -58,6 +58,41 @@ def test_what_is_read_at_a_distance_from_the_program_counter(
     assert found == ({"distance"} if stale else set())
 
 
+@pytest.mark.parametrize("counter", [COUNTER, COUNTER.replace("bcl 20,31,$+4", "bl .+4")])
+@pytest.mark.parametrize(
+    "reads",
+    [
+        "addis 4,31,0\n addi 4,4,DISTANCE",
+        "addis 4,31,0\n lwz 4,DISTANCE(4)",
+        "mr 30,31\n addi 4,30,DISTANCE",
+        "addic 4,31,DISTANCE",
+        "li 5,DISTANCE\n lwzx 4,31,5",
+        "li 5,DISTANCE\n stdx 4,5,31",
+        "lis 5,0\n addi 5,5,DISTANCE\n add 4,5,31",
+        "li 5,-DISTANCE\n subf 4,5,31",
+        "lxv 1,32(31)",
+        "lxsd 1,DISTANCE(31)",
+    ],
+)
+def test_what_is_made_of_the_program_counter_is_followed(
+    reads: str, counter: str, variants: Variants
+) -> None:
+    """36 bytes lead behind the function's end, if it were not for the slot."""
+    body = f"{counter}bl g\n SLOT\n {reads}"
+    source = FRAME.replace("BODY", body).replace("BEHIND", ".rept 9\n.long 4711\n.endr")
+    old, new = variants(source.replace("DATA", ""), "-mpower9", DISTANCE=("36", "36"))
+    assert {found.rule for found in verify(old, new).differences} == {"distance"}
+
+
+@pytest.mark.parametrize(
+    "reads", ["lwz 31,0(4)\n addi 4,31,36", "li 5,36\n mr 31,4\n lwzx 4,31,5", "std 31,36(4)"]
+)
+def test_what_no_longer_is_the_program_counter_is_not(reads: str, variants: Variants) -> None:
+    body = f"{COUNTER}bl g\n SLOT\n {reads}"
+    source = FRAME.replace("BODY", body).replace("BEHIND", ".rept 9\n.long 4711\n.endr")
+    assert verify(*variants(source.replace("DATA", ""))).verified
+
+
 @pytest.mark.parametrize(
     ("behind", "stale"), [(".long elsewhere-.Lpc", True), (".long elsewhere-.", False)]
 )
