@@ -41,6 +41,9 @@ _RESTORE_LR = ("_restgpr0_", "_restfpr_")
 _NEVER_RETURN = frozenset(("__stack_chk_fail", "__stack_chk_fail_local"))
 """What compilers call by themselves and put code behind that isn't run on from there."""
 
+LOCAL_ENTRY = 8
+"""How far behind its start a function's local entry may lie (64-bit ELFv2 ABI, 2.3.2.1)."""
+
 _KEEP_R0 = frozenset(("__xray_FunctionEntry", "__xray_FunctionExit"))
 """What XRay's sleds call with the return address in r0, and find it there afterwards.
 
@@ -92,7 +95,11 @@ class Evidence:
             for number, own in regions.items()
         }
         self.facts = indirect.Facts(
-            self.relocated, self.stored_address, program.is_code, self._sparing_calls()
+            self.relocated,
+            self.stored_address,
+            program.is_code,
+            self._sparing_calls(),
+            self.calls_no_function,
         )
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
         self.addresses: dict[Address, Table | None] = {}
@@ -182,6 +189,24 @@ class Evidence:
         if found is None or found.type not in RELATIVE_BRANCHES or found.target <= 0:
             return None
         return found.target, found.offset
+
+    def calls_no_function(self, place: Place) -> bool:
+        """Whether what the call at ``place`` leads to is code of this object, and no function's.
+
+        Its convention is its own: it may change what a function has to keep.
+        """
+        section, offset = place
+        if self.program.reference_at(section, offset) is not None:
+            target = self.branch_target(place)
+        else:
+            word = self.program.words(section)[offset >> 2]
+            distance = instruction.branch_displacement(word)
+            target = None if distance in (None, 4) else (section, offset + distance)
+        if target is None or not self.program.is_code(target[0]):
+            return False
+        own = self.program.functions.get(target[0])
+        index = -1 if own is None else bisect_right(own.starts, target[1]) - 1
+        return own is None or index < 0 or target[1] - own.starts[index] > LOCAL_ENTRY
 
     def restores_lr(self, place: Place) -> bool:
         """Whether ``place`` branches to a routine that loads LR from the stack and returns.

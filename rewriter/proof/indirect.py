@@ -164,7 +164,7 @@ class Facts:
     ``got`` (the address lies in the linker's table and is loaded from there), ``other``.
     ``stored_address`` gives the address that a relocation puts into data.  ``is_code`` tells
     whether the section of a number is executable.  ``sparing`` are the places of calls that keep
-    r0.
+    r0; ``is_unruled`` tells of that of a call whether what is called is no function.
     """
 
     __slots__ = ("blocks", "is_code", "operations", "relocated", "stored_address")
@@ -174,14 +174,15 @@ class Facts:
         relocated: Callable[[Place], tuple[str, Address | External] | None],
         stored_address: Callable[[Address], Address | External | None],
         is_code: Callable[[int], bool],
-        sparing: Container[Place] = frozenset(),
+        sparing: Container[Place],
+        is_unruled: Callable[[Place], bool],
     ) -> None:
         """Keep the questions."""
         self.relocated = relocated
         self.stored_address = stored_address
         self.is_code = is_code
         # What doesn't depend on the graph and is found out once.
-        self.blocks = Blocks(sparing)
+        self.blocks = Blocks(sparing, is_unruled)
         self.operations: dict[int, semantics.Operation] = {}
 
 

@@ -27,7 +27,7 @@ from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.power import instruction, semantics
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
     from nopfix.rewriter.object.program import Place
     from nopfix.rewriter.proof.control_flow import Block, Graph
@@ -82,9 +82,9 @@ class Stores(Record):
     """What the instructions of a block do to the stack: offsets, ascending.
 
     ``by_granule`` are stores relative to r1 and r31, by the eight bytes that they touch, ``moves``
-    what writes these two registers, and prefixed instructions that do either; ``others`` what may
-    store anywhere: calls, stores through other registers.  ``escapes`` are those of the two
-    registers, as bits, that addresses are made from.
+    what writes these two registers, prefixed instructions that do either, and calls of what is no
+    function; ``others`` what may store anywhere: other calls, stores through other registers.
+    ``escapes`` are those of the two registers, as bits, that addresses are made from.
     """
 
     by_granule: Mapping[int, Sequence[int]]
@@ -96,9 +96,14 @@ class Stores(Record):
 class Blocks:
     """What blocks do to registers and to the stack, whatever graph they are in."""
 
-    def __init__(self, sparing: Container[Place] = frozenset()) -> None:
-        """Nothing is known yet; ``sparing`` are the places of calls that keep r0."""
+    def __init__(self, sparing: Container[Place], is_unruled: Callable[[Place], bool]) -> None:
+        """Nothing is known yet.
+
+        ``sparing`` are the places of calls that keep r0; ``is_unruled`` tells of those of what is
+        no function, and keeps no rule of the ABI's.
+        """
         self._sparing = sparing
+        self._is_unruled = is_unruled
         self._written: dict[int, int] = {}
         self._writes: dict[Block, dict[int, list[int]]] = {}
         self._stores: dict[Block, Stores] = {}
@@ -135,8 +140,14 @@ class Blocks:
                 mask = known[word] = semantics.written(word)
             if mask & 1 and (section, offset) in self._sparing:
                 mask &= ~1
+            if self.calls_no_function(word, (section, offset)):
+                mask = semantics.EVERYTHING
             if mask:
                 yield offset, mask
+
+    def calls_no_function(self, word: int, place: Place) -> bool:
+        """Whether ``word`` at ``place`` calls what may change any register and any slot."""
+        return word & 1 == 1 and word >> 26 in _DIRECT and self._is_unruled(place)
 
     def stores(self, block: Block, words: Sequence[int], suffixes: set[Place]) -> Stores:
         """What ``block`` does to the stack."""
@@ -178,7 +189,9 @@ class Blocks:
                 if store.other >= 0:
                     escapes |= 1 << store.other | 1 << max(store.base, 0)
                 continue
-            if semantics.written(word) & _FRAME_BITS:
+            if semantics.written(word) & _FRAME_BITS or self.calls_no_function(
+                word, (section, offset)
+            ):
                 moves.append(offset)
             elif semantics.is_call(word):
                 others.append(offset)
@@ -285,7 +298,10 @@ class Reaching:
         known = self._ways.get(block)
         if known is None:
             graph = self.graph
-            ways = {(before, before.end): None for before in graph.predecessors(block)}
+            ways = {
+                (before, self._end_towards(before, block)): None
+                for before in graph.predecessors(block)
+            }
             for at in graph.calls_into(block):
                 source = graph.block_at(at)
                 if not graph.is_dead(source):
@@ -297,6 +313,18 @@ class Reaching:
                 joins.append(FROM_ANYWHERE)
             known = self._ways[block] = list(ways), joins
         return known
+
+    def _end_towards(self, before: Block, block: Block) -> int:
+        """Behind the last instruction of ``before`` on its way to ``block``, or in front of a call.
+
+        Who is called inside of the function finds what was there in front of it.
+        """
+        last = before.end - 4
+        if (before.section, before.end) != (block.section, block.start) and semantics.is_call(
+            self.words[before.section][last >> 2]
+        ):
+            return last
+        return before.end
 
     def _defined_anywhere(self, register: int) -> Sequence[Definition]:
         """Every definition of ``register`` in the function, wherever it is."""
@@ -398,10 +426,13 @@ class Reaching:
         return found if found >= 0 else None
 
     def _moves_or_stores(self, base: int, section: int, offset: int) -> bool:
-        """Whether what writes r1 or r31 writes ``base``; a prefixed instruction always counts."""
+        """Whether one of `Stores.moves` writes ``base``, or may: a prefixed instruction, a call."""
+        word = self.words[section][offset >> 2]
         if (section, offset + 4) in self.graph.suffixes:
             return True
-        return bool(semantics.written(self.words[section][offset >> 2]) & 1 << base)
+        return bool(semantics.written(word) & 1 << base) or self._blocks.calls_no_function(
+            word, (section, offset)
+        )
 
     def _stores_into(self, slot: Slot, word: int) -> bool:
         store = semantics.store(word)
@@ -469,6 +500,7 @@ def _last_before(offsets: Sequence[int], end: int) -> int | None:
     return offsets[index - 1] if index else None
 
 
+_DIRECT = (instruction.BRANCH_CONDITIONAL, instruction.BRANCH)
 _FRAME = (1, 31)
 _FRAME_BITS = 1 << 1 | 1 << 31
 SET_FRAME = 0x7C3F0B78

@@ -23,7 +23,7 @@ from nopfix.rewriter.power.semantics import CTR, LR
 from nopfix.rewriter.proof import control_flow, indirect, switch_table
 from nopfix.rewriter.proof.analysis import SWITCH_TABLE, Difference, IndirectBranch, Region
 from nopfix.rewriter.proof.control_flow import Fragment, Jumps, Roots
-from nopfix.rewriter.proof.evidence import Evidence, within
+from nopfix.rewriter.proof.evidence import LOCAL_ENTRY, Evidence, within
 from nopfix.rewriter.proof.indirect import (
     Address,
     Distance,
@@ -375,16 +375,13 @@ def _fragments(evidence: Evidence, place: Place) -> list[tuple[int, int, int]]:
     return extents
 
 
-_LOCAL_ENTRY = 8
-
-
 def _is_entry(evidence: Evidence, target: Place) -> bool:
     """Whether a branch to ``target`` from another function is a tail call."""
     start, _ = evidence.extent(target)
     name = evidence.function_name(target)
     if name is None or ".cold" in name:
         return False
-    return target[1] - start <= _LOCAL_ENTRY
+    return target[1] - start <= LOCAL_ENTRY
 
 
 def _sweep(evidence: Evidence, extent: tuple[int, int, int]) -> Jumps:
@@ -474,7 +471,7 @@ def _called_inside(evidence: Evidence, fragment: Fragment) -> Iterator[Place]:
         if _may_be_code(evidence, (section, at), fragment):
             yield section, at
     for at, source in evidence.incoming(section, start, end):
-        if evidence.is_call(source) and at - start > _LOCAL_ENTRY:
+        if evidence.is_call(source) and at - start > LOCAL_ENTRY:
             yield section, at
 
 

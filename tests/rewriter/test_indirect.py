@@ -166,6 +166,23 @@ def test_a_branch_with_link_inside_the_function_is_a_way_in(assemble: Assemble) 
     assert "can't be followed" in refused(assemble(HEAD + base + ".Lhead:\n" + JUMP + TABLE))
 
 
+@pytest.mark.parametrize("base", [" {}", " std 28,-16(1)\n {}\n ld 28,-16(1)"])
+@pytest.mark.parametrize(
+    ("call", "allowed"),
+    [("bl g", True), ("bl h", True), ("bl .Lin", False), ("bl .Lh", False), ("bl .Lfar", False)],
+)
+def test_what_is_called_and_is_no_function_may_change_anything(
+    assemble: Assemble, base: str, call: str, allowed: bool
+) -> None:
+    """A subroutine of hand-written code keeps to rules of its own: r28 may be another table."""
+    inside = TABLE.replace(" blr\n", " blr\n.Lin: mr 28,4\n blr\n")
+    text = HEAD + " ld 28,.LC0@toc(2)\n" + base.format(call) + "\n.Lhead:\n" + JUMP + inside
+    text += " .text\n .type h,@function\nh: nop\n nop\n nop\n.Lh: mr 28,4\n blr\n .size h,.-h\n"
+    text += ' .section .text.far,"ax"\n.Lfar: mr 28,4\n blr\n'
+    data = assemble(text)
+    assert "2 entries" in explain(data) if allowed else "can't be followed" in refused(data)
+
+
 @pytest.mark.parametrize("section", [".text", '.section .text.h,"ax"'])
 @pytest.mark.parametrize("branch", ["b {}", "beq {}", "bl {}", "bcl 20,31,{}"])
 def test_a_branch_from_another_function_into_the_middle_is_a_way_in(
