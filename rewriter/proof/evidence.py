@@ -102,7 +102,7 @@ class Evidence:
             self.calls_no_function,
         )
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
-        self.addresses: dict[Address, Table | None] = {}
+        self.addresses: dict[tuple[Address, bool], Table | None] = {}
         self._stored: dict[int, dict[int, dict[int, Place | None]]] = {}
         self._references: dict[int, list[int]] | None = None
         self._final: frozenset[int] | None = None
@@ -259,11 +259,15 @@ class Evidence:
 
     def stored_address(self, address: Address) -> Address | External | None:
         """`indirect.Facts.stored_address`: only from data that a program doesn't change."""
-        section = self.obj.sections[address.section]
-        if section.flags & 1 and not section.name.startswith(_CONSTANT):
+        if not self.is_constant(address.section):
             return None
         found = self.program.reference_at(address.section, address.offset)
         return None if found is None or found.type != ADDR64 else self._target(found)
+
+    def is_constant(self, section: int) -> bool:
+        """Whether a program can't change what section ``section`` holds."""
+        header = self.obj.sections[section]
+        return not header.flags & 1 or header.name.startswith(_CONSTANT)
 
     # -- who refers to what --------------------------------------------------------------------
 

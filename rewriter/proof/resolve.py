@@ -25,6 +25,7 @@ from nopfix.rewriter.proof.analysis import SWITCH_TABLE, Difference, IndirectBra
 from nopfix.rewriter.proof.control_flow import Fragment, Jumps, Roots
 from nopfix.rewriter.proof.evidence import LOCAL_ENTRY, Evidence, within
 from nopfix.rewriter.proof.indirect import (
+    NO_INDEX,
     Address,
     Distance,
     Entry,
@@ -646,11 +647,12 @@ def _prove_value(
         reasons.append("a pointer from memory near a variable")
     elif isinstance(value, Entry) and value.size == 8:
         section = evidence.obj.sections[value.table.section].name
-        if value.table not in evidence.addresses:
+        use = value.table, value.register != NO_INDEX
+        if use not in evidence.addresses:
             around = evidence.surroundings(value.table)
-            evidence.addresses[value.table] = switch_table.absolute(value.table, around)
-        found = evidence.addresses[value.table]
-        if found is None:
+            evidence.addresses[use] = switch_table.absolute(value.table, around, use[1])
+        found = evidence.addresses[use]
+        if found is None or not evidence.is_constant(value.table.section):
             reasons.append(f"a pointer from {section}+{value.table.offset:#x}")
         else:
             tables.append(found)

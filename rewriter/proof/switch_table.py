@@ -270,8 +270,12 @@ def _target(entry: Entry, base: Address, around: Surroundings, at: int) -> Place
     return base.section, base.offset + number
 
 
-def absolute(address: Address, around: Surroundings) -> Table | None:
+def absolute(address: Address, around: Surroundings, is_indexed: bool) -> Table | None:
     """The table of addresses at ``address``, None where there isn't one.
+
+    What is loaded from there without an index is the first one.  With an index the address needn't
+    be where the table begins: compilers make ``t[i - 1]`` of what lies in front of ``t``.  So where
+    that is the last that another symbol has, the table goes on behind it.
 
     In code that would be a contradiction, and `Unresolved` is raised.
     """
@@ -279,7 +283,9 @@ def absolute(address: Address, around: Surroundings) -> Table | None:
     places = around.absolute
     at = start
     targets = []
-    while at in places and (around.is_code or at < around.limit):
+    goes_on = around.is_code or around.begins_inside or around.extent == 8
+    limit = len(around.data) if goes_on else around.limit
+    while at in places and at < (limit if is_indexed else start + 8):
         target = places[at]
         if target is not None:
             targets.append(target)

@@ -463,6 +463,25 @@ def test_a_table_of_addresses_ends_with_its_relocations(assemble: Assemble) -> N
     assert reason(assemble(named)) == "1 relocated addresses"
 
 
+@pytest.mark.parametrize("others", [1, 2])
+def test_a_table_of_addresses_may_begin_behind_where_its_index_counts_from(
+    assemble: Assemble, others: int
+) -> None:
+    """clang makes t[i - 1] of the address in front of t, where the last of u's is."""
+    data = THROUGH + CASES + ' .section .data.rel.ro,"aw"\nu:' + " .quad .Lb\n" * others
+    data += f" .type u,@object\n .size u,{8 * others}\n"
+    data += "t: .quad .La, .Lb, .La\n .type t,@object\n .size t,24\n"
+    data += ' .section .toc,"aw"\n.LC0: .quad {}\n'
+    assert reason(assemble(data.format("t-8"))) == "4 relocated addresses"
+    assert reason(assemble(data.format("t"))) == "3 relocated addresses"
+
+
+def test_a_table_of_addresses_that_the_program_may_change_is_pointers(assemble: Assemble) -> None:
+    for section, words in ((".data.rel.ro", "3 relocated addresses"), (".data", "a pointer from")):
+        data = THROUGH + CASES + f' .section {section},"aw"\n' + ADDRESSES + TOC
+        assert words in reason(assemble(data))
+
+
 def test_a_table_of_addresses_gives_the_targets_that_are_in_the_object(assemble: Assemble) -> None:
     code = THROUGH + " .align 3\n" + ADDRESSES + CASES + TOC
     found = data_in_code.analyse(Program(elf.read(assemble(code))))
