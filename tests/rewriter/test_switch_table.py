@@ -445,6 +445,47 @@ def test_what_others_may_have_changed_is_believed_only_of_the_codes_own_address(
         assert "may have changed" in refused(assemble(other + more + words))
 
 
+# An index that was compared is spilled, and reloaded behind something.
+KEPT = {
+    "nothing": "",
+    "a call": " bl g\n nop\n",
+    "a store of something else": " std 4,-32(1)\n",
+    "a store through a pointer": " std 4,0(5)\n",
+    "a prefixed store through a pointer": " pstd 4,0(5)\n",
+    "an indexed store through pointers": " stdx 4,5,6\n",
+    "another slot's address": " addi 4,3,-32\n bl g\n nop\n",
+}
+LOST = {
+    "a store": " std 4,-16(1)\n",
+    "a store of a part": " stw 4,-12(1)\n",
+    "a prefixed store": " pstd 4,-16(1)\n",
+    "an indexed store": " stdx 4,1,5\n",
+    "a store by a frame pointer": " mr 31,1\n std 4,-16(31)\n",
+    "a frame": " addi 1,1,-64\n",
+    "a store that makes a frame": " stdu 1,-64(1)\n",
+    "a prefixed instruction's frame": " paddi 1,1,-64\n",
+    "a call, where its address is known": " addi 4,1,-16\n bl g\n nop\n",
+    "a store, where its address is known": " addi 4,1,-16\n std 5,0(4)\n",
+    "a prefixed store, where its address is known": " addi 4,1,-16\n pstd 5,0(4)\n",
+    "an indexed store, where its address is known": " addi 4,1,-16\n stdx 5,4,6\n",
+    "a store, where a prefixed instruction made its address": " paddi 4,1,-16\n std 5,0(4)\n",
+    "a store, where a register has another one's address": " mr 4,1\n std 5,-16(4)\n",
+    "a store by an address from an index": " stdx 5,4,1\n",
+}
+
+
+@pytest.mark.parametrize("code", KEPT.values(), ids=KEPT.keys())
+def test_a_spilled_index_stays_as_it_was_compared_behind(assemble: Assemble, code: str) -> None:
+    text = differences(" std 3,-16(1)\n" + COMPARE.format(1) + code + " ld 3,-16(1)\n")
+    assert reason(assemble(text, "-mpower10")) == "2 entries, as its index allows"
+
+
+@pytest.mark.parametrize("code", LOST.values(), ids=LOST.keys())
+def test_a_spilled_index_may_be_another_behind(assemble: Assemble, code: str) -> None:
+    text = differences(" std 3,-16(1)\n" + COMPARE.format(1) + code + " ld 3,-16(1)\n")
+    assert reason(assemble(text, "-mpower10")) == "3 entries, all up to what follows"
+
+
 # -- tables of addresses ---------------------------------------------------------------------------
 
 THROUGH = HEAD + " sldi 9,3,3\n ldx 9,28,9\n mtctr 9\n bctr\n"
