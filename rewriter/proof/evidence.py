@@ -38,8 +38,18 @@ if TYPE_CHECKING:
 _RESTORE_LR = ("_restgpr0_", "_restfpr_")
 """How routines that load LR from the stack and return are called; the _restgpr1_ ones leave LR."""
 
-_NEVER_RETURN = frozenset(("__stack_chk_fail", "__stack_chk_fail_local"))
-"""What compilers call by themselves and put code behind that isn't run on from there."""
+_NEVER_RETURN = frozenset(
+    ("__stack_chk_fail", "__stack_chk_fail_local", "_Unwind_Resume")
+    + ("__cxa_throw", "__cxa_rethrow", "__cxa_bad_cast", "__cxa_bad_typeid")
+    + ("__cxa_throw_bad_array_new_length",)
+)
+"""What compilers call by themselves and put code behind that isn't run on from there.
+
+So are UBSan's handlers of -fno-sanitize-recover, ``__ubsan_handle_*_abort``.
+
+Source: GCC, gcc/sanitizer.def, gcc/cp/except.cc; Itanium C++ ABI, 2.4 and 2.9.
+"""
+_MARKS_OF_THEM = (b"__stack_chk_fail", b"__ubsan_handle_", b"_Unwind_Resume", b"__cxa_")
 
 LOCAL_ENTRY = 8
 """How far behind its start a function's local entry may lie (64-bit ELFv2 ABI, 2.3.2.1)."""
@@ -235,11 +245,11 @@ class Evidence:
         if self._final is None:
             symbols = self.obj.symbols
             indices = range(len(symbols.names))
-            is_known = b"__stack_chk_fail" in symbols.strings
+            is_known = any(mark in symbols.strings for mark in _MARKS_OF_THEM)
             self._final = frozenset(
                 index
                 for index in (indices if is_known else ())
-                if symbols.name(index) in _NEVER_RETURN
+                if _never_returns(symbols.name(index))
             )
         if not self._final:
             return frozenset()
@@ -513,6 +523,12 @@ class Evidence:
             is_code,
             bool(header.flags & 1),
         )
+
+
+def _never_returns(name: str) -> bool:
+    """Whether a function of this name is one of those that `_NEVER_RETURN` is about."""
+    is_handler = name.startswith("__ubsan_handle_") and name.endswith("_abort")
+    return is_handler or name in _NEVER_RETURN
 
 
 def within(offsets: Sequence[int], start: int, end: int) -> Sequence[int]:

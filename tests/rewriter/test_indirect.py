@@ -623,8 +623,18 @@ def test_a_value_in_lr_that_a_way_out_sees_may_be_a_target(assemble: Assemble, w
     assert "can't be followed" in refused(text)
 
 
-@pytest.mark.parametrize(("callee", "returns"), [("__stack_chk_fail", False), ("g", True)])
-def test_nothing_comes_back_from_the_stack_protector(
+CALLEES = {
+    "__stack_chk_fail": False,
+    "__ubsan_handle_add_overflow_abort": False,
+    "__cxa_throw": False,
+    "_Unwind_Resume": False,
+    "__ubsan_handle_add_overflow": True,
+    "g_abort": True,
+}
+
+
+@pytest.mark.parametrize(("callee", "returns"), CALLEES.items())
+def test_nothing_comes_back_from_what_compilers_call_last(
     assemble: Assemble, callee: str, returns: bool
 ) -> None:
     """Linux 7.2's rdma_rxe: the call stands in front of a block in the loop around a switch."""
