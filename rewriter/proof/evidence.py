@@ -45,11 +45,18 @@ _NEVER_RETURN = frozenset(
 )
 """What compilers call by themselves and put code behind that isn't run on from there.
 
-So are UBSan's handlers of -fno-sanitize-recover, ``__ubsan_handle_*_abort``.
+So are UBSan's handlers of -fno-sanitize-recover, ``__ubsan_handle_*_abort``, and what ASan reports
+with, ``__asan_report_*``, but for its ``*_noabort``.
 
 Source: GCC, gcc/sanitizer.def, gcc/cp/except.cc; Itanium C++ ABI, 2.4 and 2.9.
 """
-_MARKS_OF_THEM = (b"__stack_chk_fail", b"__ubsan_handle_", b"_Unwind_Resume", b"__cxa_")
+_MARKS_OF_THEM = (
+    b"__stack_chk_fail",
+    b"__ubsan_handle_",
+    b"__asan_report_",
+    b"_Unwind_Resume",
+    b"__cxa_",
+)
 
 LOCAL_ENTRY = 8
 """How far behind its start a function's local entry may lie (64-bit ELFv2 ABI, 2.3.2.1)."""
@@ -527,6 +534,8 @@ class Evidence:
 
 def _never_returns(name: str) -> bool:
     """Whether a function of this name is one of those that `_NEVER_RETURN` is about."""
+    if name.startswith("__asan_report_"):
+        return not name.endswith("_noabort")
     is_handler = name.startswith("__ubsan_handle_") and name.endswith("_abort")
     return is_handler or name in _NEVER_RETURN
 

@@ -629,6 +629,8 @@ CALLEES = {
     "__cxa_throw": False,
     "_Unwind_Resume": False,
     "__ubsan_handle_add_overflow": True,
+    "__asan_report_load4": False,
+    "__asan_report_load4_noabort": True,
     "g_abort": True,
 }
 
