@@ -18,7 +18,8 @@ front of them, and what mends an instruction that faults (__ex_table) from that 
 sets LR and stays inside the function (``bcl`` to what follows an inlined setjmp) is an edge, and
 comes back as well.
 Jumps through a table are edges too; since tables are found with the help of the graph, it is built
-again with the tables found so far until nothing new turns up.
+again with the tables found so far until nothing new turns up.  Until then a loop that only a table
+leads to leads to itself; where that keeps a proof from being found, `Graph.find_live` tells.
 
 A function has several fragments where the compiler moved unlikely blocks to a section of their own
 (name.cold); branches between them are relocated.
@@ -230,6 +231,7 @@ class Graph:
         "_ends",
         "_fans_into",
         "_inside",
+        "_live",
         "_starts",
         "_tables",
         "fans",
@@ -288,6 +290,7 @@ class Graph:
         self._before: dict[Block, list[Block]] = {}
         self._dead: dict[Place, bool] = {}
         self._inside: dict[frozenset[Place], bool] = {}
+        self._live: set[Place] | None = None
 
     def _add_tables(self, tables: Mapping[Place, Iterable[Place]]) -> None:
         """Make edges of what tables lead to; of jumps that all lead alike, a fan."""
@@ -365,8 +368,42 @@ class Graph:
         end = self._ends.get(last)
         return None if end is not None and not end[1] else self.block_at(last)
 
+    def find_live(self) -> None:
+        """Follow all ways in to the end: from here on blocks are dead that only dead ones lead to.
+
+        A loop leads to itself.  Most proofs don't need that, and it looks at every block.
+        """
+        leads_to: dict[Place, list[Place]] = {}
+        fans = {
+            target: [place for number in numbers for place in self.fans[number]]
+            for target, numbers in self._fans_into.items()
+        }
+        for edges in (self._edges, self._tables, fans):
+            for target, sources in edges.items():
+                for source in sources:
+                    leads_to.setdefault(source, []).append(target)
+        roots = self.roots
+        pending = [*roots.entries, *roots.anywhere, *roots.labels, *roots.pads]
+        live: set[Place] = set()
+        self._live = live
+        while pending:
+            place = pending.pop()
+            fragment = self.fragment_at(place)
+            if fragment is None:
+                continue
+            section, start, end = self.block_at(place)
+            if (section, start) in live:
+                continue
+            live.add((section, start))
+            last = (section, end - 4)
+            pending += leads_to.get(last, ())
+            if self._ends.get(last, (None, True))[1] and end < fragment.end:
+                pending.append((section, end))
+
     def is_dead(self, block: Block) -> bool:
         """Whether nothing leads to ``block``: the words of a table, padding, dead code."""
+        if self._live is not None:
+            return (block.section, block.start) not in self._live
         passed = []
         above: Block | None = block
         dead = True

@@ -195,12 +195,32 @@ def _prove_function(
         if not evidence.is_data((section, offset))
     ]
     pieces = [_sweep(evidence, extent) for extent in extents]
+    try:
+        return _settle(evidence, pieces, own_jumps, is_exact=False)
+    except Refusal as refusal:
+        # Loops that only a table leads to look alive while the table isn't known.
+        try:
+            return _settle(evidence, pieces, own_jumps, is_exact=True)
+        except Refusal:
+            raise refusal from None
+
+
+def _settle(
+    evidence: Evidence, pieces: Sequence[Jumps], own_jumps: Sequence[Place], is_exact: bool
+) -> dict[Place, Proof]:
+    """Prove ``own_jumps`` with the edges that they give, until there are no new ones.
+
+    With ``is_exact`` the graph's blocks are alive only where a way leads there from outside.
+    """
     proofs: dict[Place, Proof] = {}
     lost: set[Place] = set()
     complaints: dict[Place, Unresolved] = {}
     earlier: list[tuple[dict[Place, Proof], set[Place]]] = []
     for _ in range(_MOST_ROUNDS):
-        slices = Values(_graph(evidence, pieces, own_jumps, proofs, lost), evidence.facts)
+        graph = _graph(evidence, pieces, own_jumps, proofs, lost)
+        if is_exact:
+            graph.find_live()
+        slices = Values(graph, evidence.facts)
         kept = _KeptInLR(evidence, slices, proofs)
         still_lost = set(lost)
         found: dict[Place, Proof] = {}
@@ -210,7 +230,7 @@ def _prove_function(
                 found[jump] = _prove_jump(evidence, slices, kept, jump)
             except Lost as why:
                 failed[jump] = why
-                block = slices.graph.block_at(jump)
+                block = graph.block_at(jump)
                 still_lost.add((block.section, block.start))
             except Unresolved as why:
                 failed[jump] = why
@@ -218,9 +238,9 @@ def _prove_function(
         if failed and found == proofs and lost == still_lost:
             complaints = failed
             break
-        if not failed and _covers(proofs, found) and still_lost <= lost:
+        if not failed and _covers(proofs, found):
             if any(proof.through_memory for proof in found.values()) and (
-                evidence.has_tables or any(evidence.labels(*extent) for extent in extents)
+                evidence.has_tables or _has_labels(evidence, pieces)
             ):
                 _check_label_arithmetic(evidence, slices, found)
             return found
@@ -236,7 +256,12 @@ def _prove_function(
         proofs, lost = found, still_lost
     for jump, reason in complaints.items():
         raise _refusal(evidence, jump, f"{_NOT_FOLLOWED}: {reason}")
-    raise _refusal(evidence, place, "indirect branches whose targets don't settle")
+    raise _refusal(evidence, own_jumps[0], "indirect branches whose targets don't settle")
+
+
+def _has_labels(evidence: Evidence, pieces: Sequence[Jumps]) -> bool:
+    fragments = [piece.fragment for piece in pieces]
+    return any(evidence.labels(one.section, one.start, one.end) for one in fragments)
 
 
 def _covers(proofs: Mapping[Place, Proof], found: Mapping[Place, Proof]) -> bool:

@@ -365,6 +365,19 @@ def test_a_proved_switch_leads_to_no_label_but_its_cases(assemble: Assemble) -> 
     assert "can't be followed" in refused(assemble(text.format(pointer)))
 
 
+def test_a_loop_that_only_a_table_leads_to_is_not_seen_before_the_table(
+    assemble: Assemble,
+) -> None:
+    """GCC at -O1 has one jump for all of a computed goto's: a case with a loop goes back to it."""
+    again = " sldi 9,3,2\n lwax 9,28,9\n add 9,9,28\n"
+    text = HEAD + f" ld 28,.LC0@toc(2)\n{again}.Lhead: mtctr 9\n bctr\n"
+    text += ".Lt: .long .La-.Lt, .Lb-.Lt\n.La: nop\n0: addi 4,4,-1\n cmpwi 4,0\n bne 0b\n"
+    text += f"{{}}{again} b .Lhead\n.Lb: blr\n .size f,.-f\n"
+    text += ' .section .toc,"aw"\n.LC0: .quad .Lt\n'
+    assert "2 entries" in explain(assemble(text.format("")))
+    assert "can't be followed" in refused(assemble(text.format(" mr 28,5\n")))
+
+
 def test_two_jumps_through_one_table_lead_to_its_cases(assemble: Assemble) -> None:
     """GCC puts one copy of a switch's jump behind each of its ways in."""
     jumps = " ld 28,.LC0@toc(2)\n cmpwi 4,0\n beq 1f\n.Lhead:\n" + JUMP + "1:" + JUMP
