@@ -104,6 +104,18 @@ NO_BASES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("section", "is_constant"), [(".data", False), (".data.rel.ro", True), (".rodata", True)]
+)
+def test_a_base_from_a_variable_is_no_constant(
+    assemble: Assemble, section: str, is_constant: bool
+) -> None:
+    flags = "a" if section == ".rodata" else "aw"
+    text = HEAD + " addis 9,2,v@toc@ha\n ld 28,v@toc@l(9)\n.Lhead:\n" + JUMP + TABLE
+    data = assemble(text + f' .section {section},"{flags}"\nv: .quad .Lt\n')
+    assert "2 entries" in explain(data) if is_constant else "can't be followed" in refused(data)
+
+
 @pytest.mark.parametrize("base", NO_BASES.values(), ids=NO_BASES.keys())
 def test_a_base_that_is_not_certain_is_refused(assemble: Assemble, base: str) -> None:
     text = HEAD + base + ".Lhead:\n" + JUMP + TABLE

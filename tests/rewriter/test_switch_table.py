@@ -405,6 +405,8 @@ NOT_ALL = {
         differences(goto=GOTO.replace("sldi 3,3,2", "lwz 3,2(4)")), "other things in between"),
     "by an index in bytes": (
         differences(goto=GOTO.replace(" sldi 3,3,2\n", "")), "other things in between"),
+    "in front of their section": (
+        differences().replace(".quad t\n", ".quad t-4\n"), "lies outside of the section"),
     "by one of many indices": (
         differences(goto=MANY + GOTO[GOTO.index(" add"):]).replace("t: .long", "t: .quad"),
         "other things in between"),
