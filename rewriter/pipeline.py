@@ -85,7 +85,7 @@ def rewrite(
     unknown_sections.check(obj, maps)
     bases = special_sections.bases(program, maps, analysis.base_relative, options)
     label_distances.check(program, analysis.differences, maps, options)
-    code_distances.check(program, analysis, maps, options.plain_sections)
+    code_distances.check(program, analysis, sections, maps, options.plain_sections)
     contents = code.rewrite_all(program, sections, analysis.differences, layouts)
     rewritten, dwo = dwarf_sections.rewrite(obj, maps, options)
     contents |= {number: new.data for number, new in rewritten.items()}
@@ -158,6 +158,7 @@ def take_apart(
     with ``leave_unproved`` noted as what is to be left (`Analysis.unproved`).
     """
     from nopfix.rewriter.layout import units
+    from nopfix.rewriter.object import claims
     from nopfix.rewriter.power import instruction
     from nopfix.rewriter.proof import data_in_code, function_prefix, unentered
 
@@ -166,14 +167,23 @@ def take_apart(
     analysis = data_in_code.analyse(program, own_units.need_proof, together)
     sections = []
     all_regions = dict(analysis.regions)
+    claimed: dict[int, claims.Claims] = {}
+
+    def named(number: int) -> Iterable[int]:
+        if not claimed:
+            claimed.update(
+                claims.collect(program, program.code, analysis.base_relative, by_symbols=False)
+            )
+        return claimed[number].named
+
     for number in program.code:
         words, filling = program.words(number), program.filling(number)
         regions = all_regions.get(number, ())
         found = instruction.sweep(words, [(r.start, r.end) for r in regions], filling)
         if number not in analysis.unproved:
             if need(number) != "nothing":
-                proved = analysis.targets.get(number, ()), analysis.base_relative
-                more = unentered.find(program, number, found, regions, proved)
+                targets = analysis.targets.get(number, ())
+                more = unentered.find(program, number, found, regions, targets, named)
                 if more:
                     regions = all_regions[number] = sorted([*regions, *more])
                     found = instruction.sweep(words, [(r.start, r.end) for r in regions], filling)

@@ -463,6 +463,18 @@ def store(word: int) -> Store | None:
     return Store(*_address(row.store, word), source)
 
 
+def addressed(word: int) -> tuple[int, int, int] | None:
+    """Base, index and displacement of the address that ``word`` loads from or stores to.
+
+    The base is -1 for the number 0, the index -1 where there is none; None for what does neither.
+    """
+    row = find(word)
+    if row is None or not (row.store or "MEM(" in row.formula):
+        return None
+    inside = row.store or row.formula.partition("MEM(")[2].rstrip(")")
+    return _address(inside, word)[:3]
+
+
 def prefixed_store_base(prefix: int, suffix: int) -> int:
     """The base register of a prefixed store, -1 where it's none or has no base register."""
     row = find_prefixed(prefix, suffix)

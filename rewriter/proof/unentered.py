@@ -23,7 +23,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from nopfix.dwarf.record import TYPE_CHECKING
-from nopfix.rewriter.object import claims, elf
+from nopfix.rewriter.object import elf
 from nopfix.rewriter.power import instruction
 from nopfix.rewriter.power.opcodes import find as row_of
 from nopfix.rewriter.power.opcodes import find_prefixed
@@ -31,9 +31,9 @@ from nopfix.rewriter.power.relocation import BRANCHES, TYPES
 from nopfix.rewriter.proof.analysis import UNENTERED, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
-    from nopfix.rewriter.object.program import Place, Program
+    from nopfix.rewriter.object.program import Program
     from nopfix.rewriter.power.instruction import Instructions
 
 _FINAL = tuple(
@@ -59,21 +59,24 @@ def find(
     number: int,
     found: Instructions,
     regions: Sequence[Region],
-    proved: tuple[Iterable[int], Mapping[Place, int]],
+    targets: Iterable[int],
+    named: Callable[[int], Iterable[int]],
 ) -> list[Region]:
     """The data of section ``number`` that nothing enters and that looks like branches.
 
-    ``found`` is what a sweep found beside the data ``regions``; ``proved`` are the offsets that
-    indirect branches lead to, and the bases of base-relative addends by place (`Analysis`).
+    ``found`` is what a sweep found beside the data ``regions``, ``targets`` are the offsets that
+    indirect branches lead to; ``named`` gives the places of a section that somebody names, symbols
+    aside (`object.claims`).  It is asked where something isn't led to by a branch or a symbol.
     """
     ends = _ends(program, number, found, regions)
     own = program.functions_in(number).starts
-    targets, bases = proved
     branches = [branch for branch in found.branches if branch.target != branch.place]
     known = {target for _, target in branches}.union(targets, own)
-    if all(end in known for end in ends):
+    known.update(region.start for region in regions)
+    words = program.words(number)
+    if all(_behind_padding(words, end, known) in known for end in ends):
         return []  # compilers' code: everything behind a branch is led to
-    stops = set(claims.collect(program, [number], bases, by_symbols=False)[number].named)
+    stops = set(named(number))
     stops |= _addressed(program, number, found) | _visible(program, number)
     stops -= _read(program, number)
     stops.update(own, targets, (region.start for region in regions))
@@ -117,21 +120,29 @@ def _ends(
         if index >= 0 and end < regions[index].end:
             ends.remove(end)
     ends.update(region.end for region in regions if not region.end & 3)
-    behind_padding = set()
-    for end in ends:
-        while end < limit and words[end >> 2] in instruction.NO_OPERATIONS:
-            end += 4
-        behind_padding.add(end)
-    return sorted(end for end in behind_padding if end < limit)
+    return sorted(end for end in ends if end < limit)
+
+
+def _behind_padding(words: Sequence[int], place: int, stops: Container[int]) -> int:
+    """The first word from ``place`` on that is no no-op or is among ``stops``."""
+    while (
+        place not in stops
+        and place >> 2 < len(words)
+        and words[place >> 2] in instruction.NO_OPERATIONS
+    ):
+        place += 4
+    return place
 
 
 def _runs(
     program: Program, number: int, starts: Iterable[int], stops: Container[int]
 ) -> list[tuple[int, int]]:
     """From each of ``starts`` up to a stop, sorted and disjoint."""
-    limit = 4 * len(program.words(number))
+    words = program.words(number)
+    limit = 4 * len(words)
     found: list[tuple[int, int]] = []
-    for start in starts:
+    for end in starts:
+        start = _behind_padding(words, end, stops)
         if found and start < found[-1][1]:
             continue
         end = start

@@ -24,6 +24,7 @@ GCC, CLANG = shutil.which("powerpc64le-linux-gnu-gcc"), shutil.which("clang-19")
 TEXT = """
     .abiversion 2
     .type f,@function
+    .machine power10
 f:  mflr 11
     bcl 20,31,$+4
 .Lpc: mflr {register}
@@ -36,6 +37,11 @@ f:  mflr 11
     .type g,@function
 g:  blr
     .size g,.-g
+    .type here,@function
+here:
+    mflr 3
+    blr
+    .size here,.-here
 """
 
 ACROSS = {
@@ -47,6 +53,36 @@ ACROSS = {
     "a copy": "mr 30,31; bl g; addi 5,30,.Lliteral-.Lpc",
     "a number in a register": "bl g; li 5,.Lliteral-.Lpc; add 6,31,5",
     "an index": "bl g; li 5,.Lliteral-.Lpc; lwzx 6,31,5",
+    "a number in two halves": (
+        "bl g; lis 5,(.Lliteral-.Lpc)@h; ori 5,5,(.Lliteral-.Lpc)@l; add 6,31,5"
+    ),
+    "a number that is shifted": "bl g; li 5,(.Lliteral-.Lpc)/4; sldi 5,5,2; lwzx 6,31,5",
+    "a number that is multiplied": "bl g; li 5,(.Lliteral-.Lpc)/4; mulli 5,5,4; lwzx 6,31,5",
+    "a number that is taken away": "bl g; li 5,.Lpc-.Lliteral; subf 6,5,31",
+    "a number that was there before": "mr 30,31; li 5,.Lliteral-.Lpc; bl g; add 6,30,5",
+    "a number with a carry": "bl g; addic 6,31,.Lliteral-.Lpc",
+    "a prefixed number": "bl g; paddi 6,31,.Lliteral-.Lpc,0",
+    "a prefixed load": "bl g; plwz 6,.Lliteral-.Lpc(31),0",
+    "a load of a vector": "bl g; lxv 34,1f-.Lpc(31); nop; 1:",
+    "over the stack": "std 31,40(1); bl g; ld 5,40(1); lwz 6,.Lliteral-.Lpc(5)",
+    "over a frame": "std 31,40(1); stdu 1,-64(1); bl g; ld 5,104(1); lwz 6,.Lliteral-.Lpc(5)",
+    "through CTR": "mtctr 31; bl g; mfctr 5; lwz 6,.Lliteral-.Lpc(5)",
+    "through a special register": "mtspr 256,31; bl g; mfspr 5,256; lwz 6,.Lliteral-.Lpc(5)",
+    "through a vector register": "mtvsrd 0,31; bl g; mfvsrd 5,0; lwz 6,.Lliteral-.Lpc(5)",
+    "one of two": "bl g; isel 5,31,31,2; lwz 6,.Lliteral-.Lpc(5)",
+    "in a block that lies in front": (
+        "b 3f; 2: lwz 6,.Lliteral-.Lpc(30); b 4f; 3: mr 30,31; bl g; b 2b; 4:"
+    ),
+    "a literal that holds a distance": (
+        "b 1f; 2: .8byte .Lliteral-.Lpc; 1: ld 5,2b-.Lpc(31); add 6,31,5; bl g"
+    ),
+    "addpcis": "lnia 31; 1: bl g; lwz 6,.Lliteral-1b(31)",
+    "addpcis and a register more": "lnia 31; 1: bl g; li 5,.Lliteral-1b; lwzx 6,31,5",
+    "a conditional branch over a word": (
+        "bcl 20,31,1f; 2: nop; 1: mflr 30; bl g; lwz 6,.Lliteral-2b(30)"
+    ),
+    "a function that gives the return address": "bl here; 1: bl g; lwz 6,.Lliteral-1b(3)",
+    "LR behind a call": "bl elsewhere; 1: mflr 5; bl g; lwz 6,.Lliteral-1b(5)",
     "backwards": "bl g; .Lbehind: addi 5,31,.Lbehind-.Lpc; addi 6,5,f-.Lbehind",
 }
 
@@ -59,10 +95,43 @@ def test_a_distance_from_the_program_counter_across_a_slot_is_refused(
         rewrite(assemble(TEXT.format(register=31, body=body)))
 
 
+NEVER_RETURNS = TEXT.replace("mflr 11", "nop").replace("    mtlr 11\n    blr", "    b .")
+"""A function that doesn't keep LR, which a branch over data changes."""
+
+BETWEEN = {
+    "a load from behind": "bl 1f; 2: .long 7; 1: mflr 30; bl g; lwz 6,.Lliteral-2b(30)",
+    "a branch that changes": "bl 1f; b 2f; 1: mflr 5; bl g; 2:",
+    "what looks like a call": "bl 1f; .long 0x48000009; 1: mflr 5; bl g",
+    "a distance": "bl 1f; .long .Lliteral-.; 1: mflr 5; bl g",
+    "a distance from the return address": "bcl 20,31,1f; 2: .long 1, .Lliteral-2b; 1: mflr 5; bl g",
+}
+
+
+@pytest.mark.parametrize("body", BETWEEN.values(), ids=BETWEEN)
+def test_what_may_count_from_the_return_address_behind_its_branch_is_refused(
+    assemble: Assemble, body: str
+) -> None:
+    with pytest.raises(Refusal, match=r"(may count from|is added to) the program counter"):
+        rewrite(assemble(NEVER_RETURNS.format(register=31, body=body)))
+
+
+def test_a_number_that_a_branch_to_read_lr_leads_over_is_no_distance(assemble: Assemble) -> None:
+    text = NEVER_RETURNS.format(
+        register=31, body="bl 1f; .long 4711; 1: mflr 5; lwz 6,0(5); bl g; SLOT"
+    )
+    wanted = assemble(text.replace("SLOT", "nop"))
+    assert rewrite(assemble(text.replace("SLOT", ""))).data == wanted
+
+
 WITHIN = {
     "a load in front of the slot": "ld 3,.Lnear-.Lpc(31); .Lnear: bl g; SLOT",
     "another register": "bl g; SLOT; addi 5,30,64",
     "a pointer that was loaded": "ld 9,0(31); bl g; SLOT; lwz 3,100(9)",
+    "a register that holds something else": "li 31,0; bl g; SLOT; lwz 5,64(31)",
+    "a pointer that walks": (
+        "bl g; SLOT; addi 5,31,.Lnear-.Lpc-8; 1: lwzu 6,4(5); bdnz 1b; .Lnear: bl g; SLOT"
+    ).replace("bl g; SLOT; addi", "addi"),
+    "LR that was kept": "std 11,16(1); bl g; SLOT; ld 11,16(1); lwz 5,100(6)",
     "nothing added": "bl g; SLOT; addi 5,31,0",
 }
 

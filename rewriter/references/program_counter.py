@@ -1,0 +1,580 @@
+"""Distances from the program counter: refused where they change.
+
+The problem: hand-written code reads its program counter (``bcl 20,31,$+4; mflr r``, ``addpcis``, a
+function that gives its caller the return address) and addresses what lies at a known distance from
+there.  The assembler has resolved the distance, so a slot between the two makes it stale.
+
+The rule: from where the program counter comes into a register it is followed forwards, through
+copies, sums with numbers, the stack and CTR, along all branches of the function.  Every
+displacement and every number that is added to it on the way has to lead to the same spot as
+before, a literal's number too; behind a ``bl`` that only leads over data to read its address, no
+word may look like a branch that changes, or like a distance.  An instruction is used once for a
+value that it has made, so a pointer that walks through a loop takes one step.
+
+What registers hold as numbers is collected over the whole function, whatever the order: that errs
+on the side of refusing.
+
+Source: Power ISA 3.1, Book I, 2.4 (bcl 20,31,$+4), 3.3 (D-form instructions, addpcis).
+"""
+
+from __future__ import annotations
+
+from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.rewriter.errors import Refusal
+from nopfix.rewriter.layout import calls
+from nopfix.rewriter.power import instruction, opcodes, semantics
+from nopfix.rewriter.power.instruction import BLR, MFLR, branch_displacement
+from nopfix.rewriter.power.relocation import BRANCHES
+from nopfix.rewriter.power.semantics import CTR, LR
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.rewriter.object.program import Program
+    from nopfix.rewriter.power.instruction import Instructions
+
+_MFLR_BYTES = b"\xa6\x02"
+"""The low half of ``mflr``, as it lies in memory."""
+_ADDPCIS, _ADDPCIS_MASK = 0x4C000004, 0xFC00003E
+_OF_ADDPCIS = bytes(top >> 2 == _ADDPCIS >> 26 for top in range(256))
+_ISEL, _ISEL_MASK = 0x7C00001E, 0xFC00003E
+_SHIFTED, _NOT_SHIFTED = ("oris", "xoris"), ("ori", "xori")
+_MTSPR, _MFSPR, _MTVSRD, _MFVSRD = 467, 339, 179, 51
+_VECTOR, _SPECIAL = 1 << 8, 1 << 9
+"""What is added to the number of a vector register or a special one, to tell it from others."""
+_FEW = 8
+"""Instructions of a function that does nothing but give its caller the return address."""
+_MANY = 64
+"""Values that one register may hold: more are no program's."""
+_STACK = 1 << 20
+"""What is added to the displacement from r1, to tell words of the stack from registers."""
+_BY_HAND = "address it through a relocation, or put the slot into the source"
+
+
+class Value(Record):
+    """An address or a number; ``made`` are the places of the instructions that added to it.
+
+    ``is_read`` tells that it is the program counter as it was read.
+    """
+
+    number: int
+    made: frozenset[int] = frozenset()
+    is_read: bool = False
+
+
+Values = frozenset
+"""Of `Value`: what a register, CTR, LR or a word of the stack may hold."""
+
+
+class Code(Record):
+    """One code section: what a sweep found in it, its data, and how it moves.
+
+    ``data`` are the places of words that are data, ``targets`` what indirect branches lead to.
+    """
+
+    program: Program
+    number: int
+    words: Sequence[int]
+    found: Instructions
+    data: Collection[int]
+    targets: Sequence[int]
+    moved: OffsetMap
+
+    def extent(self, place: int) -> tuple[int, int]:
+        """Start and end of the function around ``place``; all of the section without one."""
+        functions = self.program.functions_in(self.number)
+        end = 4 * len(self.words)
+        return functions.start(place) or 0, min(functions.end(place) or end, end)
+
+    def refusal(self, found: str, place: int) -> Refusal:
+        """What is to be said of the instruction or the word at ``place``."""
+        return Refusal(
+            f"{found}, with calls to fix between the two",
+            section=self.program.name(self.number),
+            offset=place,
+            function=self.program.functions_in(self.number).at(place),
+            remedy=_BY_HAND,
+        )
+
+    def changes(self, value: Value, distance: int) -> bool:
+        """Whether what lies ``distance`` bytes from ``value`` comes to lie elsewhere from there."""
+        old = value.number
+        base = self.moved.before(old) if value.is_read else self.moved.start(old)
+        return self.moved.start(old + distance) - base != distance
+
+
+def check(code: Code) -> None:
+    """Raise `Refusal` for a distance from the program counter that changes as ``code`` moves."""
+    waiting = list(_sources(code))
+    seen = set(waiting)
+    functions: dict[tuple[int, int], _Function] = {}
+    while waiting:
+        source = waiting.pop()
+        extent = code.extent(source[0] - 4)
+        function = functions.setdefault(extent, _Function(code, extent))
+        returned = function.follow(source)
+        if function.has_new_numbers():  # that literals hold, which is known only now
+            returned = function.follow(source)
+        if returned:
+            for place in _callers(code, source[0]):
+                more = [(place + 4, cell, value) for cell, value in sorted(returned)]
+                waiting += [one for one in more if one not in seen]
+                seen.update(more)
+
+
+# -- where it comes from ---------------------------------------------------------------------------
+
+
+def _sources(code: Code) -> Iterator[tuple[int, int, Value]]:
+    """Each read of the program counter: the place it is held from on, the register, the value."""
+    words, found = code.words, code.found
+    for place, register, value in _sums_of_addpcis(code):
+        yield place, register, value
+    reads = _places_of_mflr(code)
+    if not reads:
+        return
+    entries = set(code.program.functions_in(code.number).starts)
+    inner = {
+        place: target
+        for place, target in found.branches
+        if words[place >> 2] & 1
+        and target in reads
+        and target not in entries
+        and code.extent(place) == code.extent(target)
+    }
+    for place, target in inner.items():
+        _check_words_between(code, place, target)
+        yield target, LR, Value(place + 4, is_read=True)
+    entered = {target for place, target in found.branches if target != place + 4}
+    entered.update(code.targets, entries)
+    for read in reads - entered:
+        for place in _link_in_front(code, read, entered):
+            if place not in inner and not _leaves_lr(code, place):
+                yield place + 4, LR, Value(place + 4, is_read=True)
+    helpers = dict(_helpers(code, reads))
+    for place, target in _calls(code) if helpers else ():
+        if target in helpers:
+            yield place + 4, helpers[target], Value(place + 4, is_read=True)
+
+
+def _places_of_mflr(code: Code) -> set[int]:
+    data = bytes(code.program.obj.contents(code.number))
+    found = set()
+    at = data.find(_MFLR_BYTES)
+    while at >= 0:
+        is_word = not at & 3 and at >> 2 < len(code.words)
+        if is_word and code.words[at >> 2] & 0xFC1FFFFF == MFLR and at not in code.data:
+            found.add(at)
+        at = data.find(_MFLR_BYTES, at + 1)
+    return found
+
+
+def _sums_of_addpcis(code: Code) -> Iterator[tuple[int, int, Value]]:
+    filling = code.program.filling(code.number)
+    tops = bytes(code.program.obj.contents(code.number))[3::4].translate(_OF_ADDPCIS)
+    index = tops.find(1)
+    while index >= 0:
+        word, place = code.words[index], 4 * index
+        if word & _ADDPCIS_MASK == _ADDPCIS and place not in filling and place not in code.data:
+            number = semantics.signed_field(word & 0xFFC0 | word >> 15 & 0x3E | word & 1, 16)
+            value = Value(place + 4 + (number << 16), is_read=not number)
+            yield place + 4, word >> 21 & 31, value
+        index = tops.find(1, index + 1)
+
+
+def _link_in_front(code: Code, read: int, entered: Container[int]) -> Iterator[int]:
+    """The branch that sets LR in front of ``mflr`` at ``read``, if nothing else comes between.
+
+    Behind a call that doesn't return compilers begin the next block, which something leads to.
+    """
+    start, _ = code.extent(read)
+    for place in range(read - 4, start - 1, -4):
+        word = code.words[place >> 2]
+        if place in code.data or word == BLR or word & 0xFC000001 == instruction.BRANCH << 26:
+            return
+        if _writes_lr(word):
+            if not instruction.is_mtlr(word):
+                yield place
+            return
+        if place in entered:
+            return
+
+
+def _leaves_lr(code: Code, place: int) -> bool:
+    """Whether the call at ``place`` comes back with LR as it was in front of it: `_mcount`'s."""
+    reference = code.program.reference_at(code.number, place)
+    name = code.program.obj.symbols.name(reference.symbol) if reference is not None else ""
+    return name in calls.EXEMPT_NAMES or name.startswith(calls.EXEMPT_PREFIXES)
+
+
+def _writes_lr(word: int) -> bool:
+    """Whether ``word`` is ``mtlr`` or a branch with the link bit."""
+    return instruction.is_mtlr(word) or (word >> 26 in (16, 18, 19) and bool(word & 1))
+
+
+def _helpers(code: Code, reads: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Functions that only give their caller the return address: entry, and the register of it."""
+    functions = code.program.functions_in(code.number)
+    for read in reads:
+        start = functions.start(read)
+        register = code.words[read >> 2] >> 21 & 31
+        if start is None or read - start > 4 * _FEW:
+            continue
+        behind = code.words[(read >> 2) + 1 : (read >> 2) + _FEW]
+        if BLR not in behind:
+            continue
+        for word in behind[: behind.index(BLR)]:
+            if _writes_lr(word) or semantics.written(word) >> register & 1:
+                break
+        else:
+            yield start, register
+
+
+def _calls(code: Code) -> Iterator[tuple[int, int]]:
+    """Place and target of each call in the section of a place in it."""
+    for place, target in code.found.branches:
+        if code.words[place >> 2] & 1:
+            yield place, target
+    for reference in code.program.of_types(code.number, BRANCHES):
+        if reference.target == code.number and code.words[reference.place >> 2] & 1:
+            yield reference.place, reference.offset
+
+
+def _callers(code: Code, place: int) -> Iterator[int]:
+    """The calls of the code around ``place``, whose entry is what the nearest of them leads to."""
+    known = [call for call in _calls(code) if call[1] <= place]
+    entry = max((target for _, target in known), default=-1)
+    return (caller for caller, target in known if target == entry)
+
+
+def _check_words_between(code: Code, place: int, target: int) -> None:
+    """Refuse what may be a branch or a distance behind a ``bl`` that leads over it to read LR."""
+    filling = code.program.filling(code.number)
+    here = Value(place + 4, is_read=True)
+    between = range(place + 4, target, 4)
+    if len(between) > _FEW or any(other in between for _, other in code.found.branches):
+        return
+    for at in between:
+        word = code.words[at >> 2]
+        if at in filling:
+            continue
+        distance = branch_displacement(word)
+        if distance is not None:
+            changes = word & 1 or code.changes(Value(at), distance)
+        else:
+            number = semantics.signed_field(word, 32)
+            changes = any(
+                0 <= value.number + number <= 4 * len(code.words) and code.changes(value, number)
+                for value in (here, Value(at))
+            )
+        if changes:
+            raise code.refusal("a word that may count from the program counter", at)
+
+
+# -- where it goes ---------------------------------------------------------------------------------
+
+
+class _Function:
+    """One function, through which values are followed."""
+
+    def __init__(self, code: Code, extent: tuple[int, int]) -> None:
+        self._code = code
+        self._start, self._end = extent
+        self._filling = code.program.filling(code.number)
+        self._loaded: dict[int, set[int]] = {}
+        self._known_loaded = 0
+        self._all: dict[int, set[Value]] | None = None
+        self._targets = [target for target in code.targets if extent[0] <= target < extent[1]]
+
+    def follow(self, source: tuple[int, int, Value]) -> set[tuple[int, Value]]:
+        """Follow a read of the program counter to where nothing holds it any more.
+
+        Returns what general registers hold where the function returns; raises `Refusal`.
+        """
+        place, cell, value = source
+        states: dict[int, dict[int, Values[Value]]] = {place: {cell: Values((value,))}}
+        waiting = [place]
+        returned: set[tuple[int, Value]] = set()
+        while waiting:
+            place = waiting.pop()
+            if not self._start <= place < self._end or place in self._code.data:
+                continue
+            if self._code.words[place >> 2] == BLR:
+                held = [(cell, own) for cell, own in states[place].items() if cell < CTR]
+                returned.update((cell, value) for cell, own in held for value in own)
+            behind, nexts = self._step(place, states[place])
+            for target in nexts if behind else ():
+                known = states.setdefault(target, {})
+                new = {
+                    cell: known.get(cell, Values()) | values
+                    for cell, values in behind.items()
+                    if not values <= known.get(cell, Values())
+                }
+                if new:
+                    known.update(new)
+                    waiting.append(target)
+        return returned
+
+    def has_new_numbers(self) -> bool:
+        """Whether literals gave numbers since this was asked last."""
+        count = sum(map(len, self._loaded.values()))
+        if count == self._known_loaded:
+            return False
+        self._known_loaded, self._all = count, None
+        return True
+
+    def _step(
+        self, place: int, state: Mapping[int, Values[Value]]
+    ) -> tuple[dict[int, Values[Value]], list[int]]:
+        """What is held behind the instruction at ``place``, and the places it goes on to."""
+        word = self._code.words[place >> 2]
+        if instruction.is_prefix(word):
+            return self._prefixed(place, state), [place + 8]
+        new = dict(state)
+        made = {} if place in self._filling else self._made(place, word, state)
+        for cell in _written(word):
+            new.pop(cell, None)
+        self._move_stack(word, new)
+        new.update(made)
+        opcode = word >> 26
+        if opcode not in (16, 18, 19) or semantics.is_call(word):
+            return new, [place + 4]
+        nexts = []
+        distance = branch_displacement(word)
+        if distance is not None and place not in self._filling:
+            nexts.append(place + distance)
+        elif opcode == 19 and instruction.extended_opcode(word) == instruction.BCCTR:
+            nexts += self._targets
+        is_final = opcode == 18 or (opcode != 18 and instruction.always_branches(word))
+        if not is_final or (opcode == 19 and instruction.extended_opcode(word) not in _BRANCHES):
+            nexts.append(place + 4)
+        return new, nexts
+
+    def _made(
+        self, place: int, word: int, state: Mapping[int, Values[Value]]
+    ) -> dict[int, Values[Value]]:
+        """What the instruction makes of what is held, checked on the way."""
+        made: dict[int, Values[Value]] = {}
+        operation = semantics.operation(word)
+        held = state.get(operation.source, Values())
+        row = opcodes.find(word)
+        formula = row.formula if row else ""
+        address = semantics.addressed(word)
+        if address is not None:
+            values = self._address(place, address, state)
+            if row is not None and "RA" in row.writes:
+                made[word >> 16 & 31] = values
+            self._through_memory(word, address, values, state, made)
+        elif operation.kind == "copy":
+            made[operation.target] = held
+        elif operation.kind == "add" and operation.other < 0:
+            made[operation.target] = self._sum(place, held, (operation.immediate,))
+        elif formula == "RA + SI":
+            base = state.get(word >> 16 & 31, Values())
+            number = semantics.signed_field(word, 16)
+            made[word >> 21 & 31] = self._sum(place, base, (number,))
+        elif operation.kind == "add":
+            made[operation.target] = self._sum_of_two(
+                place, operation.source, operation.other, state
+            )
+        elif formula == "RB - RA":
+            minus = [-number for number in self._numbers(word >> 16 & 31)]
+            base = state.get(word >> 11 & 31, Values())
+            made[word >> 21 & 31] = self._sum(place, base, minus)
+        elif word & _ISEL_MASK == _ISEL:
+            either = [state.get(word >> shift & 31, Values()) for shift in (16, 11)]
+            made[word >> 21 & 31] = either[0] | either[1]
+        elif word >> 26 == instruction.REGISTERS:
+            source, target = _moved_elsewhere(word)
+            made[target] = state.get(source, Values())
+        return {cell: values for cell, values in made.items() if values}
+
+    def _address(
+        self, place: int, address: tuple[int, int, int], state: Mapping[int, Values[Value]]
+    ) -> Values[Value]:
+        """The addresses that a load or a store may use, of those that are followed."""
+        base, other, displacement = address
+        if other < 0:
+            return self._sum(place, state.get(base, Values()), (displacement,))
+        return self._sum_of_two(place, base, other, state)
+
+    def _sum_of_two(
+        self, place: int, one: int, two: int, state: Mapping[int, Values[Value]]
+    ) -> Values[Value]:
+        sums = [
+            self._sum(place, state[cell], self._numbers(other))
+            for cell, other in ((one, two), (two, one))
+            if cell in state
+        ]
+        return Values().union(*sums)
+
+    def _sum(self, place: int, values: Values[Value], numbers: Iterable[int]) -> Values[Value]:
+        """``values`` with each of ``numbers`` added at ``place``; refuses what changes."""
+        sums = set()
+        for value in sorted(values):
+            if place in value.made:
+                continue
+            for number in numbers:
+                if self._code.changes(value, number):
+                    found = f"a distance of {number} bytes is added to the program counter"
+                    raise self._code.refusal(found, place)
+                is_read = value.is_read and not number
+                sums.add(Value(value.number + number, value.made | {place}, is_read))
+        if len(sums) > _MANY:
+            found = "more numbers than can be followed are added to the program counter"
+            raise self._code.refusal(found, place)
+        return Values(sums)
+
+    def _through_memory(
+        self,
+        word: int,
+        address: tuple[int, int, int],
+        values: Values[Value],
+        state: Mapping[int, Values[Value]],
+        made: dict[int, Values[Value]],
+    ) -> None:
+        """Follow what is put on the stack and taken from there, and note what literals hold."""
+        base, other, displacement = address
+        store, operation = semantics.store(word), semantics.operation(word)
+        slot = _STACK + displacement
+        if base == 1 and other < 0:
+            if store is not None and store.size == 8:
+                made[slot] = state.get(store.source, Values())
+            elif operation.kind == "load":
+                made[operation.target] = state.get(slot, Values())
+        elif operation.kind == "load":
+            contents = self._code.program.obj.contents(self._code.number)
+            for value in values:
+                data = bytes(contents[max(value.number, 0) : value.number + operation.size])
+                number = int.from_bytes(data, "little", signed=True)
+                self._loaded.setdefault(operation.target, set()).add(number)
+
+    @staticmethod
+    def _move_stack(word: int, state: dict[int, Values[Value]]) -> None:
+        """Number the words of the stack anew where r1 moves by a known number; else forget them."""
+        if not semantics.written(word) >> 1 & 1 or semantics.is_call(word):
+            return
+        slots = {cell: state.pop(cell) for cell in list(state) if cell > _STACK >> 1}
+        operation, address = semantics.operation(word), semantics.addressed(word)
+        if operation.kind == "add" and operation.source == 1 and operation.other < 0:
+            moved = operation.immediate
+        elif address is not None and address[0] == 1 and address[1] < 0:
+            moved = address[2]
+        else:
+            return
+        state.update({cell - moved: values for cell, values in slots.items()})
+
+    def _prefixed(self, place: int, state: Mapping[int, Values[Value]]) -> dict[int, Values[Value]]:
+        """What is held behind a prefixed instruction."""
+        words = self._code.words
+        prefix, suffix = words[place >> 2], words[(place >> 2) + 1]
+        new = dict(state)
+        base = suffix >> 16 & 31
+        sums: Values[Value] = Values()
+        kind = prefix >> 24 & 3
+        if kind in (0, 2) and not prefix >> 20 & 1 and base and place not in self._filling:
+            number = semantics.signed_field((prefix & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
+            sums = self._sum(place, state.get(base, Values()), (number,))
+        written = semantics.written_by_prefixed(prefix, suffix)
+        for cell in [cell for cell in new if cell < 64 and written >> cell & 1]:
+            del new[cell]
+        if sums and kind == 2 and suffix >> 26 == instruction.ADDI:
+            new[suffix >> 21 & 31] = sums
+        return new
+
+    def _numbers(self, register: int) -> list[int]:
+        """The numbers that a register may hold anywhere in the function."""
+        if self._all is None:
+            self._all = self._collect()
+        loaded = self._loaded.get(register, ())
+        return sorted({value.number for value in self._all.get(register, ())}.union(loaded))
+
+    def _collect(self) -> dict[int, set[Value]]:
+        """Numbers by register: what is made of immediate fields, wherever it is."""
+        found: dict[int, set[Value]] = {}
+        for cell, numbers in self._loaded.items():
+            found[cell] = {Value(number) for number in numbers}
+        places = range(self._start, self._end, 4)
+        own = [p for p in places if p not in self._code.data and p not in self._filling]
+        changed = True
+        while changed:
+            changed = False
+            for place in own:
+                for target, value in _constants(self._code.words, place, found):
+                    known = found.setdefault(target, set())
+                    if value not in known and len(known) < _MANY:
+                        known.add(value)
+                        changed = True
+        return found
+
+
+_BRANCHES = frozenset((instruction.BCLR, instruction.BCCTR, instruction.BCTAR))
+
+
+def _moved_elsewhere(word: int) -> tuple[int, int]:
+    """Source and target of a move between a register and another one of another kind; -1 twice."""
+    register, special = word >> 21 & 31, _SPECIAL + (word >> 11 & 0x3FF)
+    vector = _VECTOR + (register | (word & 1) << 5)
+    return {
+        _MTSPR: (register, special),
+        _MFSPR: (special, register),
+        _MTVSRD: (word >> 16 & 31, vector),
+        _MFVSRD: (vector, word >> 16 & 31),
+    }.get(instruction.extended_opcode(word), (-1, -1))
+
+
+def _written(word: int) -> list[int]:
+    """The registers that an instruction writes; of what a call may change only LR is certain."""
+    if semantics.is_call(word):
+        return [LR]
+    written = semantics.written(word)
+    return [cell for cell in range(34) if written >> cell & 1]
+
+
+def _constants(
+    words: Sequence[int], place: int, found: Mapping[int, set[Value]]
+) -> list[tuple[int, Value]]:
+    """The numbers that the instruction at ``place`` makes of those ``found`` in registers."""
+    word = words[place >> 2]
+    if instruction.is_prefix(word):
+        suffix = words[(place >> 2) + 1] if (place >> 2) + 1 < len(words) else 0
+        if word >> 24 == 6 and suffix >> 26 == instruction.ADDI and not suffix >> 16 & 31:
+            number = semantics.signed_field((word & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
+            return [(suffix >> 21 & 31, Value(number))]
+        return []
+    operation = semantics.operation(word)
+    if operation.kind == "add" and operation.other < 0 and operation.source < 0:
+        return [(operation.target, Value(operation.immediate))]
+    row = opcodes.find(word)
+    name = row.mnemonic if row else ""
+    target, source = operation.target, operation.source
+    change = 0 if operation.kind == "copy" else None
+    if operation.kind == "add" and operation.other < 0:
+        change = operation.immediate
+    if name in _NOT_SHIFTED + _SHIFTED:
+        target, source = word >> 16 & 31, word >> 21 & 31
+    elif name == "mulli":
+        target, source = word >> 21 & 31, word >> 16 & 31
+    made = []
+    for value in list(found.get(source, ())):
+        result = _computed(name, word, value.number, operation, change)
+        if result is not None and place not in value.made:
+            made.append((target, Value(result, value.made | {place})))
+    return made
+
+
+def _computed(
+    name: str, word: int, number: int, operation: semantics.Operation, change: int | None
+) -> int | None:
+    """What one instruction makes of ``number``, None where it is none of those."""
+    if name in _NOT_SHIFTED + _SHIFTED:
+        bits = (word & 0xFFFF) << (16 if name in _SHIFTED else 0)
+        return number ^ bits if name.startswith("x") else number | bits
+    if name == "mulli":
+        return number * semantics.signed_field(word, 16)
+    if change is not None:
+        return number + change
+    if operation.kind == "scale" and operation.source >= 0 and operation.immediate:
+        return number << operation.immediate
+    return None
