@@ -45,6 +45,7 @@ NAV = {
     "hunt.md": "What was tried",
     "corpus.md": "Regression runs",
     "kpatch-upstream.md": "For kpatch's developers",
+    "klp-build.md": "klp-build on ppc64le",
     "CONTRIBUTING.md": "Contributing",
     "CHANGELOG.md": "Changes",
     "SECURITY.md": "Security",
