@@ -15,7 +15,7 @@ from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout import calls, units
 from nopfix.rewriter.object.claims import NO_CLAIMS
 from nopfix.rewriter.power import instruction
-from nopfix.rewriter.proof.analysis import OBJECT, RELOCATED_DATA
+from nopfix.rewriter.proof.analysis import OBJECT, OR_LEAVE, RELOCATED_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -242,7 +242,7 @@ def _left(
                 section=why.section,
                 offset=why.offset,
                 function=why.function,
-                remedy=why.remedy,
+                remedy=why.remedy.removesuffix(OR_LEAVE),
             )
         yield site._replace(action="left") if site.action in ("insert", "unclear") else site
 

@@ -24,6 +24,9 @@ OBJECT = "object"
 RELOCATED_DATA = "relocated data"
 UNENTERED = "unentered data"
 
+OR_LEAVE = ", or leave hand-written code as it is (--leave-unproved)"
+"""The end of a remedy for code that can't be followed, where leaving it is still a way out."""
+
 
 class Region(Record):
     """Bytes ``start`` to ``end`` of a code section that are data of ``kind``.

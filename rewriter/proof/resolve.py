@@ -21,7 +21,13 @@ from nopfix.rewriter.power import instruction, semantics
 from nopfix.rewriter.power.instruction import NO_OPERATIONS
 from nopfix.rewriter.power.semantics import CTR, LR
 from nopfix.rewriter.proof import control_flow, indirect, switch_table
-from nopfix.rewriter.proof.analysis import SWITCH_TABLE, Difference, IndirectBranch, Region
+from nopfix.rewriter.proof.analysis import (
+    OR_LEAVE,
+    SWITCH_TABLE,
+    Difference,
+    IndirectBranch,
+    Region,
+)
 from nopfix.rewriter.proof.control_flow import Fragment, Jumps, Roots
 from nopfix.rewriter.proof.evidence import LOCAL_ENTRY, Evidence, within
 from nopfix.rewriter.proof.indirect import (
@@ -43,9 +49,8 @@ if TYPE_CHECKING:
     from nopfix.rewriter.object.program import Place, Program
     from nopfix.rewriter.proof.switch_table import Table
 
-_LEAVE = "leave hand-written code as it is (--leave-unproved)"
-_REMEDY = f"compile this file with -fno-jump-tables and without computed gotos, or {_LEAVE}"
-_LR_REMEDY = f"compile C with -mtune=power9, with which GCC keeps no values in LR, or {_LEAVE}"
+_REMEDY = f"compile this file with -fno-jump-tables and without computed gotos{OR_LEAVE}"
+_LR_REMEDY = f"compile C with -mtune=power9, with which GCC keeps no values in LR{OR_LEAVE}"
 _NOT_FOLLOWED = "indirect branch that can't be followed"
 _MOST_ROUNDS = 64
 

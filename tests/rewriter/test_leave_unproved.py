@@ -128,8 +128,11 @@ SOMEBODY_ELSES = {
 def test_code_is_not_left_where_a_no_op_would_be_taken_for_a_slot(
     assemble: Assemble, source: str
 ) -> None:
-    with pytest.raises(nopfix.Refusal, match="nor can it be left as it is: the no-op behind"):
+    with pytest.raises(
+        nopfix.Refusal, match="nor can it be left as it is: the no-op behind"
+    ) as refused:
         nopfix.rewrite(assemble(source), LEAVE)
+    assert "--leave-unproved" not in str(refused.value)  # was asked for
 
 
 CERTAIN = {
