@@ -10,6 +10,8 @@ leads to it: a branch, a function's or a visible symbol, an address, a table, a 
 next place that something leads to all words are data, unless a relocation fills a field among them
 that only instructions have, or a call among them leads to a name: code behind an endless loop.
 
+A branch that somebody names (a static key's) may be a no-op at run time, and goes on to the next word.
+
 What a relocated load or store reads is data, whatever names it but a function's symbol or a branch.
 A local label that none of these leads to enters nothing.  A branch among such words leads nowhere:
 so this is asked again until nothing new turns up.  Only what looks like a branch matters, so only
@@ -77,6 +79,8 @@ def find(
     if all(_behind_padding(words, end, known) in known for end in ends):
         return []  # compilers' code: everything behind a branch is led to
     stops = set(named(number))
+    # Who names a branch may put a no-op there: the kernel's static keys do.
+    ends = [end for end in ends if end - 4 not in stops]
     stops |= _addressed(program, number, found) | _visible(program, number)
     stops -= _read(program, number)
     stops.update(own, targets, (region.start for region in regions))

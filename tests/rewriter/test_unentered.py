@@ -82,6 +82,10 @@ CODE = {
     "where __morestack comes back to": (
         "    bl __morestack\n    ld 0,16(1)\n    mtlr 0\n    blr\n{call}"
     ),
+    "behind a branch that a static key turns off": (
+        '7:  b 1f\n    b 9f\n1:\n{call}9:\n    .pushsection __jump_table,"aw"\n'
+        "    .long 7b-., 1b-.\n    .8byte key-.\n    .popsection\n"
+    ),
     "a call with a relocation": "    b 1f\n    bl elsewhere\n    SLOT\n{call}1:\n",
 }
 
