@@ -10,7 +10,8 @@ leads to it: a branch, a function's or a visible symbol, an address, a table, a 
 next place that something leads to all words are data, unless a relocation fills a field among them
 that only instructions have, or a call among them leads to a name: code behind an endless loop.
 
-A branch that somebody names (a static key's) may be a no-op at run time, and goes on to the next word.
+A branch that somebody names (a static key's) may be a no-op at run time, and goes on to the next
+word.
 
 What a relocated load or store reads is data, whatever names it but a function's symbol or a branch.
 A local label that none of these leads to enters nothing.  A branch among such words leads nowhere:
