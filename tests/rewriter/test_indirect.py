@@ -648,6 +648,21 @@ def test_a_value_in_lr_that_a_way_out_sees_may_be_a_target(assemble: Assemble, w
     assert "can't be followed" in refused(text)
 
 
+@pytest.mark.parametrize(("target", "stays"), [("h", False), ("f", False), (".Lin", True)])
+def test_a_jump_to_an_address_out_of_the_function_sees_what_lr_keeps(
+    assemble: Assemble, target: str, stays: bool
+) -> None:
+    """One to the function's own entry is a call."""
+    jump = " cmpwi 3,1\n bne 0f\n ld 10,.LC0@toc(2)\n mtctr 10\n bctr\n0:.Lin:\n"
+    other = " .type h,@function\nh: blr\n .size h,.-h\n"
+    toc = f' .section .toc,"aw"\n.LC0: .quad {target}\n'
+    data = assemble(KEEP + jump + RETURN + END + other + toc)
+    if stays:
+        assert {branch.kind for branch in analyse(data).branches} == {"spill", "computed goto"}
+    else:
+        assert "can't be followed" in refused(data)
+
+
 CALLEES = {
     "__stack_chk_fail": False,
     "__ubsan_handle_add_overflow_abort": False,
