@@ -23,7 +23,13 @@ from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout import calls
 from nopfix.rewriter.power import instruction, opcodes, semantics
-from nopfix.rewriter.power.instruction import BLR, MFLR, branch_displacement
+from nopfix.rewriter.power.instruction import (
+    BLR,
+    BRANCH,
+    BRANCH_REGISTER,
+    MFLR,
+    branch_displacement,
+)
 from nopfix.rewriter.power.relocation import BRANCHES
 from nopfix.rewriter.power.semantics import CTR, LR
 
@@ -210,7 +216,7 @@ def _leaves_lr(code: Code, place: int) -> bool:
 
 def _writes_lr(word: int) -> bool:
     """Whether ``word`` is ``mtlr`` or a branch with the link bit."""
-    return instruction.is_mtlr(word) or (word >> 26 in (16, 18, 19) and bool(word & 1))
+    return instruction.is_mtlr(word) or (word >> 26 in _BRANCHING and bool(word & 1))
 
 
 def _helpers(code: Code, reads: Iterable[int]) -> Iterator[tuple[int, int]]:
@@ -338,16 +344,17 @@ class _Function:
         self._move_stack(word, new)
         new.update(made)
         opcode = word >> 26
-        if opcode not in (16, 18, 19) or semantics.is_call(word):
+        if opcode not in _BRANCHING or semantics.is_call(word):
             return new, [place + 4]
         nexts = []
+        through = opcode == BRANCH_REGISTER and instruction.extended_opcode(word)
         distance = branch_displacement(word)
         if distance is not None and place not in self._filling:
             nexts.append(place + distance)
-        elif opcode == 19 and instruction.extended_opcode(word) == instruction.BCCTR:
+        elif through == instruction.BCCTR:
             nexts += self._targets
-        is_final = opcode == 18 or (opcode != 18 and instruction.always_branches(word))
-        if not is_final or (opcode == 19 and instruction.extended_opcode(word) not in _BRANCHES):
+        is_other = opcode == BRANCH_REGISTER and through not in _THROUGH_REGISTER
+        if is_other or not (opcode == BRANCH or instruction.always_branches(word)):
             nexts.append(place + 4)
         return new, nexts
 
@@ -509,7 +516,8 @@ class _Function:
         return found
 
 
-_BRANCHES = frozenset((instruction.BCLR, instruction.BCCTR, instruction.BCTAR))
+_BRANCHING = frozenset((BRANCH, instruction.BRANCH_CONDITIONAL, BRANCH_REGISTER))
+_THROUGH_REGISTER = frozenset((instruction.BCLR, instruction.BCCTR, instruction.BCTAR))
 
 
 def _moved_elsewhere(word: int) -> tuple[int, int]:
