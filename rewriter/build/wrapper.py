@@ -12,8 +12,8 @@ What the arguments say decides what is rewritten (`compiler_arguments`):
   it is asked what it will make (`compiler_jobs`).
 - Without -c, where a source is compiled and linked at once: the object lives only between the
   assembler and the linker, so GCC is told to run the assembler through this wrapper
-  (``-wrapper``, and no ``-pipe``).  Clang has no such option: what it compiles and links at once
-  stays as it is.
+  (``-wrapper``, behind one that is given, and no ``-pipe``).  Clang has no such option: what it
+  compiles and links at once stays as it is.
 - -E, -M, -S, -fsyntax-only, a link, a version question: nothing.
 - With $NOPFIX_SIBLING_CALLS "compiler" what compiles gets -fno-optimize-sibling-calls.
 - .s and .S: nothing, unless $NOPFIX_ASM is 1.  What a hand wrote is left alone.
@@ -121,13 +121,13 @@ def _run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
     assembly = os.environ.get("NOPFIX_ASM") == "1"
     objects, links = plan(expanded, assembly)
     gcc = is_gcc([*compiler, *expanded])
-    through_assembler = links and gcc and "-wrapper" not in expanded
+    through_assembler = links and gcc
     # Of passes that a pipe connects GCC wraps just the first.
     dropped = [a for a in expanded if is_plugin(a) or (through_assembler and a == "-pipe")]
     if dropped or not again:
         arguments = [argument for argument in expanded if argument not in dropped]
     if through_assembler:
-        arguments = [*arguments, *_wrapped_passes()]
+        arguments = [*arguments, *_wrapped_passes(expanded)]
     if (objects or links) and os.environ.get("NOPFIX_SIBLING_CALLS") == "compiler":
         # In front: what the build itself says of it counts, and behind "--" there are only sources.
         arguments = [NO_SIBLING_CALLS, *arguments]
@@ -142,12 +142,16 @@ def _run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
     return _compile_and_rewrite(command, objects, is_probe=os.devnull in expanded)
 
 
-def _wrapped_passes() -> Sequence[str]:
-    """Have GCC run its passes through this module, so that it sees what the assembler makes."""
+def _wrapped_passes(arguments: Sequence[str]) -> Sequence[str]:
+    """Have GCC run its passes through this module, so that it sees what the assembler makes.
+
+    Of several wrappers GCC takes the last: one in ``arguments`` runs this one.
+    """
     this = os.path.abspath(__file__)
     if "," in sys.executable + this:  # which separates the words of the option's value
         return []
-    return ["-wrapper", f"{sys.executable},-IS,{this}"]
+    given = [arguments[i + 1] for i, a in enumerate(arguments[:-1]) if a == "-wrapper"]
+    return ["-wrapper", ",".join([*given[-1:], sys.executable, "-IS", this])]
 
 
 def one_pass(command: Sequence[str]) -> int:

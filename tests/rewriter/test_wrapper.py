@@ -239,6 +239,18 @@ def test_compile_and_link_at_once_has_slots(tools: Path, folder: Path, flags: li
     assert calls == with_slot >= CALLS
 
 
+def test_a_wrapper_of_the_callers_own_runs_in_front(tools: Path, folder: Path) -> None:
+    (folder / "f.c").write_text(LINKED)
+    (folder / "note").write_text('#!/bin/sh\necho "$@" >>passes\nexec "$@"\n')
+    (folder / "note").chmod(0o755)
+    flags = ["-O2", "-fno-inline", "-wrapper", "/bin/false", "-wrapper", "./note,env"]
+    done = compile_with(tools, *flags, "f.c", "-o", "prog", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "env" in (folder / "passes").read_text()
+    calls, with_slot = slots(folder / "prog", "<g>", "<f>")
+    assert calls == with_slot >= CALLS
+
+
 @pytest.mark.skipif(shutil.which("ccache") is None, reason="ccache is not installed")
 def test_compile_and_link_at_once_through_ccache_has_slots(folder: Path) -> None:
     assert GCC is not None
