@@ -16,7 +16,8 @@ word.
 What a relocated load or store reads is data, whatever names it but a function's symbol or a branch.
 A local label that none of these leads to enters nothing.  A branch among such words leads nowhere:
 so this is asked again until nothing new turns up.  Only what looks like a branch matters, so only
-words with one among them are told apart; a jump over nothing but no-ops is padding.
+words with one among them are told apart; a jump over nothing but no-ops is padding.  A single word
+in front of a function may be a type hash: `function_prefix` judges those.
 
 Source: Power ISA 3.1, Book I, 2.4 (branches), 3.3.2 (loads).
 """
@@ -95,7 +96,8 @@ def find(
             return [
                 Region(start, end, UNENTERED, 1)
                 for start, end in runs
-                if _looks_like_branches(program, number, range(start, end, 4))
+                if not (end - start == 4 and end in own)
+                and _looks_like_branches(program, number, range(start, end, 4))
             ]
         runs = fewer
 

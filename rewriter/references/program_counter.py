@@ -19,6 +19,8 @@ Source: Power ISA 3.1, Book I, 2.4 (bcl 20,31,$+4), 3.3 (D-form instructions, ad
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout import calls
@@ -111,19 +113,32 @@ class Code(Record):
 
 
 def check(code: Code) -> None:
-    """Raise `Refusal` for a distance from the program counter that changes as ``code`` moves."""
+    """Raise `Refusal` for a distance from the program counter that changes as ``code`` moves.
+
+    What a function holds where it returns goes on behind the calls of it: of the nearest place in
+    front of where it was read that any call leads to.
+    """
     waiting = list(_sources(code))
+    if not waiting:
+        return
+    calls_by_target: dict[int, list[int]] = {}
+    for place, target in _calls(code):
+        calls_by_target.setdefault(target, []).append(place)
+    entries = sorted(calls_by_target)
     seen = set(waiting)
     functions: dict[tuple[int, int], _Function] = {}
     while waiting:
         source = waiting.pop()
         extent = code.extent(source[0] - 4)
-        function = functions.setdefault(extent, _Function(code, extent))
+        function = functions.get(extent)
+        if function is None:
+            function = functions[extent] = _Function(code, extent)
         returned = function.follow(source)
         if function.has_new_numbers():  # that literals hold, which is known only now
             returned = function.follow(source)
         if returned:
-            for place in _callers(code, source[0]):
+            at = bisect_right(entries, source[0]) - 1
+            for place in calls_by_target[entries[at]] if at >= 0 else ():
                 more = [(place + 4, cell, value) for cell, value in sorted(returned)]
                 waiting += [one for one in more if one not in seen]
                 seen.update(more)
@@ -245,13 +260,6 @@ def _calls(code: Code) -> Iterator[tuple[int, int]]:
     for reference in code.program.of_types(code.number, BRANCHES):
         if reference.target == code.number and code.words[reference.place >> 2] & 1:
             yield reference.place, reference.offset
-
-
-def _callers(code: Code, place: int) -> Iterator[int]:
-    """The calls of the code around ``place``, whose entry is what the nearest of them leads to."""
-    known = [call for call in _calls(code) if call[1] <= place]
-    entry = max((target for _, target in known), default=-1)
-    return (caller for caller, target in known if target == entry)
 
 
 def _check_words_between(code: Code, place: int, target: int) -> None:
