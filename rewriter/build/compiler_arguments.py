@@ -15,8 +15,9 @@ Everything here runs before the compiler starts, three thousand times in a kerne
 module imports nothing but what the interpreter has loaded anyway.
 
 Source: GCC manual, 3.2 (options controlling the kind of output), 3.3 (``@file``); libiberty's
-argv.c and LLVM's CommandLine.cpp for response files; LLVM's Types.def; for the lists of options
-GCC 12's --help=... and Clang 19's --autocomplete=-, each of their options tried with -c.
+argv.c, of GCC 14 and of 15, and LLVM's CommandLine.cpp for response files; LLVM's Types.def; for
+the lists of options GCC 12's --help=... and Clang 19's --autocomplete=-, each of their options
+tried with -c.
 """
 
 from __future__ import annotations
@@ -92,11 +93,14 @@ _MOST_RESPONSE_FILES = 2000
 """As in libiberty: a file that names itself comes to an end."""
 
 
-def response_files(arguments: Sequence[str]) -> tuple[list[str], bool]:
+def response_files(
+    arguments: Sequence[str], compiler: Sequence[str] = ()
+) -> tuple[list[str], bool]:
     """The arguments with every ``@file`` replaced by what it holds, nested ones too.
 
-    Also says whether the compiler can read the same again: a pipe is empty after its first reader.
-    As in the compilers, a file that can't be read stays an argument of its own.
+    Where compilers split a file in two ways ``compiler`` is asked which is its own.  Also says
+    whether the compiler can read the same again: a pipe is empty after its first reader.  As in the
+    compilers, a file that can't be read stays an argument of its own.
     """
     if not any(argument.startswith("@") for argument in arguments):
         return list(arguments), True
@@ -114,17 +118,23 @@ def response_files(arguments: Sequence[str]) -> tuple[list[str], bool]:
                 pass
             else:
                 again = again and os.path.isfile(argument[1:])
-                left.extend(reversed(words(text)))
+                split, other = words(text), words(text, as_shell=True)
+                if split != other and _reads_as_shell(compiler):
+                    split = other
+                left.extend(reversed(split))
                 allowed -= 1
                 continue
         expanded.append(argument)
     return expanded, again
 
 
-def words(text: str) -> list[str]:
+def words(text: str, as_shell: bool = False) -> list[str]:
     """Split a response file at white space outside quotes.
 
-    A backslash makes any next character ordinary, inside quotes of both kinds as well.
+    A backslash makes any next character ordinary, inside quotes of both kinds as well.  With
+    ``as_shell`` it is as in a POSIX shell: in single quotes a backslash is a character like others,
+    in double quotes too but before a dollar, a backquote, a double quote or another backslash, and
+    at the end of a line it joins that to the next one.
     """
     found: list[str] = []
     word: list[str] | None = None
@@ -136,10 +146,17 @@ def words(text: str) -> list[str]:
                 found.append("".join(word))
                 word = None
             continue
+        following = ""
+        escapes = character == "\\" and not (as_shell and quote == "'")
+        if escapes:
+            following = next(characters, "")
+            if as_shell and following == "\n":
+                continue
         if word is None:
             word = []
-        if character == "\\":
-            word.append(next(characters, ""))
+        if escapes:
+            kept = as_shell and quote and following not in '$`"\\'
+            word.append(f"\\{following}" if kept else following)
         elif quote:
             if character == quote:
                 quote = ""
@@ -152,6 +169,22 @@ def words(text: str) -> list[str]:
     if word is not None:
         found.append("".join(word))
     return found
+
+
+def _reads_as_shell(compiler: Sequence[str]) -> bool:
+    """Whether the compiler splits response files as a shell would: GCC 15 and later, not Clang."""
+    if not compiler:
+        return False
+    import subprocess
+
+    # Only GCC knows this option.
+    asked = [*compiler, "-dumpfullversion"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, errors="replace", check=False)
+    except OSError:
+        return False
+    major = done.stdout.partition(".")[0]
+    return not done.returncode and major.isdecimal() and int(major) >= 15
 
 
 def is_plugin(argument: str) -> bool:

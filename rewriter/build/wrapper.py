@@ -117,7 +117,7 @@ def _run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
         takes_more,
     )
 
-    expanded, again = response_files(arguments)
+    expanded, again = response_files(arguments, compiler)
     assembly = os.environ.get("NOPFIX_ASM") == "1"
     objects, links = plan(expanded, assembly)
     gcc = is_gcc([*compiler, *expanded])

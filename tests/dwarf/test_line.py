@@ -14,7 +14,7 @@ import pytest
 from assembled import ASSEMBLED, Pair, assemble, check, edits, needs_assembler, text
 from elftools.dwarf.lineprogram import LineProgram
 from elftools.dwarf.structs import DWARFStructs
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from plain_lines import COUNTS, Form, Step, advance_of
 from random_maps import code_maps
@@ -94,6 +94,11 @@ def both(
     return Pair(plain, want, maps)
 
 
+def padded(obj: assembled.Object, boundary: int) -> int:
+    """How many bytes of padding an object has at a boundary."""
+    return obj.symbols[f"S{boundary}"] - obj.symbols[f"E{boundary}"]
+
+
 @needs_assembler
 @ASSEMBLED
 @given(st.lists(codes, min_size=1, max_size=3), st.integers(0, 1 << 32), st.booleans())
@@ -106,6 +111,9 @@ def test_the_table_comes_out_as_the_assembler_writes_it(
         files + '.file 1 "a.c"\n.file 2 "b.h"\n',
         lambda code, first: located(code, first, random.Random(seed + first)),
     )
+    # That a section's end was aligned doesn't show where it needed no padding: nopfix makes none.
+    ends = itertools.accumulate(len(code) + 1 for code in sections)
+    assume(not any(padded(found.want, end - 1) > padded(found.plain, end - 1) == 0 for end in ends))
     if ".debug_line" not in found.plain.contents:
         return
     section = found.plain.section(".debug_line")

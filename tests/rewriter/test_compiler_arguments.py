@@ -140,7 +140,7 @@ def test_response_files_are_read_as_gcc_reads_them(
 ) -> None:
     assert GCC is not None
     (tmp_path / "a.rsp").write_text(
-        "-DA='x \\' y' -DB=\"p \\\\ q\" -D'C'=\\r\\\n-DD=s ''-DE\n@b.rsp"
+        "-DA='x \\\\ y' -DB=\"p \\\\ q\" -D'C'=\\r\\\n-DD=s ''-DE\n@b.rsp"
     )
     (tmp_path / "b.rsp").write_text("-DF -DG='\n'")
     shown = subprocess.run(
@@ -151,7 +151,8 @@ def test_response_files_are_read_as_gcc_reads_them(
         check=True,
     ).stderr
     monkeypatch.chdir(tmp_path)
-    mine = [a for a in compiler_arguments.response_files(["@a.rsp"])[0] if a.startswith("-D")]
+    expanded = compiler_arguments.response_files(["@a.rsp"], [GCC])[0]
+    mine = [a for a in expanded if a.startswith("-D")]
     # The driver shows its commands one a line, -D apart from what it defines, and a line break
     # inside a word as it is, so only the compiler's own words are looked at.
     line = shown[shown.index("/cc1") : shown.index("-dumpbase ")]
@@ -159,6 +160,36 @@ def test_response_files_are_read_as_gcc_reads_them(
     gccs = ["-D" + words[i + 1] for i, word in enumerate(words) if word == "-D"]
     assert mine == gccs
     assert len(mine) == 6
+
+
+# What GCC 14 and GCC 16 make of a file, as their -### shows it.
+READINGS = {
+    r"-DA='x \' -DB=y": (["-DA=x ' -DB=y"], ["-DA=x \\", "-DB=y"]),
+    r"""-DA='x \\ y'""": (["-DA=x \\ y"], ["-DA=x \\\\ y"]),
+    r"""-DA="a\'b\q" """: (["-DA=a'bq"], ["-DA=a\\'b\\q"]),
+    r"""-DA="g\\h\`\$i" """: (["-DA=g\\h`$i"], ["-DA=g\\h`$i"]),
+    "-DA=\\r\\\nq": (["-DA=r\nq"], ["-DA=rq"]),
+    '-DA="a\\\nb"': (["-DA=a\nb"], ["-DA=ab"]),
+    r"-DA=e\'f": (["-DA=e'f"], ["-DA=e'f"]),
+}
+
+
+@pytest.mark.parametrize("text", READINGS)
+def test_a_response_file_is_read_as_the_compiler_at_hand_reads_it(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "a.rsp").write_text(text)
+    for version, wanted in zip(("14.2.0", "15.1.0"), READINGS[text], strict=True):
+        cc = tmp_path / f"cc-{version}"
+        cc.write_text(f'#!/bin/sh\n[ "$1" = -dumpfullversion ] && echo {version}\n')
+        cc.chmod(0o755)
+        expanded, _ = compiler_arguments.response_files([f"@{tmp_path}/a.rsp"], [str(cc)])
+        assert expanded == wanted
+    clang = tmp_path / "clang"
+    clang.write_text("#!/bin/sh\nexit 1\n")
+    clang.chmod(0o755)
+    expanded, _ = compiler_arguments.response_files([f"@{tmp_path}/a.rsp"], [str(clang)])
+    assert expanded == READINGS[text][0]
 
 
 @pytest.mark.parametrize(
