@@ -54,7 +54,7 @@ TESTS = ("tests/dwarf", "tests/rewriter", "tests/verifier")
 LIMIT = 900
 PARTS = ("install", "bytes", "wrapper", "kpatch", "load", "tests")
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-# Tests of what is said of a program that can't be run: in qemu-user posix_spawn doesn't hear of that.
+# Tests of what becomes of a program that can't be run: posix_spawn doesn't hear of it in qemu-user.
 EMULATED = (
     "test_the_status_is_the_compilers",
     "test_without_a_compiler_for_this_machine_the_commands_are_scripts",
