@@ -15,16 +15,16 @@ word.
 
 What a relocated load or store reads is data, whatever names it but a function's symbol or a branch.
 A local label that none of these leads to enters nothing.  A branch among such words leads nowhere:
-so this is asked again until nothing new turns up.  Only what looks like a branch matters, so only
-words with one among them are told apart; a jump over nothing but no-ops is padding.  A single word
-in front of a function may be a type hash: `function_prefix` judges those.
+what is run is followed from what something leads to.  Only what looks like a branch matters, so
+only words with one among them are told apart; a jump over nothing but no-ops is padding.  A single
+word in front of a function may be a type hash: `function_prefix` judges those.
 
 Source: Power ISA 3.1, Book I, 2.4 (branches), 3.3.2 (loads).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.object import elf
@@ -36,9 +36,10 @@ from nopfix.rewriter.proof.analysis import UNENTERED, Region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from nopfix.rewriter.object.program import Program
-    from nopfix.rewriter.power.instruction import Instructions
+    from nopfix.rewriter.power.instruction import Branch, Instructions
 
 _FINAL = tuple(
     word.to_bytes(4, "little") for word in (instruction.BLR, instruction.BCTR, 0x4C000024)
@@ -87,19 +88,41 @@ def find(
     stops -= _read(program, number)
     stops.update(own, targets, (region.start for region in regions))
     stops |= _behind_morestack(program, number)
-    runs = _runs(program, number, ends, stops)
-    while True:
-        inside = {place for start, end in runs for place in range(start, end, 4)}
-        entered = {target for place, target in branches if place not in inside}
-        fewer = _runs(program, number, ends, stops | entered)
-        if fewer == runs:
-            return [
-                Region(start, end, UNENTERED, 1)
-                for start, end in runs
-                if not (end - start == 4 and end in own)
-                and _looks_like_branches(program, number, range(start, end, 4))
-            ]
-        runs = fewer
+    stops |= _led_to(branches, ends, stops, 4 * len(words))
+    return [
+        Region(start, end, UNENTERED, 1)
+        for start, end in _runs(program, number, ends, stops)
+        if not (end - start == 4 and end in own)
+        and _looks_like_branches(program, number, range(start, end, 4))
+    ]
+
+
+def _led_to(
+    branches: Iterable[Branch], ends: Sequence[int], stops: Iterable[int], limit: int
+) -> set[int]:
+    """Where the branches lead that are run, if what is at ``stops`` is.
+
+    From a place that something leads to on all is run up to the next of ``ends``, and each branch
+    there leads to such places again.  Each branch is looked at once.
+    """
+    ordered = sorted(branches)
+    places = [place for place, _ in ordered]
+    bounds = [0, *ends, limit]
+    # Of each piece between two bounds, from where on it is known to be run.
+    run = bounds[1:]
+    found: set[int] = set()
+    left = [0, *stops]
+    while left:
+        place = left.pop()
+        piece = bisect_right(bounds, place) - 1
+        if place & 3 or not 0 <= place < limit or place >= run[piece]:
+            continue
+        first, last = bisect_left(places, place), bisect_left(places, run[piece])
+        run[piece] = place
+        targets = {target for _, target in ordered[first:last]}
+        left.extend(targets - found)
+        found |= targets
+    return found
 
 
 def _ends(
@@ -142,19 +165,19 @@ def _behind_padding(words: Sequence[int], place: int, stops: Container[int]) -> 
 
 
 def _runs(
-    program: Program, number: int, starts: Iterable[int], stops: Container[int]
+    program: Program, number: int, starts: Iterable[int], stops: AbstractSet[int]
 ) -> list[tuple[int, int]]:
     """From each of ``starts`` up to a stop, sorted and disjoint."""
     words = program.words(number)
     limit = 4 * len(words)
+    ordered = sorted(stop for stop in stops if not stop & 3 and stop < limit)
+    ordered.append(limit)
     found: list[tuple[int, int]] = []
-    for end in starts:
-        start = _behind_padding(words, end, stops)
-        if found and start < found[-1][1]:
+    for at in starts:
+        start = _behind_padding(words, at, stops)
+        if start >= limit or (found and start < found[-1][1]):
             continue
-        end = start
-        while end < limit and end not in stops:
-            end += 4
+        end = ordered[bisect_left(ordered, start)]
         if end > start:
             found.append((start, end))
     return found
