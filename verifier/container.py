@@ -109,19 +109,15 @@ def check_file_layout(old: Object, new: Object, findings: Findings) -> None:
         findings.differ("section-header", "section 0", None, None, "is not as in IN")
     stored = [section for section in old.sections if _stored(section)]
     stored.sort(key=lambda section: section.offset)
-    most = _most_aligned(old)
     at = 0
     for section in stored:
         after = new.sections[section.number]
         # LLVM doesn't align what it compresses.
-        aligned = _aligned(section, most)
-        # How far a section is aligned that is compressed in one of them only, IN doesn't show:
-        # since 2.44 binutils aligns to 8 bytes at most.
-        same_form = (section.compression is None) == (after.compression is None)
+        aligned = _aligned(section)
         if after.offset < at or after.offset > len(new.raw):
             text = f"sh_offset {after.offset:#x} is out of order"
             findings.differ("file-layout", section.name, None, None, text)
-        elif aligned and _stored(after) and not _aligned(after, most if same_form else 8):
+        elif aligned and _stored(after) and not _aligned(after):
             text = f"sh_offset {after.offset:#x} unaligned"
             findings.differ("file-layout", section.name, None, None, text)
         at = max(at, after.offset + _stored(after))
@@ -164,20 +160,14 @@ def check_unstored(
         )
 
 
-def _most_aligned(old: Object) -> int:
-    """How far IN's sections are aligned in the file at most, in bytes; 0 where that has no limit.
+def _aligned(section: Section) -> bool:
+    """Whether it lies in the file as it should.
 
-    sh_addralign is about addresses (gABI 4). Writers align offsets by it as well, but for binutils
-    from 2.44 on, which goes no further than to a word: then some section of IN lies at no more.
+    sh_addralign is about addresses (gABI 4).  Writers align offsets by it as well, but for binutils
+    from 2.44 on, which goes no further than to a word of 8 bytes; where IN's sections lie doesn't
+    show which it was, since they may lie further apart by chance.
     """
-    further = [s for s in old.sections[1:] if s.alignment > 8 and s.offset % s.alignment]
-    return 8 if further and not any(s.offset % 8 for s in further) else 0
-
-
-def _aligned(section: Section, most: int) -> bool:
-    """Whether it lies in the file as it should."""
-    alignment = max(section.alignment, 1)
-    return section.offset % (min(alignment, most) if most else alignment) == 0
+    return section.offset % min(max(section.alignment, 1), 8) == 0
 
 
 def _stored(section: Section) -> int:

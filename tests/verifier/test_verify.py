@@ -356,9 +356,9 @@ def test_the_verifier_shares_no_code_with_the_rewriter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "verified"), [(64, 64, True), (8, 8, True), (64, 8, False), (8, 4, False)]
+    ("before", "after", "verified"), [(64, 64, True), (8, 8, True), (64, 8, True), (8, 4, False)]
 )
-def test_sections_are_aligned_in_the_file_no_less_than_they_were(
+def test_sections_are_aligned_in_the_file_to_a_word_at_least(
     before: int,
     after: int,
     verified: bool,
