@@ -66,6 +66,35 @@ def equal(assemble: Callable[..., bytes]) -> Callable[[bytes, bytes], bool]:
 
 
 @pytest.fixture
+def aligned_sections() -> Callable[[int, str], str]:
+    """A function that gives assembly with sections of several alignments, one of them without
+    bytes, behind code of so many words; a slot's text goes behind each of two calls.
+    """
+    source = """
+    .abiversion 2
+    .text
+    .rept {words}; nop; .endr
+    .bss
+    .p2align 6
+    .zero 8
+    .section .text.later,"ax"
+    .p2align 5
+    bl f
+{slot}
+    .section .data.last,"aw"
+    .byte 1
+    .section .text.last,"ax"
+    .p2align 6
+    bl f
+{slot}
+    .section .data.words,"aw"
+    .p2align 3
+    .quad 0
+"""
+    return lambda words, slot: source.format(words=words, slot=slot)
+
+
+@pytest.fixture
 def laid_out() -> Callable[[bytes, int], bytes]:
     """A function that gives an object whose sections lie in the file as sh_addralign says, but
     aligned to so many bytes at most: to 8 as binutils from 2.44 on has it.

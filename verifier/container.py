@@ -8,6 +8,7 @@ Symbols keep their indices; value and size follow the section that they are defi
 
 from __future__ import annotations
 
+import bisect
 import zlib
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from nopfix.verifier.pairing import AnyPairing
     from nopfix.verifier.report import Findings
+
+_WORD, _UNLIMITED = 8, 1 << 63
 
 _HEADER_FIELDS = (
     ("name", "sh_name"),
@@ -109,15 +112,16 @@ def check_file_layout(old: Object, new: Object, findings: Findings) -> None:
         findings.differ("section-header", "section 0", None, None, "is not as in IN")
     stored = [section for section in old.sections if _stored(section)]
     stored.sort(key=lambda section: section.offset)
+    most = _most_aligned(old)
     at = 0
     for section in stored:
         after = new.sections[section.number]
         # LLVM doesn't align what it compresses.
-        aligned = _aligned(section)
+        aligned = _aligned(section, most)
         if after.offset < at or after.offset > len(new.raw):
             text = f"sh_offset {after.offset:#x} is out of order"
             findings.differ("file-layout", section.name, None, None, text)
-        elif aligned and _stored(after) and not _aligned(after):
+        elif aligned and _stored(after) and not _aligned(after, most):
             text = f"sh_offset {after.offset:#x} unaligned"
             findings.differ("file-layout", section.name, None, None, text)
         at = max(at, after.offset + _stored(after))
@@ -160,14 +164,29 @@ def check_unstored(
         )
 
 
-def _aligned(section: Section) -> bool:
-    """Whether it lies in the file as it should.
+def _most_aligned(old: Object) -> int:
+    """How far IN's sections are aligned in the file at most, in bytes.
 
-    sh_addralign is about addresses (gABI 4).  Writers align offsets by it as well, but for binutils
-    from 2.44 on, which goes no further than to a word of 8 bytes; where IN's sections lie doesn't
-    show which it was, since they may lie further apart by chance.
+    sh_addralign is about addresses (gABI 4). Writers align offsets by it as well, but for binutils
+    from 2.44 on, which goes no further than to a word. Which it was, IN shows by a section that
+    lies at a word only, or by one that lies a word or more behind what is in front of it; by chance
+    all may lie as they say and close together.
     """
-    return section.offset % min(max(section.alignment, 1), 8) == 0
+    wide = [s for s in old.sections[1:] if s.alignment > _WORD]
+    further = [s for s in wide if s.offset % s.alignment]
+    if further and not any(s.offset % _WORD for s in further):
+        return _WORD
+    ends = sorted(s.offset + s.size for s in old.sections[1:] if _stored(s))
+    for section in wide:
+        in_front = ends[: bisect.bisect_right(ends, section.offset)]
+        if in_front and section.offset - in_front[-1] >= _WORD:
+            return _UNLIMITED
+    return _WORD
+
+
+def _aligned(section: Section, most: int) -> bool:
+    """Whether it lies in the file as it should."""
+    return section.offset % min(max(section.alignment, 1), most) == 0
 
 
 def _stored(section: Section) -> int:

@@ -175,27 +175,10 @@ def test_a_section_without_contents_follows_those_that_shrink_no_further_than_th
 
 @pytest.mark.parametrize("words", range(1, 17))
 def test_a_file_that_is_aligned_to_words_stays_so(
-    words: int, assemble: Callable[..., bytes], laid_out: Callable[[bytes, int], bytes]
+    words: int,
+    aligned_sections: Callable[[int, str], str],
+    assemble: Callable[..., bytes],
+    laid_out: Callable[[bytes, int], bytes],
 ) -> None:
-    source = """
-    .abiversion 2
-    .text
-    .rept {words}; nop; .endr
-    .bss
-    .p2align 6
-    .zero 8
-    .section .text.later,"ax"
-    .p2align 5
-    bl f
-{slot}
-    .section .data.last,"aw"
-    .byte 1
-    .section .text.last,"ax"
-    .p2align 6
-    bl f
-{slot}
-"""
-    plain, want = (
-        laid_out(assemble(source.format(words=words, slot=slot)), 8) for slot in ("", "    nop")
-    )
+    plain, want = (laid_out(assemble(aligned_sections(words, slot)), 8) for slot in ("", "    nop"))
     assert bytes(rewrite(plain).data) == want
