@@ -118,9 +118,10 @@ def response_files(
                 pass
             else:
                 again = again and os.path.isfile(argument[1:])
-                split, other = words(text), words(text, as_shell=True)
-                if split != other and _reads_as_shell(compiler):
-                    split = other
+                split = words(text)
+                if "\\" in text:  # nothing else is read in two ways
+                    other = words(text, as_shell=True)
+                    split = other if other != split and _reads_as_shell(compiler) else split
                 left.extend(reversed(split))
                 allowed -= 1
                 continue

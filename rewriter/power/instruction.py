@@ -225,6 +225,15 @@ class Instructions(Record):
     relative: list[Branch]
 
 
+def aligned_places(contents: bytes, part: bytes) -> Iterator[int]:
+    """The offsets of words in ``contents`` that begin with the bytes ``part``."""
+    at = contents.find(part)
+    while at >= 0:
+        if not at & 3:
+            yield at
+        at = contents.find(part, at + 1)
+
+
 def sweep(
     words: Sequence[int], data: Sequence[tuple[int, int]], relocated: Collection[int]
 ) -> Instructions:

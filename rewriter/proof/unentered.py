@@ -139,11 +139,7 @@ def _ends(
     }
     contents = bytes(program.obj.contents(number))
     for word in _FINAL:
-        at = contents.find(word)
-        while at >= 0:
-            if not at & 3:
-                ends.add(at + 4)
-            at = contents.find(word, at + 1)
+        ends.update(at + 4 for at in instruction.aligned_places(contents, word))
     starts = [region.start for region in regions]
     for end in list(ends):
         index = bisect_left(starts, end) - 1
@@ -220,6 +216,8 @@ def _visible(program: Program, number: int) -> set[int]:
 def _behind_morestack(program: Program, number: int) -> set[int]:
     """Where ``__morestack`` comes back to: three words behind the return address of its call."""
     symbols = program.obj.symbols
+    if b"__morestack" not in symbols.strings:
+        return set()
     return {
         reference.place + 16
         for reference in program.of_types(number, BRANCHES)

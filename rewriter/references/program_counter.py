@@ -180,15 +180,14 @@ def _sources(code: Code) -> Iterator[tuple[int, int, Value]]:
 
 
 def _places_of_mflr(code: Code) -> set[int]:
-    data = bytes(code.program.obj.contents(code.number))
-    found = set()
-    at = data.find(_MFLR_BYTES)
-    while at >= 0:
-        is_word = not at & 3 and at >> 2 < len(code.words)
-        if is_word and code.words[at >> 2] & 0xFC1FFFFF == MFLR and at not in code.data:
-            found.add(at)
-        at = data.find(_MFLR_BYTES, at + 1)
-    return found
+    contents = bytes(code.program.obj.contents(code.number))
+    return {
+        at
+        for at in instruction.aligned_places(contents, _MFLR_BYTES)
+        if at >> 2 < len(code.words)
+        and code.words[at >> 2] & 0xFC1FFFFF == MFLR
+        and at not in code.data
+    }
 
 
 def _sums_of_addpcis(code: Code) -> Iterator[tuple[int, int, Value]]:

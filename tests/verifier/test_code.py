@@ -252,11 +252,7 @@ k:  nop
     .quad .Lpatch
 """
 TWO = ("nop\n nop", "nop\n nop")
-#: The hash of a function's type, in front of it, as clang lays it out.
-TYPE_HASH = """
-    .text
-    .p2align 4
-    .long 0xc105cafe, 0x48000008
+TWO_CALLS = """\
     .type h, @function
 h:  mflr 0
     bl k
@@ -266,7 +262,13 @@ h:  mflr 0
     mtlr 0
     blr
     .size h, .-h
+"""
+#: The hash of a function's type, in front of it, as clang lays it out.
+TYPE_HASH = f"""
+    .text
     .p2align 4
+    .long 0xc105cafe, 0x48000008
+{TWO_CALLS}    .p2align 4
     .long 0xc105cafe, 0xca7a7a6f
     .type k, @function
 k:  MORE
@@ -296,19 +298,10 @@ m:  blr
     .size m, .-m
 """
 #: What LLVM's linker leaves between input sections: it fills with traps.
-LLD = """
+LLD = f"""
     .text
     .p2align 4
-    .type h, @function
-h:  mflr 0
-    bl k
-    SLOT
-    bl k
-    SLOT
-    mtlr 0
-    blr
-    .size h, .-h
-    .rept 3
+{TWO_CALLS}    .rept 3
     trap
     .endr
     .p2align 4
@@ -353,19 +346,10 @@ NO_SPECULATION = inside(
     ".La: bl g\n SLOT\n.Lb: bl g\n SLOT"
 )
 #: clang's gaps are plain nops however long they are.
-LONG_GAP = """
+LONG_GAP = f"""
     .text
     .p2align 6
-    .type h, @function
-h:  mflr 0
-    bl k
-    SLOT
-    bl k
-    SLOT
-    mtlr 0
-    blr
-    .size h, .-h
-    .rept COUNT
+{TWO_CALLS}    .rept COUNT
     nop
     .endr
     .type k, @function
