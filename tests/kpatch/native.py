@@ -57,8 +57,8 @@ PARTS = ("install", "bytes", "wrapper", "kpatch", "load", "tests")
 NAMESPACE = ("unshare", "--user", "sh", "-c", 'echo; read _; exec unshare --mount "$@"', "sh")
 USERS = 65536
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
-# Tests of what qemu-user does otherwise than Linux: posix_spawn doesn't hear of a program that can't
-# be run; a signal that is ignored is no more after two execs; SIGXFSZ ends the emulator.
+# Tests of what qemu-user does otherwise than Linux: posix_spawn doesn't hear of a program that
+# can't be run; a signal that is ignored is no more after two execs; SIGXFSZ ends the emulator.
 EMULATED = (
     "test_the_status_is_the_compilers",
     "test_the_status_is_the_commands",
