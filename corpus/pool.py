@@ -82,8 +82,16 @@ def _in_worker(work: Work, cases: Sequence[Case]) -> list[Result]:
 
 @contextlib.contextmanager
 def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Open a pool whose workers stop at once when the block is left by an exception."""
-    pool = ProcessPoolExecutor(jobs, initializer=_begin_worker)
+    """Open a pool whose workers stop at once when the block is left by an exception.
+
+    Raises ToolError where the system has no semaphores, as in a root folder without /dev/shm: the
+    error that Python has for it names no file.
+    """
+    try:
+        pool = ProcessPoolExecutor(jobs, initializer=_begin_worker)
+    except OSError as error:
+        text = f"no worker processes: {error.strerror}; mount /dev/shm, where all may write"
+        raise ToolError(text) from error
     try:
         yield pool
     except BaseException:

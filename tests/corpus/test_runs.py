@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pty
 import re
@@ -291,6 +292,18 @@ def test_a_case_that_kills_its_worker_costs_only_itself(sources: Path) -> None:
     assert len(results) == len(cases) == len({one.key for one in results})
     crashed = {one.source for one in results if one.verdict == "crashed"}
     assert {Path(name).name for name in crashed} == {"07.c"}
+
+
+def test_where_no_worker_can_be_made_the_message_names_what_to_mount(
+    sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_shared_memory(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", without_shared_memory)
+    cases = cases_of([str(sources)], [("-O2",)], ("oracle",))
+    with pytest.raises(toolchain.ToolError, match="Permission denied; mount /dev/shm"):
+        list(pool.run_local(cases, 2))
 
 
 @contextlib.contextmanager
