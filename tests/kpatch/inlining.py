@@ -1,0 +1,197 @@
+"""What -fno-optimize-sibling-calls changes beside the sibling calls.
+
+The problem: a live patch is right only if the rebuilt code inlines what the running kernel inlined,
+and the running kernel was compiled without that option.  GCC's pass that makes a loop of a function
+that ends by calling itself comes early, before functions are inlined (pass_tail_recursion among
+gcc/passes.def's early passes); the one that makes sibling calls comes last (pass_tail_calls).  So
+only functions that call themselves should differ.  Here this is seen rather than believed.
+
+Each C object of a kernel is compiled twice by the command that make kept beside it, with debug
+information, without and with the option.  The two are the same when they have the same functions
+(clones among them) and, by caller and callee, the same inlined subroutines (DW_AT_abstract_origin
+of DW_TAG_inlined_subroutine).  What an object came to is kept, so a run can be resumed.
+
+    python -m tests.kpatch --kernel 6.1 inlining
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from elftools.elf.constants import SH_FLAGS
+from elftools.elf.elffile import ELFFile
+
+from tests.kernel.kernel_test import PREFIX, Failure, say
+from tests.kpatch import kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from elftools.dwarf.die import DIE
+
+    from tests.kpatch.kernels import Kernel
+    from tests.kpatch.root import Root
+
+OPTION = "-fno-optimize-sibling-calls"
+# Not part of the running kernel, or without a function of its own.
+ELSEWHERE = ("arch/powerpc/boot/", "arch/powerpc/kernel/vdso/", "scripts/", "tools/", "usr/")
+# What is said of the object otherwise: where it goes, what it depends on, its debug information.
+OTHERWISE = ("-Wp,-MMD", "-Wp,-MD", "-g", "-fplugin=")
+
+
+class Made(NamedTuple):
+    """What two compilations are compared by: function symbols, and inlined subroutines.
+
+    Each counted; an inlined subroutine is "caller <- callee".  ``code``: bytes of instructions.
+    """
+
+    functions: Counter[str]
+    inlined: Counter[str]
+    code: int
+
+
+class Compared(NamedTuple):
+    """How an object differs with the option, a line each; its bytes of code without and with it."""
+
+    differences: list[str]
+    code: int
+    having: int
+
+
+class Command(NamedTuple):
+    """How an object (by its name in the tree) is compiled: flags, and the source."""
+
+    name: str
+    flags: tuple[str, ...]
+    source: str
+
+
+def commands(tree: Path) -> list[Command]:
+    """The commands that make kept for the C objects of a kernel's tree, by name."""
+    return sorted(_commands(tree))
+
+
+def _commands(tree: Path) -> Iterator[Command]:
+    for kept in tree.rglob(".*.o.cmd"):
+        name = str(kept.relative_to(tree).with_name(kept.name[1:-4]))
+        line = kept.read_text(errors="replace").partition(":= ")[2].partition("\n")[0]
+        words = shlex.split(line.partition(" ; ")[0])
+        if name.startswith(ELSEWHERE) or not words or not words[-1].endswith(".c"):
+            continue
+        first = next(index for index, word in enumerate(words) if word.startswith("-"))
+        flags = words[first:-1]
+        if "-D__KERNEL__" not in flags:
+            continue
+        at = flags.index("-o")
+        del flags[at : at + 2]
+        wanted = [f for f in flags if f != "-c" and not f.startswith(OTHERWISE)]
+        yield Command(name, tuple(wanted), words[-1])
+
+
+def made(path: Path) -> Made:
+    """What an object has of what is compared."""
+    with path.open("rb") as stream:
+        file = ELFFile(stream)
+        symbols = file.get_section_by_name(".symtab").iter_symbols()
+        functions = Counter(s.name for s in symbols if s["st_info"]["type"] == "STT_FUNC")
+        inlined = Counter[str]()
+        for unit in file.get_dwarf_info().iter_CUs():
+            _count(unit.get_top_DIE(), "", inlined)
+        sections = file.iter_sections()
+        code = sum(s.data_size for s in sections if s["sh_flags"] & SH_FLAGS.SHF_EXECINSTR)
+        return Made(functions, inlined, code)
+
+
+def _count(entry: DIE, caller: str, inlined: Counter[str]) -> None:
+    """Count the inlined subroutines below an entry of ``caller``."""
+    for child in entry.iter_children():
+        if child.tag == "DW_TAG_subprogram":
+            _count(child, _name(child), inlined)
+        elif child.tag == "DW_TAG_inlined_subroutine":
+            inlined[f"{caller} <- {_name(child)}"] += 1
+            _count(child, caller, inlined)
+        elif child.tag == "DW_TAG_lexical_block":
+            _count(child, caller, inlined)
+
+
+def _name(entry: DIE) -> str:
+    """A subroutine's name, its own or that of what it was made from."""
+    attributes: dict[str, Any] = entry.attributes
+    if "DW_AT_name" in attributes:
+        return str(attributes["DW_AT_name"].value, "utf-8", "replace")
+    for origin in ("DW_AT_abstract_origin", "DW_AT_specification"):
+        if origin in attributes:
+            return _name(entry.get_DIE_from_attribute(origin))
+    return ""
+
+
+def differences(without: Made, having: Made) -> list[str]:
+    """How the object that was compiled with the option differs, a line each."""
+    lines = []
+    for kind, before, after in (
+        ("function", without.functions, having.functions),
+        ("inlined", without.inlined, having.inlined),
+    ):
+        for what in sorted(before.keys() | after.keys()):
+            if before[what] != after[what]:
+                lines.append(f"{kind} {what}: {before[what]}, {after[what]} with the option")
+    return lines
+
+
+def of_itself(line: str) -> bool:
+    """Whether a difference is a function that is inlined into itself."""
+    caller, found, callee = line.removeprefix("inlined ").partition(": ")[0].partition(" <- ")
+    return bool(found) and caller == callee
+
+
+def compare(root: Root, kernel: Kernel, jobs: int) -> str:
+    """All C objects of a kernel; raises Failure when one differs by more than calls of itself."""
+    place = kernels.folders(root, kernel)
+    work = place.source.with_name("inlining")
+    work.mkdir(exist_ok=True)
+    kept = work / "objects.json"
+    known: dict[str, Compared] = {}
+    if kept.exists():
+        known = {name: Compared(*row) for name, row in json.loads(kept.read_text()).items()}
+    todo = [command for command in commands(place.source) if command.name not in known]
+    with ThreadPoolExecutor(jobs) as pool:
+        compared = pool.map(lambda command: _compare(root, kernel, work, command), todo)
+        for command, one in zip(todo, compared, strict=True):
+            known[command.name] = one
+            kept.write_text(json.dumps(known, indent=1))
+            for line in one.differences:
+                say(f"{kernel.name}: {command.name}: {line}")
+    return _summary(known)
+
+
+def _summary(known: Mapping[str, Compared]) -> str:
+    differing = {name: one.differences for name, one in known.items() if one.differences}
+    other = [name for name, lines in differing.items() if not all(map(of_itself, lines))]
+    code, having = (sum(one[column] for one in known.values()) for column in (1, 2))
+    said = (
+        f"{len(known)} objects, {len(known) - len(differing)} the same with {OPTION}"
+        f" ({code} bytes of code, {having} with it)"
+    )
+    if other:
+        raise Failure(f"{said}; more than calls of itself: {', '.join(sorted(other))}")
+    return f"{said}, {len(differing)} differ in functions that call themselves"
+
+
+def _compare(root: Root, kernel: Kernel, work: Path, command: Command) -> Compared:
+    """Compile an object without and with the option, and compare."""
+    place = kernels.folders(root, kernel)
+    results = []
+    for options in ((), (OPTION,)):
+        path = work / f"{command.name.replace('/', '-')}{'-with' if options else ''}"
+        words = (f"{PREFIX}gcc-{kernel.compiler}", "-w", *command.flags, "-g", *options)
+        compile_ = (*words, "-c", command.source, "-o", path)
+        root.run(*compile_, log=place.log, cwd=place.source)
+        results.append(made(path))
+        path.unlink()
+    without, having = results
+    return Compared(differences(without, having), without.code, having.code)

@@ -1,0 +1,76 @@
+"""The comparison of objects with and without -fno-optimize-sibling-calls."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.kpatch import inlining
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CALLS = """
+int outer(int);
+static inline __attribute__((always_inline)) int twice(int x) { return x + x; }
+static __attribute__((noinline)) int callee(int x) { return outer(twice(x)); }
+int caller(int x) { return callee(twice(x) + 1); }
+"""
+CALLS_ITSELF = """
+void visit(int);
+struct node { struct node *next; int value; };
+static void walk(struct node *n) { if (n) { visit(n->value); walk(n->next); } }
+void start(struct node *n) { walk(n); }
+"""
+
+
+def compiled(folder: Path, text: str, *options: str) -> inlining.Made:
+    source, made = folder / "t.c", folder / "t.o"
+    source.write_text(text)
+    command = ("powerpc64le-linux-gnu-gcc", "-O2", "-g", *options, "-c", source, "-o", made)
+    subprocess.run(command, check=True)
+    return inlining.made(made)
+
+
+def test_inlined_subroutines_are_counted_by_caller_and_callee(tmp_path: Path) -> None:
+    made = compiled(tmp_path, CALLS)
+    assert made.inlined == {"callee <- twice": 1, "caller <- twice": 1}
+    assert set(made.functions) == {"callee", "caller"}
+
+
+def test_a_sibling_call_that_is_none_any_more_changes_what_is_compared_in_nothing(
+    tmp_path: Path,
+) -> None:
+    without, having = compiled(tmp_path, CALLS), compiled(tmp_path, CALLS, inlining.OPTION)
+    assert having.code > without.code
+    assert inlining.differences(without, having) == []
+
+
+def test_a_function_that_is_inlined_into_itself_is_told_from_others(tmp_path: Path) -> None:
+    loop, calls = (
+        compiled(tmp_path, CALLS_ITSELF),
+        compiled(tmp_path, CALLS_ITSELF, inlining.OPTION),
+    )
+    lines = inlining.differences(loop, calls)
+    assert lines
+    assert not inlining.of_itself("inlined start <- walk: 1, 0 with the option")
+    assert inlining.of_itself("inlined walk <- walk: 0, 1 with the option")
+    assert not inlining.of_itself("function walk.part.0: 0, 1 with the option")
+
+
+def test_the_commands_are_those_of_the_kernels_own_objects_without_what_goes_elsewhere(
+    tmp_path: Path,
+) -> None:
+    for name, line in (
+        ("kernel/.fork.o.cmd", "gcc -Wp,-MMD,kernel/.fork.o.d -D__KERNEL__ -O2 -g -DN='\"a b\"'"),
+        ("scripts/.kallsyms.o.cmd", "gcc -D__KERNEL__ -O2"),
+        ("lib/.host.o.cmd", "gcc -O2"),
+    ):
+        kept = tmp_path / name
+        kept.parent.mkdir()
+        target = name.replace(".", "", 1).removesuffix(".cmd")
+        source = target.replace(".o", ".c")
+        kept.write_text(f"savedcmd_{target} := {line} -c -o {target} {source}\n\nsource := x\n")
+    assert inlining.commands(tmp_path) == [
+        ("kernel/fork.o", ("-D__KERNEL__", "-O2", '-DN="a b"'), "kernel/fork.c")
+    ]
