@@ -55,10 +55,17 @@ class Made(NamedTuple):
     code: int
 
 
-class Compared(NamedTuple):
-    """How an object differs with the option, a line each; its bytes of code without and with it."""
+class Differences(NamedTuple):
+    """Differences in functions that are inlined into themselves in one of the two, and others."""
 
-    differences: list[str]
+    recursive: list[str]
+    other: list[str]
+
+
+class Compared(NamedTuple):
+    """How an object differs with the option; its bytes of code without and with it."""
+
+    differences: Differences
     code: int
     having: int
 
@@ -130,23 +137,19 @@ def _name(entry: DIE) -> str:
     return ""
 
 
-def differences(without: Made, having: Made) -> list[str]:
+def differences(without: Made, having: Made) -> Differences:
     """How the object that was compiled with the option differs, a line each."""
-    lines = []
-    for kind, before, after in (
-        ("function", without.functions, having.functions),
-        ("inlined", without.inlined, having.inlined),
-    ):
+    recursive = set()
+    for made in (without, having):
+        pairs = [what.split(" <- ") for what in made.inlined]
+        recursive |= {callee for caller, callee in pairs if caller == callee}
+    found = Differences([], [])
+    for before, after in zip(without[:2], having[:2], strict=True):
         for what in sorted(before.keys() | after.keys()):
             if before[what] != after[what]:
-                lines.append(f"{kind} {what}: {before[what]}, {after[what]} with the option")
-    return lines
-
-
-def of_itself(line: str) -> bool:
-    """Whether a difference is a function that is inlined into itself."""
-    caller, found, callee = line.removeprefix("inlined ").partition(": ")[0].partition(" <- ")
-    return bool(found) and caller == callee
+                lines = found.recursive if what.split(" <- ")[-1] in recursive else found.other
+                lines.append(f"{what}: {before[what]}, with the option {after[what]}")
+    return found
 
 
 def compare(root: Root, kernel: Kernel, jobs: int) -> str:
@@ -157,28 +160,30 @@ def compare(root: Root, kernel: Kernel, jobs: int) -> str:
     kept = work / "objects.json"
     known: dict[str, Compared] = {}
     if kept.exists():
-        known = {name: Compared(*row) for name, row in json.loads(kept.read_text()).items()}
+        for name, (lines, *code) in json.loads(kept.read_text()).items():
+            known[name] = Compared(Differences(*lines), *code)
     todo = [command for command in commands(place.source) if command.name not in known]
     with ThreadPoolExecutor(jobs) as pool:
         compared = pool.map(lambda command: _compare(root, kernel, work, command), todo)
         for command, one in zip(todo, compared, strict=True):
             known[command.name] = one
             kept.write_text(json.dumps(known, indent=1))
-            for line in one.differences:
+            for line in (*one.differences.recursive, *one.differences.other):
                 say(f"{kernel.name}: {command.name}: {line}")
     return _summary(known)
 
 
 def _summary(known: Mapping[str, Compared]) -> str:
-    differing = {name: one.differences for name, one in known.items() if one.differences}
-    other = [name for name, lines in differing.items() if not all(map(of_itself, lines))]
-    code, having = (sum(one[column] for one in known.values()) for column in (1, 2))
+    differing = [name for name, one in known.items() if any(one.differences)]
+    other = [name for name, one in known.items() if one.differences.other]
+    code = sum(one.code for one in known.values())
+    having = sum(one.having for one in known.values())
     said = (
         f"{len(known)} objects, {len(known) - len(differing)} the same with {OPTION}"
         f" ({code} bytes of code, {having} with it)"
     )
     if other:
-        raise Failure(f"{said}; more than calls of itself: {', '.join(sorted(other))}")
+        raise Failure(f"{said}; in more than calls of itself differ {', '.join(sorted(other))}")
     return f"{said}, {len(differing)} differ in functions that call themselves"
 
 
