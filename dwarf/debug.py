@@ -449,12 +449,22 @@ def _check_complete(
 
 
 def split_names(sections: Sequence[Section]) -> list[SplitName]:
-    """The .dwo files that the units of an object name.  Raises `Unsupported`."""
-    file = file_of(section for section in sections if not section.name.endswith(".dwo"))
+    """The .dwo files that the units of an object name.  Raises `Unsupported`.
+
+    A unit whose other half lies in the object itself names none: clang's -gsplit-dwarf=single
+    gives it the object's own name.
+    """
+    parts = _divide(sections, ())
+    file = file_of(parts[0])
+    embedded = {
+        entries.unit_dwo_id(section, header, entry)
+        for split in parts[1]
+        for section, header, entry in entries.unit_entries(file_of(split, split=True))
+    }
     found = []
     for section, header, entry in entries.unit_entries(file):
         dwo_id = entries.unit_dwo_id(section, header, entry)
-        if dwo_id is None:
+        if dwo_id is None or dwo_id in embedded:
             continue
         name = entry.get(DW_AT_dwo_name) or entry.get(DW_AT_GNU_dwo_name)
         folder = entry.get(DW_AT_comp_dir)

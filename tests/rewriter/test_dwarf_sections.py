@@ -18,6 +18,7 @@ from nopfix.rewriter.references import split_dwarf
 from nopfix.verifier import verify
 
 GCC = "powerpc64le-linux-gnu-gcc"
+CLANG = "clang-19"
 needs_compiler = pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} isn't installed")
 
 SOURCE = """
@@ -217,6 +218,27 @@ def test_a_split_file_is_found_under_the_name_in_the_skeleton(tmp_path: Path) ->
     found = split_dwarf.beside(str(moved / "renamed.o"), path.read_bytes())
     assert list(found) == [str(moved / "f.dwo")]
     assert split_dwarf.beside(str(tmp_path / "g.o"), compiled(tmp_path, "-g").read_bytes()) == {}
+
+
+@pytest.mark.skipif(shutil.which(CLANG) is None, reason=f"{CLANG} isn't installed")
+@pytest.mark.parametrize("version", ["-gdwarf-4", "-gdwarf-5"])
+@pytest.mark.parametrize("beside", ["nothing", "another object's"])
+def test_an_object_that_holds_its_split_units_names_no_other_file(
+    tmp_path: Path, version: str, beside: str
+) -> None:
+    (tmp_path / "f.c").write_text(SOURCE)
+    command = [CLANG, "--target=powerpc64le-linux-gnu", "-O1", "-g", version, "-fPIC"]
+    subprocess.run(
+        [*command, "-gsplit-dwarf=single", "-c", "f.c", "-o", "f.o"], cwd=tmp_path, check=True
+    )
+    if beside != "nothing":
+        (tmp_path / "f.dwo").write_bytes(b"left from an older build")
+    before = (tmp_path / "f.o").read_bytes()
+    assert split_dwarf.beside(str(tmp_path / "f.o"), before) == {}
+    assert main(["-q", str(tmp_path / "f.o"), str(tmp_path / "out.o")]) == 0
+    verdict = verify(before, (tmp_path / "out.o").read_bytes())
+    assert verdict.verified
+    assert len(verdict.insertions) == 2
 
 
 def assembled(folder: Path, version: int, *, slots: bool) -> bytes:
