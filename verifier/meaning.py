@@ -106,17 +106,20 @@ def _address_points(old: Object) -> dict[tuple[int, int], int]:
         if symbol.type != STT_OBJECT or not symbol.name.startswith(("_ZTV", "_ZTC")):
             continue
         point = behind = -1
+        typed = False
         for relocation in sorted(old.relocations.get(symbol.section, ())):
             place, section = relocation.place, old.symbols[relocation.symbol].section
             if not symbol.value <= place < symbol.value + symbol.size:
                 continue
             defined = 0 < section < len(old.sections)
-            if relocation.type != R_PPC64_REL32 or (
-                defined and not old.sections[section].executable
-            ):
-                behind = -1
+            if relocation.type != R_PPC64_REL32:
+                typed, behind = False, -1
                 continue
-            point = point if place == behind else place
+            if defined and not old.sections[section].executable:
+                # The type's, directly in front of the address point.
+                typed, point = True, place + 4
+                continue
+            point = point if typed or place == behind else place
             found[symbol.section, place], behind = point, place + 4
     return found
 

@@ -5,13 +5,15 @@ The problem: a field of such a table holds the distance of a function from the t
 place, the assembler adds how far that is from there to the addend.  Read as it stands the third
 field leads eight bytes into its function.
 
-The rule: the fields of one variable are looked at together, those that lead to code.  Each of them
-may count from those places in the variable, in front of it, from which it leads to a function's
-entry.  Where two or more agree in one such place, it is the only one that explains them, and
-nothing of the variable stays unexplained, that is the base.  A field that leads to an entry counted
-from itself needs no other base.  Anything else is left to who asks (`special_sections`).
+The rule: the fields of one variable that lead to code are looked at together.  Each of them may
+count from those places in the variable, in front of it, from which it leads to a function's entry.
+A vtable by its name has no other fields for code, so a place that is the only one of its field is
+the base.  Else two or more have to agree in one such place, it is to be the only one that explains
+them, and no field may stay unexplained; a field that leads to an entry counted from itself needs no
+other base.  Anything else is left to who asks (`special_sections`).
 
-Source: LLVM, clang/lib/CodeGen/CGVTables.cpp (addRelativeComponent); Itanium C++ ABI, 2.5.
+Source: LLVM, clang/lib/CodeGen/CGVTables.cpp (addRelativeComponent); Itanium C++ ABI, 2.5 and
+5.1.4.1 (_ZTV, a vtable; _ZTC, one for construction).
 """
 
 from __future__ import annotations
@@ -33,20 +35,24 @@ def bases(program: Program, references: Iterable[Reference]) -> dict[int, int]:
 
     ``references`` are those of one section of which nothing is known.
     """
+    symbols = program.obj.symbols
     fields: dict[int, list[Reference]] = {}
     for reference in references:
         if reference.type in relocation.FROM_A_BASE and program.is_code(reference.target):
             holder = program.holder(reference.section, reference.place)
-            if holder is not None and program.obj.symbols.type(holder) == elf.STT_OBJECT:
+            if holder is not None and symbols.type(holder) == elf.STT_OBJECT:
                 fields.setdefault(holder, []).append(reference)
     found: dict[int, int] = {}
     for holder, own in fields.items():
-        if len(own) > 1:
-            found.update(_bases_of(program, program.obj.symbols.values[holder], own))
+        is_vtable = symbols.name(holder).startswith(("_ZTV", "_ZTC"))
+        if is_vtable or len(own) > 1:
+            found.update(_bases_of(program, symbols.values[holder], own, is_vtable=is_vtable))
     return found
 
 
-def _bases_of(program: Program, start: int, fields: Sequence[Reference]) -> Mapping[int, int]:
+def _bases_of(
+    program: Program, start: int, fields: Sequence[Reference], *, is_vtable: bool
+) -> Mapping[int, int]:
     """The bases of the ``fields`` of the variable that begins at ``start``."""
     candidates = {field.place: _candidates(program, start, field) for field in fields}
     votes: dict[int, int] = {}
@@ -56,6 +62,8 @@ def _bases_of(program: Program, start: int, fields: Sequence[Reference]) -> Mapp
     found = {}
     for place, own in candidates.items():
         agreed = [base for base in own if votes[base] > 1 or base == place]
+        if is_vtable and len(own) == 1:
+            agreed = [*own]
         if len(agreed) != 1:
             return {}
         found[place] = agreed[0]
