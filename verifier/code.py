@@ -8,8 +8,8 @@ next instruction becomes `ld r2,24(r1)`. Not those:
 - R_PPC64_REL24_NOTOC: the caller keeps no TOC pointer (ELFv2 ABI, 3.5.3);
 - what isn't called by the ABI's rules: the kernel's profiling hooks, the out-of-line register
   savers, `__morestack` (`power.EXEMPT`);
-- `bl .+4`, and `bl` to a place that is no function's entry and begins with `mflr`: they read the
-  program counter, or the address of the words behind the `bl`.
+- `bl .+4`, and `bl` to a place that is no function's entry and begins with `mflr`, but not to keep
+  LR: they read the program counter, or the address of the words behind the `bl`.
 
 A nop behind a call is its slot unless it is somebody else's:
 
@@ -228,6 +228,16 @@ def _calls(
 
 
 def _reads_lr(words: tuple[int, ...], target: int) -> bool:
-    """Whether the code at an offset begins with `mflr`."""
+    """Whether the code at an offset begins with `mflr`, and not only to keep LR for its return."""
     index, rest = divmod(target, 4)
-    return not rest and 0 <= index < len(words) and words[index] & power.MFLR_MASK == power.MFLR
+    if rest or not 0 <= index < len(words) or words[index] & power.MFLR_MASK != power.MFLR:
+        return False
+    register = words[index] & 0x03E00000
+    for word in words[index + 1 : index + 16]:
+        if word in (power.MTLR | register, power.STD_LR_SAVE | register):
+            return False
+        if word == power.BCL_NEXT:
+            continue
+        if word >> 26 in (power.I_FORM, power.B_FORM, 19) or register >> 21 in power.named(word):
+            break
+    return True

@@ -29,6 +29,8 @@ BL_NEXT = 0x48000005
 """`bl .+4`, which does so as well."""
 MFLR, MFLR_MASK = 0x7C0802A6, 0xFC1FFFFF
 """`mflr` of any register."""
+MTLR, STD_LR_SAVE = 0x7C0803A6, 0xF8010010
+"""`mtlr r0` and `std r0,16(r1)`, where a function keeps LR (ELFv2 ABI, 2.2.2.1)."""
 B_SELF = 0x48000000
 """`b .`"""
 
@@ -37,6 +39,22 @@ TRAP = 0x7FE00008
 lld/ELF/Arch/PPC64.cpp, `trapInstr`)."""
 
 I_FORM, B_FORM, PREFIX = 18, 16, 1
+
+_NUMBERS = frozenset({7, 8, *range(10, 16), *range(24, 30), *range(32, 56), 58, 62})
+"""Primary opcodes of D-form and DS-form, which end in a number."""
+
+
+def named(word: int) -> set[int]:
+    """The registers that an instruction may name; in doubt more of them."""
+    found = {word >> 21 & 31, word >> 16 & 31}
+    if word & MFLR_MASK == MFLR:
+        return {word >> 21 & 31}
+    if word >> 26 not in _NUMBERS:
+        found.add(word >> 11 & 31)
+    elif not word >> 16 & 31 and word >> 26 not in range(24, 30):
+        found = {word >> 21 & 31}
+    return found
+
 
 EXEMPT = frozenset(
     {

@@ -11,8 +11,9 @@ The rule: every ``bl`` gets one unless one is there, or unless nobody may put on
   and ``__morestack``, which counts from its return address (it comes back to the word three words
   behind the ``bl``);
 - calls that say they need no TOC;
-- ``bl`` to a label of the calling function itself that reads LR first: that is no call, it only
-  reads the program counter, and may read data behind it.  ``bl .+4`` is the shortest of these.
+- ``bl`` to a label of the calling function itself, or of none, that reads LR first: that is no
+  call, it only reads the program counter, and may read data behind it.  ``bl .+4`` is the shortest
+  of these.  Where LR is only kept, to go back by, the label is a subroutine's as any other.
 
 A no-op behind a call is its slot unless it is somebody else's: it lies behind the end of the
 calling function (padding), a branch or an exception leads to it (it would load r2 without a call in
@@ -137,11 +138,51 @@ def find(
 
 
 def _reads_lr(words: Sequence[int], own: Functions, place: int, target: int) -> bool:
-    """Whether ``bl`` at ``place`` leads to a label of its own function that reads LR first."""
-    if not 0 <= target < 4 * len(words) or words[target >> 2] & 0xFC1FFFFF != instruction.MFLR:
+    """Whether ``bl`` at ``place`` leads to a label of its own function, or of none, that reads LR
+    first and not only to keep it.
+    """
+    if not 0 <= target < 4 * len(words) or words[target >> 2] & _NO_REGISTER != instruction.MFLR:
         return False
     start = own.start(place)
-    return start is None or start == own.start(target)
+    is_own = start is None or own.start(target) in (None, start)
+    return is_own and not keeps_lr(words, target >> 2)
+
+
+def keeps_lr(words: Sequence[int], index: int) -> bool:
+    """Whether what the ``mflr`` at ``index`` reads goes back to LR or where the ABI keeps it, and
+    nowhere else before, straight on.
+    """
+    register = words[index] >> 21 & 31
+    for word in words[index + 1 : index + _STRAIGHT_ON]:
+        if word in (instruction.MTLR | register << 21, _KEEP_LR | register << 21):
+            return True
+        if word == instruction.READ_PC:
+            continue
+        if word >> 26 in _BRANCHES or register in _registers(word):
+            return False
+    return False
+
+
+def _registers(word: int) -> Sequence[int]:
+    """The general registers that ``word`` may name."""
+    opcode, first, second = word >> 26, word >> 21 & 31, word >> 16 & 31
+    if word & _NO_REGISTER == instruction.MFLR:
+        return (first,)
+    if opcode not in _D_FORM:
+        return first, second, word >> 11 & 31
+    return (first, second) if second or opcode in _LOGICAL else (first,)
+
+
+_NO_REGISTER = 0xFC1FFFFF
+_STRAIGHT_ON = 16
+"""Words in which a subroutine has put LR where it keeps it."""
+_KEEP_LR = 0xF8010010
+"""``std r0,16(r1)``, less its register: the LR save doubleword (ELFv2 ABI, 2.2.2.1)."""
+_BRANCHES = (16, 18, 19)
+"""Primary opcodes of branches, those through registers among them."""
+_LOGICAL = range(24, 30)
+_D_FORM = frozenset((7, 8, *range(10, 16), *_LOGICAL, *range(32, 56), 58, 62))
+"""Primary opcodes whose third operand is a number; the logical ones have no 0 for a register."""
 
 
 def _is_unclear(action: Action, words: Sequence[int], behind: int, claims: Claims) -> bool:

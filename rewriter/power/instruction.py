@@ -42,6 +42,9 @@ MFLR = 0x7C0802A6
 MTLR = 0x7C0803A6
 """``mflr r0`` and ``mtlr r0``; the register is in the bits of RT."""
 
+READ_PC = 0x429F0005
+"""``bcl 20,31,$+4``."""
+
 BRANCH = 18
 BRANCH_CONDITIONAL = 16
 SYSTEM_CALL = 17

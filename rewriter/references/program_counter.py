@@ -165,7 +165,8 @@ def _sources(code: Code) -> Iterator[tuple[int, int, Value]]:
         and code.extent(place) == code.extent(target)
     }
     for place, target in inner.items():
-        _check_words_between(code, place, target)
+        if not calls.keeps_lr(words, target >> 2):
+            _check_words_between(code, place, target)
         yield target, LR, Value(place + 4, is_read=True)
     entered = {target for place, target in found.branches if target != place + 4}
     entered.update(code.targets, entries)

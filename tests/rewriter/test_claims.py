@@ -16,6 +16,7 @@ from nopfix.rewriter import command
 from nopfix.rewriter.object import claims, elf
 from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.options import Options
+from nopfix.verifier import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -276,6 +277,29 @@ INLINE_DATA = {
 def test_a_branch_to_a_label_that_reads_lr_is_no_call(assemble: Assemble, body: str) -> None:
     plain, wanted = plain_and_wanted(assemble, function("    bl g\n    SLOT\n" + body))
     assert rewrite(plain).data == wanted
+
+
+KEEPING = {
+    "in a register": "1:  mflr 0\n    bcl 20,31,.+4\n    mflr 6\n    addi 6,6,8\n"
+    "    mtlr 0\n    blr\n",
+    "where the ABI keeps it": "1:  mflr 0\n    std 31,-8(1)\n    std 0,16(1)\n    lwz 4,0(3)\n"
+    "    ld 0,16(1)\n    mtlr 0\n    blr\n",
+}
+
+
+@pytest.mark.parametrize("subroutine", KEEPING.values(), ids=KEEPING)
+@pytest.mark.parametrize("where", ["in the function", "behind it"])
+def test_a_subroutine_that_only_keeps_lr_is_called(
+    assemble: Assemble, subroutine: str, where: str
+) -> None:
+    body = "    bl 1f\n    SLOT\n    bl g\n    SLOT\n"
+    if where == "behind it":
+        text = function(body) + subroutine
+    else:
+        text = function(f"{body}    b 2f\n{subroutine}2:\n")
+    plain, wanted = plain_and_wanted(assemble, text)
+    assert rewrite(plain).data == wanted
+    assert verify(plain, wanted, need_slots=True).verified
 
 
 @pytest.mark.parametrize("recursion", ["f", "f+8"])
