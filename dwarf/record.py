@@ -68,22 +68,34 @@ class _Maker(type):
 
 
 _Function: type[FunctionType] = type(lambda: None)  # type: ignore[assignment]
-_GLOBALS = {"_new": tuple.__new__}
-_codes: dict[int, CodeType] = {}
+_new = tuple.__new__
+_GLOBALS = {"_new": _new}
+# Compiling one takes as long as the rest of two classes, so those of most are written out.
+_CODES: dict[int, CodeType] = {
+    function.__code__.co_argcount - 1: function.__code__
+    for function in (
+        lambda _cls, a: _new(_cls, (a,)),
+        lambda _cls, a, b: _new(_cls, (a, b)),
+        lambda _cls, a, b, c: _new(_cls, (a, b, c)),
+        lambda _cls, a, b, c, d: _new(_cls, (a, b, c, d)),
+        lambda _cls, a, b, c, d, e: _new(_cls, (a, b, c, d, e)),
+        lambda _cls, a, b, c, d, e, f: _new(_cls, (a, b, c, d, e, f)),
+        lambda _cls, a, b, c, d, e, f, g: _new(_cls, (a, b, c, d, e, f, g)),
+        lambda _cls, a, b, c, d, e, f, g, h: _new(_cls, (a, b, c, d, e, f, g, h)),
+    )
+}
 
 
 def _constructor(fields: tuple[str, ...]) -> FunctionType:
     """``__new__`` of a record, without a loop over its arguments.
 
-    Compiled once for each number of fields: for others of that number it is the same with other
-    names of its variables, and compiling takes as long as all the rest.
+    The same for all of one number of fields, but for the names of its variables.
     """
     count = len(fields)
-    code = _codes.get(count)
+    code = _CODES.get(count)
     if code is None:
         names = ", ".join(f"_{index}" for index in range(count))
-        code = eval(f"lambda _cls, {names}: _new(_cls, ({names},))").__code__
-        _codes[count] = code
+        code = _CODES[count] = eval(f"lambda _cls, {names}: _new(_cls, ({names},))").__code__
     return _Function(code.replace(co_varnames=("_cls", *fields), co_name="__new__"), _GLOBALS)
 
 

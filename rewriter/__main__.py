@@ -25,5 +25,10 @@ def main() -> int:
     return command.main()
 
 
+def run() -> int:
+    """`main`, for a process that is there for nothing else: it ends here."""
+    return start.end(main())
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run())

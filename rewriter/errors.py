@@ -10,7 +10,6 @@ Source: BSD's sysexits(3) for the number.
 
 from __future__ import annotations
 
-import os
 import sys
 
 INTERNAL_ERROR = 70
@@ -84,6 +83,8 @@ def internal_error(error: Exception) -> str:
 
     Where $NOPFIX_DEBUG is set, its traceback is printed, too.
     """
+    import os
+
     if os.environ.get("NOPFIX_DEBUG") and sys.stderr is not None:
         sys.excepthook(type(error), error, error.__traceback__)
     return (

@@ -2,13 +2,16 @@
 
 A file is an object or an archive of some, either of them perhaps compressed as a whole.  What goes
 wrong is one line on standard error; the exit status says which kind of wrong it was.
+
+The plain forms of the command end here without `os`, whose import takes a quarter of the
+interpreter's own start; what needs it imports it where it is used.
 """
 
 from __future__ import annotations
 
-import os
-import stat
+import posix
 import sys
+from _stat import S_ISREG
 
 from nopfix import __version__
 from nopfix.dwarf.record import TYPE_CHECKING, Record
@@ -16,7 +19,6 @@ from nopfix.rewriter.build import output
 from nopfix.rewriter.errors import INTERNAL_ERROR, Refusal, internal_error, printable
 from nopfix.rewriter.object import magic
 from nopfix.rewriter.options import Options
-from nopfix.rewriter.references import split_dwarf
 
 if TYPE_CHECKING:
     import argparse
@@ -71,7 +73,7 @@ def run(parsed: argparse.Namespace) -> Outcome:
         refusal.file = refusal.file or _name(parsed.input)
         status = complain(str(refusal), REFUSED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        posix.dup2(posix.open("/dev/null", posix.O_WRONLY), 1)
         if parsed.output != STANDARD:  # whoever read the listing has seen enough
             return Outcome(DONE)
         status = complain("standard output: nobody reads the object", IO_ERROR)
@@ -93,7 +95,7 @@ def complain(line: str, status: int) -> int:
 
 def version() -> str:
     """What a report of a fault has to say: nopfix's version, Python's, and the machine's."""
-    machine = os.uname()
+    machine = posix.uname()
     python = ".".join(map(str, sys.version_info[:3]))
     return f"nopfix {__version__} (Python {python}, {machine.sysname} {machine.machine})"
 
@@ -206,6 +208,8 @@ def _lines(made: listing.Listing) -> Iterator[str]:
     from nopfix.rewriter.show import listing
 
     if sys.stdout.isatty():
+        import os
+
         return listing.on_terminal(made, colour=listing.colours(os.environ))
     return listing.lines(made)
 
@@ -216,8 +220,12 @@ def _is_archive(opened: Opened) -> bool:
 
 def _beside(parsed: argparse.Namespace, where: str) -> str:
     """The path that a member of the archive IN would have beside it; IN's own without ``where``."""
-    folder: str = os.path.dirname(parsed.input)
-    return os.path.join(folder, where[1:-1]) if where else parsed.input
+    path: str = parsed.input
+    if not where:
+        return path
+    import os
+
+    return os.path.join(os.path.dirname(path), where[1:-1])
 
 
 def _open(parsed: argparse.Namespace) -> Opened:
@@ -266,7 +274,7 @@ def _write(
 
 def _dwo_files(result: Result) -> list[output.File]:
     # A .dwo stays where it is: debuggers look for it where the object says that it was compiled.
-    return [output.File(name, data, os.stat(name).st_mode) for name, data in result.dwo.items()]
+    return [output.File(name, data, posix.stat(name).st_mode) for name, data in result.dwo.items()]
 
 
 def _rewrite_archive(parsed: argparse.Namespace, opened: Opened) -> bool:
@@ -321,8 +329,8 @@ def _left(where: str, result: Result) -> list[str]:
 
 def read_file(path: str) -> tuple[bytes, int]:
     """The bytes of a regular file and its mode.  Raises OSError for anything that isn't one."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
+    status = posix.stat(path)
+    if not S_ISREG(status.st_mode):
         raise OSError(0, "not a regular file", path)
     with open(path, "rb") as file:
         return file.read(), status.st_mode
@@ -334,9 +342,10 @@ def _options(parsed: argparse.Namespace, path: str, data: bytes) -> Options:
     if parsed.only_file is not None:
         with open(parsed.only_file, encoding="utf-8") as file:
             only = (only or set()) | {line.strip() for line in file if line.strip()}
-    if parsed.dwo:
-        dwo = {name: read_file(name)[0] for name in parsed.dwo}
-    else:
+    dwo = {name: read_file(name)[0] for name in parsed.dwo}
+    if not dwo and b".dwo" in data:  # most name none, and nothing is loaded for those
+        from nopfix.rewriter.references import split_dwarf
+
         dwo = split_dwarf.beside(path, data, parsed.allow)
     return Options(
         only,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
-from nopfix.rewriter.layout import plan
+from nopfix.rewriter.layout.needs import Needs
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.options import Options, Report, Result
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.rewriter.layout import plan
     from nopfix.rewriter.layout.layout import Layout
+    from nopfix.rewriter.layout.needs import Need
     from nopfix.rewriter.options import Left
     from nopfix.rewriter.proof.analysis import Analysis
 
@@ -59,7 +61,7 @@ def rewrite(
     refuse_intermediate_code(obj)
     program = Program(obj)
     asked = None if insertions is None else list(insertions)
-    needs = plan.Needs(program, options, asked)
+    needs = Needs(program, options, asked)
     if not needs.might_insert():
         return _unchanged(data)
 
@@ -97,7 +99,7 @@ def rewrite(
 
 def lay_out(
     program: Program,
-    needs: plan.Needs,
+    needs: Needs,
     options: Options,
     asked: Sequence[tuple[int | str, int]] | None = None,
 ) -> LaidOut:
@@ -105,7 +107,7 @@ def lay_out(
 
     Raises `Refusal`.
     """
-    from nopfix.rewriter.layout import arrangement
+    from nopfix.rewriter.layout import arrangement, plan
     from nopfix.rewriter.object import claims
 
     leave_unproved = options.leave_unproved and asked is None
@@ -142,14 +144,14 @@ def refuse_intermediate_code(obj: elf.Object) -> None:
             )
 
 
-def _prove_all(number: int) -> plan.Need:
-    """In the place of `plan.Needs.of`: whatever it needs, it is to be proved."""
+def _prove_all(number: int) -> Need:
+    """In the place of `Needs.of`: whatever it needs, it is to be proved."""
     return "proof"
 
 
 def take_apart(
     program: Program,
-    need: Callable[[int], plan.Need] = _prove_all,
+    need: Callable[[int], Need] = _prove_all,
     leave_unproved: bool = False,
 ) -> tuple[Analysis, list[plan.Code]]:
     """Tell data from instructions in every code section and look at each instruction once.
@@ -157,7 +159,7 @@ def take_apart(
     ``need`` says what each of them needs; what belongs to one that needs anything is proved, or
     with ``leave_unproved`` noted as what is to be left (`Analysis.unproved`).
     """
-    from nopfix.rewriter.layout import units
+    from nopfix.rewriter.layout import plan, units
     from nopfix.rewriter.object import claims
     from nopfix.rewriter.power import instruction
     from nopfix.rewriter.proof import data_in_code, function_prefix, unentered

@@ -12,13 +12,16 @@ the one that it replaces, as strip(1) leaves them; a set-user-ID or set-group-ID
 where what it refers to does, so that nobody's program becomes root's.  Links can't be kept by who
 renames; the caller is told of them.
 
+System calls are taken from `posix`, which is what `os` has them from: a process that rewrites one
+object would load `os` for nothing else, and that takes a quarter of the interpreter's own start.
+
 Source: chown(2), on the set-ID bits of who isn't privileged; binutils, rename.c (`smart_rename`).
 """
 
 from __future__ import annotations
 
-import os
-import stat
+import posix
+from _stat import S_ISGID, S_ISLNK, S_ISREG, S_ISUID
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 
@@ -56,20 +59,20 @@ def replace_all(files: Iterable[File], *, durable: bool = True) -> list[str]:
     lost: list[str] = []
     try:
         for path, data, mode in files:
-            target = os.path.realpath(path)
+            target = _behind_links(path)
             old = _status(target)
-            if old is not None and not stat.S_ISREG(old.st_mode):
+            if old is not None and not S_ISREG(old.st_mode):
                 with open(target, "wb") as device:
                     device.write(data)
                 continue
-            folder, name = os.path.split(target)
-            unique = f"{os.getpid()}.{os.urandom(4).hex()}"
-            temporary = os.path.join(folder, f".{name[:200]}.{unique}.nopfix")
+            folder, slash, name = target.rpartition("/")
+            unique = f"{posix.getpid()}.{posix.urandom(4).hex()}"
+            temporary = f"{folder}{slash}.{name[:200]}.{unique}.nopfix"
             # Noted before it is there: an interrupt may come at any moment.
             temporaries.append((temporary, target))
             lost += [f"{path}: {what}" for what in _write(temporary, data, mode, durable, old)]
         for temporary, target in temporaries:
-            os.rename(temporary, target)
+            posix.rename(temporary, target)
     except BaseException:
         for temporary, _ in temporaries:
             _remove(temporary)
@@ -77,41 +80,55 @@ def replace_all(files: Iterable[File], *, durable: bool = True) -> list[str]:
     return lost
 
 
-def _status(path: str) -> os.stat_result | None:
+def _behind_links(path: str) -> str:
+    """What ``path`` leads to: itself where its last part isn't a symbolic link."""
     try:
-        return os.stat(path)
+        is_link = S_ISLNK(posix.lstat(path).st_mode)
+    except OSError:  # nothing there, or nothing that can be looked at: whoever writes is told
+        return path
+    if not is_link:
+        return path
+    import os
+
+    return os.path.realpath(path)
+
+
+def _status(path: str) -> posix.stat_result | None:
+    try:
+        return posix.stat(path)
     except FileNotFoundError:
         return None
 
 
 def _write(
-    path: str, data: bytes, mode: int, durable: bool, old: os.stat_result | None
+    path: str, data: bytes, mode: int, durable: bool, old: posix.stat_result | None
 ) -> list[str]:
     """Make the new file ``path``, which is to replace ``old``; returns what can't be kept of it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    anew = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+    descriptor = posix.open(path, anew, 0o600)
     try:
         view = memoryview(data)
         while view:
-            view = view[os.write(descriptor, view) :]
+            view = view[posix.write(descriptor, view) :]
         mode, lost = _give(descriptor, mode & 0o7777, old)
-        os.fchmod(descriptor, mode)  # behind the change of owner, which clears the set-ID bits
+        posix.fchmod(descriptor, mode)  # behind the change of owner, which clears the set-ID bits
         if durable:
-            os.fsync(descriptor)
+            posix.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        posix.close(descriptor)
     return lost
 
 
-def _give(descriptor: int, mode: int, old: os.stat_result | None) -> tuple[int, list[str]]:
+def _give(descriptor: int, mode: int, old: posix.stat_result | None) -> tuple[int, list[str]]:
     """Give the new file to ``old``'s owner and group, as far as this process may.
 
     Returns the mode that is right for who owns it now, and what can't be kept.
     """
-    set_id = mode & (stat.S_ISUID | stat.S_ISGID)
+    set_id = mode & (S_ISUID | S_ISGID)
     if old is None:
         return mode & ~set_id, []
     owners = old.st_uid, old.st_gid
-    new = os.fstat(descriptor)
+    new = posix.fstat(descriptor)
     for user in (old.st_uid, -1):  # the group alone is more people's to give
         if (new.st_uid, new.st_gid) != owners:
             new = _change_owner(descriptor, user, old.st_gid)
@@ -120,9 +137,9 @@ def _give(descriptor: int, mode: int, old: os.stat_result | None) -> tuple[int, 
     if (new.st_uid, new.st_gid) != owners:
         lost.append(f"was {owners[0]}:{owners[1]}'s, is {new.st_uid}:{new.st_gid}'s now")
         if new.st_uid != old.st_uid:
-            kept &= ~stat.S_ISUID
+            kept &= ~S_ISUID
         if new.st_gid != old.st_gid:
-            kept &= ~stat.S_ISGID
+            kept &= ~S_ISGID
     if set_id & old.st_mode & ~kept:
         lost.append("a set-ID bit is dropped with the owner that it stood for")
     if old.st_nlink > 1:
@@ -131,17 +148,17 @@ def _give(descriptor: int, mode: int, old: os.stat_result | None) -> tuple[int, 
     return mode & ~set_id | kept, lost
 
 
-def _change_owner(descriptor: int, user: int, group: int) -> os.stat_result:
+def _change_owner(descriptor: int, user: int, group: int) -> posix.stat_result:
     """The file's status behind the attempt: not everybody may, and not every file system can."""
     try:
-        os.fchown(descriptor, user, group)
+        posix.fchown(descriptor, user, group)
     except OSError:  # contextlib.suppress() would cost an import of 4 ms
-        return os.fstat(descriptor)
-    return os.fstat(descriptor)
+        return posix.fstat(descriptor)
+    return posix.fstat(descriptor)
 
 
 def _remove(path: str) -> None:
     try:
-        os.unlink(path)
+        posix.unlink(path)
     except OSError:  # contextlib.suppress() would cost an import of 4 ms
         return

@@ -222,8 +222,8 @@ def script(compiler: str) -> str:
 
 def _own_script() -> str:
     """The command that is nopfix itself."""
-    entry = "from nopfix.rewriter.__main__ import main"
-    return _script(f"nopfix {_sources()}", entry, "sys.exit(main())")
+    entry = "from nopfix.rewriter.__main__ import run"
+    return _script(f"nopfix {_sources()}", entry, "sys.exit(run())")
 
 
 def _script(identity: str, entry: str, call: str) -> str:

@@ -1,32 +1,27 @@
-"""What is inserted where, and which sections need a proof before that can be said.
+"""What is inserted where.
 
-The problem: which calls lack a slot depends on what is code and on where indirect branches lead,
-and that takes proofs, which most objects don't need.  The rule: look three times, and stop when the
-answer is certain.  First at the words alone; then with everybody's claims (`object.claims`) and
-every word taken as code; last with the proofs (`proof.analysis`).  The last look makes the plan.
+The third look at an object's calls: the first two (`layout.needs`) say whether anything may be
+inserted at all, this one knows what is code, where indirect branches lead (`proof.analysis`) and
+who has a claim to which place (`object.claims`).
 
 Source: see `layout.calls` for what a slot is, `layout.units` for what belongs together.
 """
 
 from __future__ import annotations
 
-from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
+from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout import calls, units
-from nopfix.rewriter.object.claims import NO_CLAIMS
-from nopfix.rewriter.power import instruction
 from nopfix.rewriter.proof.analysis import OBJECT, OR_LEAVE, RELOCATED_DATA
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nopfix.rewriter.object.claims import Claims
     from nopfix.rewriter.object.program import Place, Program
     from nopfix.rewriter.options import Options
+    from nopfix.rewriter.power import instruction
     from nopfix.rewriter.proof.analysis import Analysis
-
-Need = Literal["slot", "proof", "nothing"]
-"""What a code section needs: something inserted, a proof that shows whether so, or neither."""
 
 
 class Plan(Record):
@@ -45,109 +40,6 @@ class Code(Record):
 
     number: int
     found: instruction.Instructions
-
-
-# -- before the proofs -----------------------------------------------------------------------------
-
-
-class Needs:
-    """What the code sections of an object need, every word taken as code, data included.
-
-    Each answer is found when it is first asked for.
-    """
-
-    def __init__(
-        self,
-        program: Program,
-        options: Options,
-        insertions: Collection[tuple[int | str, int]] | None = None,
-    ) -> None:
-        """Of calls without slot, or of the caller's ``insertions`` where these are given."""
-        self._program = program
-        self._selection = calls.Selection(options.only, options.exempt)
-        self._claims: dict[int, Claims] | None = None
-        self._known: dict[int, Need] = {}
-        self._lacking: dict[int, bool] = {}
-        if insertions is not None:
-            named = {section for section, _ in insertions}
-            for number in program.code:
-                is_named = named & {number, program.name(number)}
-                self._known[number] = "slot" if is_named else "nothing"
-
-    def might_insert(self) -> bool:
-        """False when it's certain without any proof that nothing is inserted."""
-        if self._known:
-            return True
-        sections = self._program.code
-        if any(self._lacks_slot(number) for number in sections):
-            return True
-        found = {self.of(number) for number in sections}
-        if "slot" in found or "proof" not in found:
-            return "slot" in found
-        from nopfix.rewriter.proof import data_in_code
-
-        contents = map(self._program.obj.contents, sections)
-        return any(map(data_in_code.has_indirect_branches, contents))
-
-    def of(self, number: int) -> Need:
-        """What section ``number`` needs."""
-        need = self._known.get(number)
-        if need is None:
-            need = self._known[number] = self._find(number)
-        return need
-
-    def _find(self, number: int) -> Need:
-        if self._lacks_slot(number):
-            return "slot"
-        if not self._has_calls(number):
-            return "nothing"
-        # A no-op that somebody names or a branch leads to is no slot: look again, knowing who does.
-        program = self._program
-        words = program.words(number)
-        found = instruction.sweep(words, (), program.filling(number))
-        entered = {target for _, target in found.branches}
-        for place in found.prefixed:  # or data: then the word behind it may be a branch
-            for word in words[(place >> 2) + 1 : (place >> 2) + 2]:
-                entered.add(place + 4 + (instruction.branch_displacement(word) or 0))
-        sites = list(self._sites(number, _with_entered(self._claims_to(number), entered)))
-        if _any_without_slot(sites):
-            return "slot"
-        doubtful = units.has_doubtful_slot(program, number, sites, self._selection)
-        return "proof" if doubtful else "nothing"
-
-    def _claims_to(self, number: int) -> Claims:
-        if self._claims is None:
-            from nopfix.rewriter.object import claims
-
-            calling = list(filter(self._has_calls, self._program.code))
-            self._claims = claims.collect(self._program, calling, {})
-        return self._claims[number]
-
-    def _has_calls(self, number: int) -> bool:
-        return next(instruction.call_places(self._program.words(number)), None) is not None
-
-    def _lacks_slot(self, number: int) -> bool:
-        """Whether a call has no no-op behind it, whosever that is."""
-        lacking = self._lacking.get(number)
-        if lacking is None:
-            lacking = self._lacking[number] = _any_without_slot(self._sites(number))
-        return lacking
-
-    def _sites(self, number: int, claims: Claims = NO_CLAIMS) -> Iterator[calls.CallSite]:
-        places = instruction.call_places(self._program.words(number))
-        return calls.find(self._program, number, places, self._selection, claims)
-
-
-def _any_without_slot(sites: Iterable[calls.CallSite]) -> bool:
-    return any(site.action in ("insert", "unclear") for site in sites)
-
-
-def _with_entered(claims: Claims, entered: Iterable[int]) -> Claims:
-    """``claims`` and the offsets ``entered``, which something leads to."""
-    return claims._replace(named={**dict.fromkeys(entered, "branch"), **claims.named})
-
-
-# -- after them ------------------------------------------------------------------------------------
 
 
 def slots(
@@ -259,7 +151,7 @@ def _known_claims(
         for offset, place in claims.unclear.items()
         if offset not in targets and not any(start <= offset < end for start, end in read)
     }
-    return _with_entered(claims, entered)._replace(unclear=unclear)
+    return claims.with_entered(entered)._replace(unclear=unclear)
 
 
 def _unclear(program: Program, site: calls.CallSite, claims: Claims) -> Refusal:

@@ -31,12 +31,13 @@ ABI, 3.4.1 (local entry points), 3.5.
 from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
-from nopfix.rewriter.object import elf, kernel_sections
+from nopfix.rewriter.object import elf
 from nopfix.rewriter.power.relocation import TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Set
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 
+    from nopfix.rewriter.object import kernel_sections
     from nopfix.rewriter.object.program import Place, Program, Reference
 
     Reason = Place | int | Literal["branch", "exception"]
@@ -60,6 +61,10 @@ class Claims(Record):
     unclear: Mapping[int, Place] = {}
     entries: Set[int] = frozenset()
     aligned: Mapping[int, int] = {}
+
+    def with_entered(self, places: Iterable[int]) -> Claims:
+        """The same and the offsets ``places``, which a branch leads to."""
+        return self._replace(named={**dict.fromkeys(places, "branch"), **self.named})
 
 
 NO_CLAIMS = Claims({})
@@ -90,6 +95,8 @@ def collect(
     """
     if not code:
         return {}
+    from nopfix.rewriter.object import kernel_sections
+
     found = {number: _claims_of_symbols(program, number) for number in code}
     if not by_symbols:
         for own in found.values():
@@ -99,7 +106,8 @@ def collect(
             found[site.pad.section].named.setdefault(site.pad.offset, "exception")
     for number in program.filled:
         if not kernel_sections.is_elsewhere(program.obj.sections[number]):
-            _add_claims_of(program, number, bases, found)
+            known = kernel_sections.describe(program.name(number))
+            _add_claims_of(program, number, known, bases, found)
     return {number: Claims(*own) for number, own in found.items()}
 
 
@@ -126,10 +134,13 @@ def _claims_of_symbols(program: Program, section: int) -> _Sets:
 
 
 def _add_claims_of(
-    program: Program, number: int, bases: Mapping[Place, int], found: Mapping[int, _Sets]
+    program: Program,
+    number: int,
+    known: kernel_sections.Descriptor | None,
+    bases: Mapping[Place, int],
+    found: Mapping[int, _Sets],
 ) -> None:
-    """Add to ``found`` what the relocations of section ``number`` claim."""
-    known = kernel_sections.describe(program.name(number))
+    """Add to ``found`` what the relocations of section ``number``, which is ``known``, claim."""
     size = known.entry_size if known and known.meaning == "entry" else 0
     is_note = program.obj.sections[number].type == elf.SHT_NOTE
     may_be_unclear = known is None and not is_note and not program.is_code(number)

@@ -275,11 +275,9 @@ def sweep(
 _I_FORM, _B_FORM, _PREFIXED, _DATA = 1, 2, 3, 4
 """Kinds of words: ``b`` and its kin, ``bc`` and its kin, a prefix; none of these is 0."""
 
-_KIND_OF_TOP_BYTE = bytes(
-    {BRANCH: _I_FORM, BRANCH_CONDITIONAL: _B_FORM, PREFIX: _PREFIXED}.get(byte >> 2, 0)
-    for byte in range(256)
-)
-_ONLY = {kind: bytes(kind == other for other in range(256)) for kind in (_I_FORM, _B_FORM)}
+_KIND_OF_OPCODE = {BRANCH: _I_FORM, BRANCH_CONDITIONAL: _B_FORM, PREFIX: _PREFIXED}
+_KIND_OF_TOP_BYTE = b"".join(bytes((_KIND_OF_OPCODE.get(code, 0),)) * 4 for code in range(64))
+_ONLY = {kind: bytes(kind) + b"\1" + bytes(255 - kind) for kind in (_I_FORM, _B_FORM)}
 
 
 def _opcode_kinds(words: Sequence[int]) -> bytearray:

@@ -9,9 +9,6 @@ Source: DWARF 5, sections 3.1.2 (DW_AT_dwo_name) and 7.3.2; GCC's -gsplit-dwarf.
 
 from __future__ import annotations
 
-import os
-
-from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.record import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,7 +24,10 @@ def beside(path: str, data: bytes, allow: Collection[str] = ()) -> dict[str, byt
     """
     if b".dwo" not in data:
         return {}
+    import os
+
     from nopfix.dwarf import debug
+    from nopfix.dwarf.errors import Unsupported
     from nopfix.rewriter.object import compressed, debug_sections, elf
 
     obj = elf.read(data)

@@ -14,7 +14,7 @@ from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter import pipeline
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.kpatch import sibling_calls, source_lines
-from nopfix.rewriter.layout import plan
+from nopfix.rewriter.layout.needs import Needs
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.power import instruction, relocation
@@ -87,7 +87,7 @@ def compare(data: bytes, options: Options, disassemble: Callable[[int, int], str
     new_data, refusal, laid_out = data, None, None
     try:
         new_data = pipeline.rewrite(data, options).data
-        laid_out = pipeline.lay_out(program, plan.Needs(program, options), options)
+        laid_out = pipeline.lay_out(program, Needs(program, options), options)
         analysis = laid_out.analysis
         if not laid_out.layouts:
             analysis, _ = pipeline.take_apart(program)

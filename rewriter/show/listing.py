@@ -45,6 +45,7 @@ def make(data: bytes, options: Options, *, calls: bool, branches: bool) -> Listi
     """Look at the object ``data``.  Raises `Refusal` where the rewrite would before it plans."""
     from nopfix.rewriter import pipeline
     from nopfix.rewriter.layout import plan
+    from nopfix.rewriter.layout.needs import Needs
     from nopfix.rewriter.object import claims, compressed, elf
     from nopfix.rewriter.object.program import Program
 
@@ -55,7 +56,7 @@ def make(data: bytes, options: Options, *, calls: bool, branches: bool) -> Listi
     try:
         analysis, sections = pipeline.take_apart(program)
     except Refusal:  # but what isn't needed needn't be understood
-        need = plan.Needs(program, options).of
+        need = Needs(program, options).of
         analysis, sections = pipeline.take_apart(program, need, options.leave_unproved)
     found = None
     if calls:

@@ -7,6 +7,7 @@ one file: each against the command itself.
 from __future__ import annotations
 
 import os
+import posix
 import random
 import resource
 import shutil
@@ -180,7 +181,7 @@ def test_an_interrupt_at_any_call_leaves_whole_files_and_no_temporary(
     names = [tmp_path / "report", tmp_path / "out.o"]
     for path in names:
         path.write_bytes(BEFORE)
-    real, calls = getattr(os, call), []
+    real, calls = getattr(posix, call), []
 
     def interrupted(*arguments: object) -> object:
         calls.append(arguments)
@@ -191,7 +192,7 @@ def test_an_interrupt_at_any_call_leaves_whole_files_and_no_temporary(
             raise KeyboardInterrupt
         return value
 
-    monkeypatch.setattr(os, call, interrupted)
+    monkeypatch.setattr(posix, call, interrupted)
     files = [output.File(str(path), b"new", 0o644) for path in names]
     with pytest.raises(KeyboardInterrupt):
         output.replace_all(files)
@@ -233,7 +234,7 @@ def test_an_interrupted_command_says_nothing_and_exits_130(
     def interrupted(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "fsync", interrupted)
+    monkeypatch.setattr(posix, "fsync", interrupted)
     assert command.main(["-q", str(sample), str(tmp_path / "out.o")]) == 130
     assert capsys.readouterr().err == ""
     assert os.listdir(tmp_path) == ["in.o"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import shutil
 import subprocess
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_a_full_disk_leaves_the_object_and_no_temporary(
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(posix, "write", full)
     assert objects_in_place.rewrite(str(path)) == REFUSED
     monkeypatch.undo()
     assert "No space left on device" in capsys.readouterr().err
@@ -158,7 +159,7 @@ def test_split_dwarf_and_its_object_are_replaced_together_or_not_at_all(
     def unchanged() -> list[bool]:
         return [(tmp_path / n).read_bytes() == (SEEDS / n).read_bytes() for n in names]
 
-    monkeypatch.setattr(os, "write", fills_up)
+    monkeypatch.setattr(posix, "write", fills_up)
     done = objects_in_place.rewrite(str(tmp_path / "split.o")) == DONE
     monkeypatch.undo()
     said = capsys.readouterr().err

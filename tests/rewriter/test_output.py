@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import posix
 import stat
 import tempfile
 from pathlib import Path
@@ -31,7 +32,7 @@ def test_no_temporary_stays_when_writing_fails(
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(posix, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         output.replace(str(path), b"new", 0o644)
     assert path.read_bytes() == b"old"
@@ -44,7 +45,7 @@ def test_an_interrupt_leaves_nothing_behind(
     def interrupted(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "fsync", interrupted)
+    monkeypatch.setattr(posix, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         output.replace(str(tmp_path / "out.o"), b"new", 0o644)
     assert os.listdir(tmp_path) == []
@@ -156,7 +157,7 @@ def test_a_set_id_bit_goes_with_the_owner_that_it_stood_for(
         said = as_user(path, user, group, mode)
     else:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(os, "fchown", refuse)
+            patch.setattr(posix, "fchown", refuse)
             os.chown(path, 0, OTHER - 1)
             path.chmod(mode)
             said = output.replace(str(path), b"new", mode)

@@ -10,7 +10,8 @@ import pytest
 
 import nopfix
 from nopfix.rewriter import command, pipeline
-from nopfix.rewriter.layout import plan, units
+from nopfix.rewriter.layout import units
+from nopfix.rewriter.layout.needs import Needs
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.options import Options
@@ -195,7 +196,7 @@ def test_data_that_is_not_understood_stays_as_it_is_where_nothing_is_inserted(
 
 def test_what_is_not_followed_is_explained(assemble: Assemble) -> None:
     program = Program(elf.read(assemble(text())))
-    analysis, _ = pipeline.take_apart(program, plan.Needs(program, Options()).of)
+    analysis, _ = pipeline.take_apart(program, Needs(program, Options()).of)
     (line,) = [branch.explain() for branch in analysis.branches if branch.function == "jumps"]
     assert line.startswith(".text.jumps+0x8 (in jumps): not followed: nothing is inserted")
 
