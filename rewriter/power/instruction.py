@@ -45,6 +45,10 @@ MTLR = 0x7C0803A6
 READ_PC = 0x429F0005
 """``bcl 20,31,$+4``."""
 
+CTR = 32
+LR = 33
+"""Two special registers that jumps go through, numbered behind the 32 general ones."""
+
 BRANCH = 18
 BRANCH_CONDITIONAL = 16
 SYSTEM_CALL = 17
@@ -122,6 +126,12 @@ def with_displacement(word: int, displacement: int) -> int:
 def branch(displacement: int) -> int:
     """``b`` over ``displacement`` bytes."""
     return with_displacement(BRANCH << 26, displacement)
+
+
+def signed_field(word: int, bits: int) -> int:
+    """The low ``bits`` bits of ``word`` as a signed number."""
+    value = word & (1 << bits) - 1
+    return value - ((value & 1 << bits - 1) << 1)
 
 
 def is_mtlr(word: int) -> bool:

@@ -20,16 +20,13 @@ Source: Power ISA 3.1, Book I, chapters 2 to 7.  Fields are named as there.
 from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
+from nopfix.rewriter.power.instruction import CTR, LR, signed_field
 from nopfix.rewriter.power.opcodes import find, find_prefixed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nopfix.rewriter.power.opcodes import Row
-
-CTR = 32
-LR = 33
-"""Two special registers that jumps go through, numbered behind the 32 general ones."""
 
 EVERYTHING = (1 << 34) - 1
 CALL_RESULTS = 1 << 3 | 1 << 4 | 1 << LR
@@ -71,12 +68,6 @@ class Operation(Record):
 
 
 _OPAQUE = Operation("opaque", -1)
-
-
-def signed_field(word: int, bits: int) -> int:
-    """The low ``bits`` bits of ``word`` as a signed number."""
-    value = word & (1 << bits) - 1
-    return value - ((value & 1 << bits - 1) << 1)
 
 
 # -- calls -----------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from bisect import bisect_left, bisect_right
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.object import elf
-from nopfix.rewriter.power import opcodes
 from nopfix.rewriter.power.fill import fill_style
 from nopfix.rewriter.power.instruction import GROUP_NOPS, NOP, branch_displacement, is_prefix
 from nopfix.rewriter.proof.analysis import TYPE_HASH, Region
@@ -103,6 +102,8 @@ def _is_no_instruction(words: Sequence[int], place: int) -> bool:
     """Whether the word at ``place`` looks like a branch or a prefix and can't be one."""
     word = words[place >> 2]
     if is_prefix(word):
+        from nopfix.rewriter.power import opcodes
+
         return opcodes.find_prefixed(word, words[(place >> 2) + 1]) is None
     displacement = branch_displacement(word)
     return displacement is not None and not 0 <= place + displacement < 4 * len(words)

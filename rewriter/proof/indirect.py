@@ -426,7 +426,7 @@ class Values:
             name = _NAMES.get(register, f"r{register} (a call's result)")
             return frozenset((Pointer(name, place),))
         operation = self._operation(word)
-        if register == semantics.LR and semantics.reads_address(word):
+        if register == instruction.LR and semantics.reads_address(word):
             return frozenset((Address(section, offset + 4),))
         if operation.target != register:
             return frozenset((Opaque(place),))
@@ -631,7 +631,7 @@ def _addresses(value: Value) -> set[Address]:
     return set()
 
 
-_ARGUMENTS = frozenset((3, 4, 5, 6, 7, 8, 9, 10, 12, semantics.LR))
+_ARGUMENTS = frozenset((3, 4, 5, 6, 7, 8, 9, 10, 12, instruction.LR))
 """Registers that hold something on entry (64-bit ELFv2 ABI, 2.2.1.1)."""
 
-_NAMES = {semantics.LR: "LR (a return address)"}
+_NAMES = {instruction.LR: "LR (a return address)"}

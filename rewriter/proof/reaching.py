@@ -259,7 +259,7 @@ class Reaching:
         Who is called finds registers as they were in front of the call, but for LR: what that held
         is gone.
         """
-        if cell != semantics.LR or end == block.end:
+        if cell != instruction.LR or end == block.end:
             return end
         word = self.words[block.section][end >> 2]
         return end + 4 if semantics.is_call(word) else end

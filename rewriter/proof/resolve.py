@@ -18,8 +18,7 @@ from bisect import bisect_right
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.power import instruction, semantics
-from nopfix.rewriter.power.instruction import NO_OPERATIONS
-from nopfix.rewriter.power.semantics import CTR, LR
+from nopfix.rewriter.power.instruction import CTR, LR, NO_OPERATIONS
 from nopfix.rewriter.proof import control_flow, indirect, switch_table
 from nopfix.rewriter.proof.analysis import (
     OR_LEAVE,

@@ -29,8 +29,6 @@ from bisect import bisect_left, bisect_right
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.power import instruction
-from nopfix.rewriter.power.opcodes import find as row_of
-from nopfix.rewriter.power.opcodes import find_prefixed
 from nopfix.rewriter.power.relocation import BRANCHES, TYPES
 from nopfix.rewriter.proof.analysis import UNENTERED, Region
 
@@ -193,9 +191,13 @@ def _looks_like_branches(program: Program, number: int, run: range) -> bool:
         distance = instruction.branch_displacement(words[place >> 2])
         if distance is not None and place not in filling and not _jumps_over(words, place):
             branches[place] = place + distance
+    if not branches:
+        return False
+    from nopfix.rewriter.power.opcodes import find as row_of
+
     names = program.symbols_in(number)[0]
     calls = [target for place, target in branches.items() if words[place >> 2] & 1]
-    return bool(branches) and not (
+    return not (
         calls
         and all(target in names for target in calls)
         and all(0 <= target < 4 * len(words) for target in branches.values())
@@ -258,6 +260,9 @@ def _read(program: Program, number: int) -> set[int]:
 
 def _loads(words: Sequence[int], index: int) -> bool:
     """Whether the instruction at ``index`` loads or stores."""
+    from nopfix.rewriter.power.opcodes import find as row_of
+    from nopfix.rewriter.power.opcodes import find_prefixed
+
     if instruction.is_prefix(words[index]):
         row = find_prefixed(words[index], words[index + 1]) if index + 1 < len(words) else None
     else:

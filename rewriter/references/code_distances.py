@@ -23,7 +23,7 @@ from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.object import elf, kernel_sections
 from nopfix.rewriter.power.relocation import TYPES
-from nopfix.rewriter.references import program_counter
+from nopfix.rewriter.references import counter_reads
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Mapping, Sequence
@@ -53,8 +53,12 @@ def check(
         data = {place for one in regions for place in range(one.start & ~3, one.end, 4)}
         targets = analysis.targets.get(number, ())
         words = program.words(number)
-        code = program_counter.Code(program, number, words, found[number], data, targets, moved)
-        program_counter.check(code)
+        code = counter_reads.Code(program, number, words, found[number], data, targets, moved)
+        reads = list(counter_reads.find(code))
+        if reads:
+            from nopfix.rewriter.references import program_counter
+
+            program_counter.check(code, reads)
         if program.name(number) not in plain:
             _check_words(program, number, analysis.base_relative, moved)
     _check_addresses(program, analysis.regions, maps)

@@ -28,7 +28,7 @@ from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.claims import is_declared_in_a_function
 from nopfix.rewriter.power import instruction
-from nopfix.rewriter.references import label_tables, stores
+from nopfix.rewriter.references import label_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -133,6 +133,8 @@ def _kept(program: Program, suspects: Iterable[Suspect]) -> dict[Place, Suspect]
     """Those of ``suspects`` that the code isn't seen to store into, by section and offset."""
     kept = {(suspect.section, suspect.start): suspect for suspect in suspects}
     if kept:
+        from nopfix.rewriter.references import stores
+
         starts = sorted(kept)
         for place in stores.places(program, {section for section, _ in kept}):
             index = bisect_right(starts, place) - 1

@@ -21,108 +21,45 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-from nopfix.dwarf.record import TYPE_CHECKING, Record
-from nopfix.rewriter.errors import Refusal
-from nopfix.rewriter.layout import calls
+from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.power import instruction, opcodes, semantics
 from nopfix.rewriter.power.instruction import (
     BLR,
     BRANCH,
     BRANCH_REGISTER,
-    MFLR,
+    CTR,
+    LR,
     branch_displacement,
+    signed_field,
 )
-from nopfix.rewriter.power.relocation import BRANCHES
-from nopfix.rewriter.power.semantics import CTR, LR
+from nopfix.rewriter.references.counter_reads import BRANCHING, Code, Value, Values, calls_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from nopfix.dwarf.offset_map import OffsetMap
-    from nopfix.rewriter.object.program import Program
-    from nopfix.rewriter.power.instruction import Instructions
 
-_MFLR_BYTES = b"\xa6\x02"
-"""The low half of ``mflr``, as it lies in memory."""
-_ADDPCIS, _ADDPCIS_MASK = 0x4C000004, 0xFC00003E
-_OF_ADDPCIS = bytes(top >> 2 == _ADDPCIS >> 26 for top in range(256))
 _ISEL, _ISEL_MASK = 0x7C00001E, 0xFC00003E
 _SHIFTED, _NOT_SHIFTED = ("oris", "xoris"), ("ori", "xori")
 _MTSPR, _MFSPR, _MTVSRD, _MFVSRD = 467, 339, 179, 51
 _VECTOR, _SPECIAL = 1 << 8, 1 << 9
 """What is added to the number of a vector register or a special one, to tell it from others."""
-_FEW = 8
-"""Instructions of a function that does nothing but give its caller the return address."""
 _MANY = 64
 """Values that one register may hold: more are no program's."""
 _STACK = 1 << 20
 """What is added to the displacement from r1, to tell words of the stack from registers."""
-_BY_HAND = "address it through a relocation, or put the slot into the source"
 
 
-class Value(Record):
-    """An address or a number; ``made`` are the places of the instructions that added to it.
-
-    ``is_read`` tells that it is the program counter as it was read.
-    """
-
-    number: int
-    made: frozenset[int] = frozenset()
-    is_read: bool = False
-
-
-Values = frozenset
-"""Of `Value`: what a register, CTR, LR or a word of the stack may hold."""
-
-
-class Code(Record):
-    """One code section: what a sweep found in it, its data, and how it moves.
-
-    ``data`` are the places of words that are data, ``targets`` what indirect branches lead to.
-    """
-
-    program: Program
-    number: int
-    words: Sequence[int]
-    found: Instructions
-    data: Collection[int]
-    targets: Sequence[int]
-    moved: OffsetMap
-
-    def extent(self, place: int) -> tuple[int, int]:
-        """Start and end of the function around ``place``; all of the section without one."""
-        functions = self.program.functions_in(self.number)
-        end = 4 * len(self.words)
-        return functions.start(place) or 0, min(functions.end(place) or end, end)
-
-    def refusal(self, found: str, place: int) -> Refusal:
-        """What is to be said of the instruction or the word at ``place``."""
-        return Refusal(
-            f"{found}, with calls to fix between the two",
-            section=self.program.name(self.number),
-            offset=place,
-            function=self.program.functions_in(self.number).at(place),
-            remedy=_BY_HAND,
-        )
-
-    def changes(self, value: Value, distance: int) -> bool:
-        """Whether what lies ``distance`` bytes from ``value`` comes to lie elsewhere from there."""
-        old = value.number
-        base = self.moved.before(old) if value.is_read else self.moved.start(old)
-        return self.moved.start(old + distance) - base != distance
-
-
-def check(code: Code) -> None:
+def check(code: Code, reads: Iterable[tuple[int, int, Value]]) -> None:
     """Raise `Refusal` for a distance from the program counter that changes as ``code`` moves.
+
+    ``reads`` are where it comes into a register (`counter_reads.find`).
 
     What a function holds where it returns goes on behind the calls of it: of the nearest place in
     front of where it was read that any call leads to.
     """
-    waiting = list(_sources(code))
-    if not waiting:
-        return
+    waiting = list(reads)
     calls_by_target: dict[int, list[int]] = {}
-    for place, target in _calls(code):
+    for place, target in calls_inside(code):
         calls_by_target.setdefault(target, []).append(place)
     entries = sorted(calls_by_target)
     seen = set(waiting)
@@ -142,151 +79,6 @@ def check(code: Code) -> None:
                 more = [(place + 4, cell, value) for cell, value in sorted(returned)]
                 waiting += [one for one in more if one not in seen]
                 seen.update(more)
-
-
-# -- where it comes from ---------------------------------------------------------------------------
-
-
-def _sources(code: Code) -> Iterator[tuple[int, int, Value]]:
-    """Each read of the program counter: the place it is held from on, the register, the value."""
-    words, found = code.words, code.found
-    for place, register, value in _sums_of_addpcis(code):
-        yield place, register, value
-    reads = _places_of_mflr(code)
-    if not reads:
-        return
-    entries = set(code.program.functions_in(code.number).starts)
-    inner = {
-        place: target
-        for place, target in found.branches
-        if words[place >> 2] & 1
-        and target in reads
-        and target not in entries
-        and code.extent(place) == code.extent(target)
-    }
-    for place, target in inner.items():
-        if not calls.keeps_lr(words, target >> 2):
-            _check_words_between(code, place, target)
-        yield target, LR, Value(place + 4, is_read=True)
-    entered = {target for place, target in found.branches if target != place + 4}
-    entered.update(code.targets, entries)
-    for read in reads - entered:
-        for place in _link_in_front(code, read, entered):
-            if place not in inner and not _leaves_lr(code, place):
-                yield place + 4, LR, Value(place + 4, is_read=True)
-    helpers = dict(_helpers(code, reads))
-    for place, target in _calls(code) if helpers else ():
-        if target in helpers:
-            yield place + 4, helpers[target], Value(place + 4, is_read=True)
-
-
-def _places_of_mflr(code: Code) -> set[int]:
-    contents = bytes(code.program.obj.contents(code.number))
-    return {
-        at
-        for at in instruction.aligned_places(contents, _MFLR_BYTES)
-        if at >> 2 < len(code.words)
-        and code.words[at >> 2] & 0xFC1FFFFF == MFLR
-        and at not in code.data
-    }
-
-
-def _sums_of_addpcis(code: Code) -> Iterator[tuple[int, int, Value]]:
-    filling = code.program.filling(code.number)
-    tops = bytes(code.program.obj.contents(code.number))[3::4].translate(_OF_ADDPCIS)
-    index = tops.find(1)
-    while index >= 0:
-        word, place = code.words[index], 4 * index
-        if word & _ADDPCIS_MASK == _ADDPCIS and place not in filling and place not in code.data:
-            number = semantics.signed_field(word & 0xFFC0 | word >> 15 & 0x3E | word & 1, 16)
-            value = Value(place + 4 + (number << 16), is_read=not number)
-            yield place + 4, word >> 21 & 31, value
-        index = tops.find(1, index + 1)
-
-
-def _link_in_front(code: Code, read: int, entered: Container[int]) -> Iterator[int]:
-    """The branch that sets LR in front of ``mflr`` at ``read``, if nothing else comes between.
-
-    Behind a call that doesn't return compilers begin the next block, which something leads to.
-    """
-    start, _ = code.extent(read)
-    for place in range(read - 4, start - 1, -4):
-        word = code.words[place >> 2]
-        if place in code.data or word == BLR or word & 0xFC000001 == instruction.BRANCH << 26:
-            return
-        if _writes_lr(word):
-            if not instruction.is_mtlr(word):
-                yield place
-            return
-        if place in entered:
-            return
-
-
-def _leaves_lr(code: Code, place: int) -> bool:
-    """Whether the call at ``place`` comes back with LR as it was in front of it: `_mcount`'s."""
-    reference = code.program.reference_at(code.number, place)
-    name = code.program.obj.symbols.name(reference.symbol) if reference is not None else ""
-    return name in calls.EXEMPT_NAMES or name.startswith(calls.EXEMPT_PREFIXES)
-
-
-def _writes_lr(word: int) -> bool:
-    """Whether ``word`` is ``mtlr`` or a branch with the link bit."""
-    return instruction.is_mtlr(word) or (word >> 26 in _BRANCHING and bool(word & 1))
-
-
-def _helpers(code: Code, reads: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Functions that only give their caller the return address: entry, and the register of it."""
-    functions = code.program.functions_in(code.number)
-    for read in reads:
-        start = functions.start(read)
-        register = code.words[read >> 2] >> 21 & 31
-        if start is None or read - start > 4 * _FEW:
-            continue
-        behind = code.words[(read >> 2) + 1 : (read >> 2) + _FEW]
-        if BLR not in behind:
-            continue
-        for word in behind[: behind.index(BLR)]:
-            if _writes_lr(word) or semantics.written(word) >> register & 1:
-                break
-        else:
-            yield start, register
-
-
-def _calls(code: Code) -> Iterator[tuple[int, int]]:
-    """Place and target of each call in the section of a place in it."""
-    for place, target in code.found.branches:
-        if code.words[place >> 2] & 1:
-            yield place, target
-    for reference in code.program.of_types(code.number, BRANCHES):
-        if reference.target == code.number and code.words[reference.place >> 2] & 1:
-            yield reference.place, reference.offset
-
-
-def _check_words_between(code: Code, place: int, target: int) -> None:
-    """Refuse what may be a branch or a distance behind a ``bl`` that leads over it to read LR."""
-    filling = code.program.filling(code.number)
-    here = Value(place + 4, is_read=True)
-    between = range(place + 4, target, 4)
-    if len(between) > _FEW or any(other in between for _, other in code.found.branches):
-        return
-    for at in between:
-        word = code.words[at >> 2]
-        if at in filling:
-            continue
-        distance = branch_displacement(word)
-        if distance is not None:
-            changes = word & 1 or code.changes(Value(at), distance)
-        else:
-            number = semantics.signed_field(word, 32)
-            changes = any(
-                0 <= value.number + number <= 4 * len(code.words) and code.changes(value, number)
-                for value in (here, Value(at))
-            )
-        if changes:
-            raise code.refusal("a word that may count from the program counter", at)
-
-
-# -- where it goes ---------------------------------------------------------------------------------
 
 
 class _Function:
@@ -352,7 +144,7 @@ class _Function:
         self._move_stack(word, new)
         new.update(made)
         opcode = word >> 26
-        if opcode not in _BRANCHING or semantics.is_call(word):
+        if opcode not in BRANCHING or semantics.is_call(word):
             return new, [place + 4]
         nexts = []
         through = opcode == BRANCH_REGISTER and instruction.extended_opcode(word)
@@ -387,7 +179,7 @@ class _Function:
             made[operation.target] = self._sum(place, held, (operation.immediate,))
         elif formula == "RA + SI":
             base = state.get(word >> 16 & 31, Values())
-            number = semantics.signed_field(word, 16)
+            number = signed_field(word, 16)
             made[word >> 21 & 31] = self._sum(place, base, (number,))
         elif operation.kind == "add":
             made[operation.target] = self._sum_of_two(
@@ -489,7 +281,7 @@ class _Function:
         sums: Values[Value] = Values()
         kind = prefix >> 24 & 3
         if kind in (0, 2) and not prefix >> 20 & 1 and base and place not in self._filling:
-            number = semantics.signed_field((prefix & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
+            number = signed_field((prefix & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
             sums = self._sum(place, state.get(base, Values()), (number,))
         written = semantics.written_by_prefixed(prefix, suffix)
         for cell in [cell for cell in new if cell < 64 and written >> cell & 1]:
@@ -524,7 +316,6 @@ class _Function:
         return found
 
 
-_BRANCHING = frozenset((BRANCH, instruction.BRANCH_CONDITIONAL, BRANCH_REGISTER))
 _THROUGH_REGISTER = frozenset((instruction.BCLR, instruction.BCCTR, instruction.BCTAR))
 
 
@@ -556,7 +347,7 @@ def _constants(
     if instruction.is_prefix(word):
         suffix = words[(place >> 2) + 1] if (place >> 2) + 1 < len(words) else 0
         if word >> 24 == 6 and suffix >> 26 == instruction.ADDI and not suffix >> 16 & 31:
-            number = semantics.signed_field((word & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
+            number = signed_field((word & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
             return [(suffix >> 21 & 31, Value(number))]
         return []
     operation = semantics.operation(word)
@@ -588,7 +379,7 @@ def _computed(
         bits = (word & 0xFFFF) << (16 if name in _SHIFTED else 0)
         return number ^ bits if name.startswith("x") else number | bits
     if name == "mulli":
-        return number * semantics.signed_field(word, 16)
+        return number * signed_field(word, 16)
     if change is not None:
         return number + change
     if operation.kind == "scale" and operation.source >= 0 and operation.immediate:

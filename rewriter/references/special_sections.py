@@ -38,7 +38,6 @@ from nopfix.rewriter.layout import calls
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.kernel_sections import Descriptor, describe, is_elsewhere
 from nopfix.rewriter.power import instruction, relocation
-from nopfix.rewriter.references import relative_vtables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
@@ -92,6 +91,8 @@ def base_relative(
     found = {}
     for section, references, descriptor in _pointing_sections(program):
         if descriptor is None and section.name not in plain:
+            from nopfix.rewriter.references import relative_vtables
+
             own = relative_vtables.bases(program, references)
             found.update({(section.number, place): base for place, base in own.items()})
         if descriptor is None or descriptor.meaning != "entry":

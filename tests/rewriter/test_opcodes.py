@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from nopfix.rewriter.power import opcodes, semantics
-from nopfix.rewriter.power.semantics import CTR, LR
+from nopfix.rewriter.power.instruction import CTR, LR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
