@@ -11,8 +11,10 @@ before, a literal's number too; behind a ``bl`` that only leads over data to rea
 word may look like a branch that changes, or like a distance.  An instruction is used once for a
 value that it has made, so a pointer that walks through a loop takes one step.
 
-What registers hold as numbers is collected over the whole function, whatever the order: that errs
-on the side of refusing.
+What a register holds as a number is made by the last instruction that wrote it, where that lies in
+front with nothing between that anything leads to: a table's entry that was just read is no number
+of these.  Else it is collected over the whole function, whatever the order: that errs on the side
+of refusing.
 
 Source: Power ISA 3.1, Book I, 2.4 (bcl 20,31,$+4), 3.3 (D-form instructions, addpcis).
 """
@@ -35,7 +37,7 @@ from nopfix.rewriter.power.instruction import (
 from nopfix.rewriter.references.counter_reads import BRANCHING, Code, Value, Values, calls_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
 
 _ISEL, _ISEL_MASK = 0x7C00001E, 0xFC00003E
@@ -62,6 +64,7 @@ def check(code: Code, reads: Iterable[tuple[int, int, Value]]) -> None:
     for place, target in calls_inside(code):
         calls_by_target.setdefault(target, []).append(place)
     entries = sorted(calls_by_target)
+    entered = _entered(code)
     seen = set(waiting)
     functions: dict[tuple[int, int], _Function] = {}
     while waiting:
@@ -69,7 +72,7 @@ def check(code: Code, reads: Iterable[tuple[int, int, Value]]) -> None:
         extent = code.extent(source[0] - 4)
         function = functions.get(extent)
         if function is None:
-            function = functions[extent] = _Function(code, extent)
+            function = functions[extent] = _Function(code, extent, entered)
         returned = function.follow(source)
         if function.has_new_numbers():  # that literals hold, which is known only now
             returned = function.follow(source)
@@ -81,14 +84,27 @@ def check(code: Code, reads: Iterable[tuple[int, int, Value]]) -> None:
                 seen.update(more)
 
 
-class _Function:
-    """One function, through which values are followed."""
+def _entered(code: Code) -> Container[int]:
+    """The places that a branch, a table, an exception or a relocation anywhere leads to."""
+    found = {target for _, target in code.found.branches}
+    found.update(code.targets)
+    pads = [site.pad for site in code.program.landing_pads()]
+    found.update(pad.offset for pad in pads if pad.section == code.number)
+    for number in code.program.filled:
+        references = code.program.references_to_code_from(number)
+        found.update(r.offset for r in references if r.target == code.number)
+    return found
 
-    def __init__(self, code: Code, extent: tuple[int, int]) -> None:
+
+class _Function:
+    """One function, through which values are followed; ``entered`` is what is known to be."""
+
+    def __init__(self, code: Code, extent: tuple[int, int], entered: Container[int]) -> None:
         self._code = code
         self._start, self._end = extent
+        self._entered = entered
         self._filling = code.program.filling(code.number)
-        self._loaded: dict[int, set[int]] = {}
+        self._loaded: dict[tuple[int, int], set[int]] = {}
         self._known_loaded = 0
         self._all: dict[int, set[Value]] | None = None
         self._targets = [target for target in code.targets if extent[0] <= target < extent[1]]
@@ -172,7 +188,7 @@ class _Function:
             values = self._address(place, address, state)
             if row is not None and "RA" in row.writes:
                 made[word >> 16 & 31] = values
-            self._through_memory(word, address, values, state, made)
+            self._through_memory(place, address, values, state, made)
         elif operation.kind == "copy":
             made[operation.target] = held
         elif operation.kind == "add" and operation.other < 0:
@@ -186,7 +202,7 @@ class _Function:
                 place, operation.source, operation.other, state
             )
         elif formula == "RB - RA":
-            minus = [-number for number in self._numbers(word >> 16 & 31)]
+            minus = [-number for number in self._numbers(place, word >> 16 & 31)]
             base = state.get(word >> 11 & 31, Values())
             made[word >> 21 & 31] = self._sum(place, base, minus)
         elif word & _ISEL_MASK == _ISEL:
@@ -210,7 +226,7 @@ class _Function:
         self, place: int, one: int, two: int, state: Mapping[int, Values[Value]]
     ) -> Values[Value]:
         sums = [
-            self._sum(place, state[cell], self._numbers(other))
+            self._sum(place, state[cell], self._numbers(place, other))
             for cell, other in ((one, two), (two, one))
             if cell in state
         ]
@@ -235,7 +251,7 @@ class _Function:
 
     def _through_memory(
         self,
-        word: int,
+        place: int,
         address: tuple[int, int, int],
         values: Values[Value],
         state: Mapping[int, Values[Value]],
@@ -243,6 +259,7 @@ class _Function:
     ) -> None:
         """Follow what is put on the stack and taken from there, and note what literals hold."""
         base, other, displacement = address
+        word = self._code.words[place >> 2]
         store, operation = semantics.store(word), semantics.operation(word)
         slot = _STACK + displacement
         if base == 1 and other < 0:
@@ -255,7 +272,7 @@ class _Function:
             for value in values:
                 data = bytes(contents[max(value.number, 0) : value.number + operation.size])
                 number = int.from_bytes(data, "little", signed=True)
-                self._loaded.setdefault(operation.target, set()).add(number)
+                self._loaded.setdefault((place, operation.target), set()).add(number)
 
     @staticmethod
     def _move_stack(word: int, state: dict[int, Values[Value]]) -> None:
@@ -290,18 +307,41 @@ class _Function:
             new[suffix >> 21 & 31] = sums
         return new
 
-    def _numbers(self, register: int) -> list[int]:
-        """The numbers that a register may hold anywhere in the function."""
+    def _numbers(self, place: int, register: int) -> list[int]:
+        """The numbers that a register may hold in front of ``place``."""
         if self._all is None:
             self._all = self._collect()
-        loaded = self._loaded.get(register, ())
-        return sorted({value.number for value in self._all.get(register, ())}.union(loaded))
+        maker = self._maker(place, register)
+        if maker is None:
+            values = self._all.get(register, set())
+        else:
+            made = _constants(self._code.words, maker, self._all)
+            values = {value for target, value in made if target == register}
+            values.update(map(Value, self._loaded.get((maker, register), ())))
+        return sorted({value.number for value in values})
+
+    def _maker(self, place: int, register: int) -> int | None:
+        """The instruction that made what a register holds, where it lies straight in front."""
+        words = self._code.words
+        while self._start < place and place not in self._entered:
+            place -= 4
+            word = words[place >> 2]
+            if semantics.is_call(word) or place in self._code.data:
+                return None
+            if place > self._start and instruction.is_prefix(words[(place >> 2) - 1]):
+                place -= 4
+                written = semantics.written_by_prefixed(words[place >> 2], word)
+            else:
+                written = semantics.written(word)
+            if written >> register & 1:
+                return None if place in self._filling else place
+        return None
 
     def _collect(self) -> dict[int, set[Value]]:
         """Numbers by register: what is made of immediate fields, wherever it is."""
         found: dict[int, set[Value]] = {}
-        for cell, numbers in self._loaded.items():
-            found[cell] = {Value(number) for number in numbers}
+        for (_, cell), numbers in self._loaded.items():
+            found.setdefault(cell, set()).update(map(Value, numbers))
         places = range(self._start, self._end, 4)
         own = [p for p in places if p not in self._code.data and p not in self._filling]
         changed = True

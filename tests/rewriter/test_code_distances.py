@@ -229,3 +229,56 @@ def test_the_sleds_of_a_tracer_stay_aligned(tmp_path: Path, level: str) -> None:
     sleds = [r.offset for r in program.references_from(table) if r.place % 32 == 0]
     assert sleds
     assert not any(offset % 8 for offset in sleds)
+
+
+# clang -mcmodel=large: a register that held a number takes an entry of a table of distances.
+ENTRY = """
+ .text
+ .type f,@function
+f: li 3,52
+ stvx 2,1,3
+ bl .+4
+.Lp: mflr 5
+.Lloop: ld 6,.LC0@toc(2)
+ cmplwi 4,1
+ bgt .Lb
+ rldic 3,4,2,30
+ BEHIND
+ add 3,3,5
+ mtctr 3
+ bctr
+.La: bl g
+ SLOT
+ b .Lloop
+.Lb: bl g
+ SLOT
+ blr
+ .size f,.-f
+ .section .rodata
+.Lt: .long .La-.Lp, .Lb-.Lp
+ .section .toc,"aw"
+.LC0: .quad .Lt
+"""
+
+
+def test_what_was_just_read_is_no_number_that_the_register_held_before(assemble: Assemble) -> None:
+    text = ENTRY.replace("BEHIND", "lwax 3,3,6")
+    wanted = assemble(text.replace("SLOT", "nop"))
+    assert rewrite(assemble(text.replace("SLOT", ""))).data == wanted
+
+
+@pytest.mark.parametrize(
+    "number",
+    {
+        "straight on": "li 3,.Lb-.Lpc; nop;",
+        "on one of two ways": "li 3,.Lb-.Lpc; cmpwi 4,1; beq .Lin; lwz 3,0(4); .Lin:",
+        "in two steps": "li 3,.Lb-.Lpc-4; b .Lin; .Lin: addi 3,3,4;",
+        "carried on": "li 6,.Lb-.Lpc; mr 3,6;",
+    }.values(),
+)
+def test_a_number_that_reaches_the_sum_on_some_way_is_followed(
+    assemble: Assemble, number: str
+) -> None:
+    text = TEXT.format(register=5, body=f"{number} add 3,3,5; lwz 3,0(3); bl g; .Lb: mr 4,3")
+    with pytest.raises(Refusal, match="added to the program counter"):
+        rewrite(assemble(text))
