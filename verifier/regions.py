@@ -224,11 +224,16 @@ def _tracebacks(
     """All traceback tables of a section; their words are added to `taken`."""
     found = []
     place = 0
+    ends = sorted(known.ends)
     for index, word in enumerate(words):
         if word or index < place or index in taken:
             continue
         table = _traceback(data, index * 4)
-        if table and not known.between(table.start, table.end):
+        if table is None or known.between(table.start, table.end):
+            continue
+        behind = bisect.bisect_right(ends, table.start)
+        # The last word of the table may be filled up with padding.
+        if table.end - 4 < min(ends[behind : behind + 1], default=table.end):
             found.append(table)
             place = table.end // 4
             taken.update(range(index, place))

@@ -339,6 +339,31 @@ k:  addis 2,12,.TOC.-k@ha
     .space 704
     .size k, .-k
 """
+#: clang -mcmodel=large: a zero word behind a tail call, a traceback table, padding, the distance to
+#: the TOC.
+ZERO_AND_TABLE = """
+    .text
+    .p2align 4
+    .type f, @function
+f:  mflr 0
+    bl k
+    SLOT
+    mr 3,4
+    mtlr 0
+    b g
+    .long 0
+    .long 0
+    .quad 0
+    .size f, .-f
+    .p2align 4
+    .type k, @function
+    .quad .TOC.-k
+k:  ld 2,-8(12)
+    add 2,2,12
+    .localentry k,.-k
+    blr
+    .size k, .-k
+"""
 #: -mno-speculate-indirect-jumps.
 NO_SPECULATION = inside(
     "addis 9,2,.Lt@toc@ha\n addi 9,9,.Lt@toc@l\n lwax 10,9,3\n add 10,10,9\n mtctr 10\n crset 2\n"
@@ -438,6 +463,7 @@ PADDING = {
         GAP=("nop\n nop\n nop\n nop", "nop\n nop\n nop"),
     ),
     "a traceback table doesn't reach into a function": right(TABLE_LIKE),
+    "a traceback table doesn't reach over its function's end": right(ZERO_AND_TABLE),
     "a table behind beqctr- and a branch to itself": right(NO_SPECULATION),
     "a long gap of plain nops": right(LONG_GAP, COUNT=("11", "9")),
     "a long gap's alignment is gone": wrong(LONG_GAP, COUNT=("11", "11")),
