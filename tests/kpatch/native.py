@@ -54,7 +54,11 @@ TESTS = ("tests/dwarf", "tests/rewriter", "tests/verifier")
 LIMIT = 1800
 PARTS = ("install", "bytes", "wrapper", "kpatch", "load", "tests")
 # A user namespace and, once its users are mapped, its own mounts.
-NAMESPACE = ("unshare", "--user", "sh", "-c", 'echo; read _; exec unshare --mount "$@"', "sh")
+# Signals that whoever started this ignores aren't ignored within: tests send them.
+NAMESPACE = (
+    *("env", "--default-signal=HUP,INT,QUIT", "unshare", "--user"),
+    *("sh", "-c", 'echo; read _; exec unshare --mount "$@"', "sh"),
+)
 USERS = 65536
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 # Tests of what qemu-user does otherwise than Linux: posix_spawn doesn't hear of a program that
@@ -62,6 +66,7 @@ SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 EMULATED = (
     "test_the_status_is_the_compilers",
     "test_the_status_is_the_commands",
+    "test_a_missing_compiler_is_one_line_and_127",
     "test_without_a_compiler_for_this_machine_the_commands_are_scripts",
     "test_a_hangup_that_the_caller_ignores_ends_nothing",
     "test_a_file_that_cannot_grow_leaves_the_output_as_it_was",
