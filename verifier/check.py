@@ -15,6 +15,7 @@ from nopfix.verifier import (
     distances,
     frames,
     indexes,
+    label_tables,
     lines,
     lists,
     lsda,
@@ -163,6 +164,11 @@ class _Verification:
         self.pairings: dict[int, pairing.AnyPairing] = {}
         found, labels = names.references(old)
         self.names = names.collect(old, found)
+        self.tables = label_tables.find(old, new, found)
+        for table in self.tables:
+            number = table.base.number
+            mine = self.names.get(number, names.NOTHING)
+            self.names[number] = mine._replace(labels=mine.labels.union(table.targets))
         self.checker = relocations.Checker(old, new, self.pairings, labels, findings)
         self.fields: list[Fields] = []
 
@@ -269,7 +275,14 @@ class _Verification:
                     container.check_bytes(section, counterpart, self.findings)
                 continue
             if not section.executable:
-                container.check_bytes(section, counterpart, self.findings)
+                but = [
+                    range(table.start, table.end)
+                    for table in self.tables
+                    if table.section == section.number
+                    and label_tables.follows(table, counterpart, self.pairings)
+                ]
+                self.findings.count("label table", len(but))
+                container.check_bytes(section, counterpart, self.findings, but)
             pairs = relocations.pair(self.old, self.new, section, self.findings)
             if pairs is not None:
                 self.checker.section(section, pairs)

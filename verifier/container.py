@@ -25,7 +25,7 @@ from nopfix.verifier.elf import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nopfix.verifier.pairing import AnyPairing
     from nopfix.verifier.report import Findings
@@ -255,8 +255,10 @@ def _symbol_difference(before: Symbol, after: Symbol, pairing: AnyPairing | None
     return ""
 
 
-def check_bytes(section: Section, counterpart: Section, findings: Findings) -> None:
-    """A section that nothing explains a change of is the same, byte for byte."""
+def check_bytes(
+    section: Section, counterpart: Section, findings: Findings, but: Sequence[range] = ()
+) -> None:
+    """A section is the same, byte for byte, `but` for bytes that something explains."""
     if section.size != counterpart.size and section.compression is None:
         findings.differ(
             "contents",
@@ -269,8 +271,11 @@ def check_bytes(section: Section, counterpart: Section, findings: Findings) -> N
     findings.count("byte compared", len(section.data))
     if section.data == counterpart.data:
         return
+    explained = False
     for offset, (a, b) in enumerate(zip(section.data, counterpart.data, strict=False)):
-        if a != b:
+        if a != b and any(offset in those for those in but):
+            explained = True
+        elif a != b:
             findings.differ(
                 "contents",
                 section.name,
@@ -279,6 +284,8 @@ def check_bytes(section: Section, counterpart: Section, findings: Findings) -> N
                 f"IN has byte {a:#04x}, OUT has {b:#04x}",
             )
             return
+    if explained:
+        return
     findings.differ(
         "contents",
         section.name,

@@ -128,3 +128,70 @@ def test_numbers_beside_addresses_of_labels(
     data = f'.section .data.rel.ro.local,"aw"\n.type t, @object\nt: {contents}\n.size t, .-t'
     data = data.replace(".Lb-.La", "12")
     assert rules(LABELS, "", data, variants) == expected
+
+
+# A switch's table in data; BASE is what its numbers count from.
+TABLE = """
+    .text
+    .globl f
+    .type f, @function
+f:  mflr 11
+    READ
+    addis 6,2,.Lt@toc@ha
+    addi 6,6,.Lt@toc@l
+    lwax 3,3,6
+    add 3,3,5
+    mtctr 3
+    bctr
+.La: bl g
+    SLOT
+.Lb: bl g
+    SLOT
+.Lc: mtlr 11
+    blr
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .section .rodata
+    .long 8, 12
+.Lt: .long .La-BASE, MIDDLE, .Lc-BASE
+    BEHIND
+"""
+READS = {
+    "the program counter": ("bl .+4\n.Lp: mflr 5", ".Lp"),
+    "a label": ("addis 5,2,.La@toc@ha\n addi 5,5,.La@toc@l", ".La"),
+}
+
+
+def table(
+    read: str, variants: Variants, middle: str = ".Lb-BASE", behind: tuple[str, str] = ("", "")
+) -> set[str]:
+    source = TABLE.replace("MIDDLE", middle)
+    for name, text in zip(("READ", "BASE"), READS[read], strict=True):
+        source = source.replace(name, text)
+    old, new = variants(source, BEHIND=behind)
+    assert old != new
+    return {difference.rule for difference in verify(old, new).differences}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_table_of_distances_in_data_follows_its_labels(read: str, variants: Variants) -> None:
+    assert table(read, variants) == set()
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_number_of_a_table_that_is_stale_is_seen(read: str, variants: Variants) -> None:
+    stale = {"the program counter": "36", "a label": "4"}[read]
+    assert table(read, variants, stale) == {"contents"}
+
+
+@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize(
+    "behind",
+    [(".long 7", ".long 8"), (".Lu: .long 8,8", ".Lu: .long 8,12"), (".byte 1", ".byte 2")],
+)
+def test_numbers_that_are_no_tables_are_as_they_were(
+    read: str, behind: tuple[str, str], variants: Variants
+) -> None:
+    assert table(read, variants, behind=behind) == {"contents"}

@@ -1,0 +1,173 @@
+"""Tables in data of distances between labels.
+
+The problem: a distance between two labels is a plain number once it is assembled, and no relocation
+tells of it. LLVM's large code model has switch tables of such numbers, from the word behind a
+`bl .+4` (llvm/lib/Target/PowerPC/PPCISelLowering.cpp, getPICJumpTableRelocBaseExpr), and programs
+have tables of their own, from a label (GCC's manual, "Labels as Values"). Nothing in the file says
+which numbers these are.
+
+The rule: data that is the same in OUT is taken for other numbers. Where it isn't, it must be a
+table, and it is one only if
+
+- it begins where a relocation or a symbol says that something begins, and goes on up to the next
+  such place, or as far as its numbers lead to instructions of one function from one base in it;
+- the base is a label that a relocation names, or the word behind one that reads the program
+  counter;
+- the function jumps by CTR and refers to where the table begins, or, if none does, to its section.
+
+Then each number of OUT has to be the distance of the same two places there.
+"""
+
+from __future__ import annotations
+
+import bisect
+from typing import TYPE_CHECKING, NamedTuple
+
+from nopfix.verifier import power
+from nopfix.verifier.code import words_of
+from nopfix.verifier.elf import SHF_ALLOC, SHT_PROGBITS, STT_OBJECT
+from nopfix.verifier.pairing import RET, START
+from nopfix.verifier.regions import functions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from nopfix.verifier.elf import Object, Section
+    from nopfix.verifier.names import Reference
+    from nopfix.verifier.pairing import AnyPairing
+
+_FEWEST = 2
+"""Numbers that a table has at least."""
+_KINDS = ((4, True), (8, True), (2, True), (2, False), (1, True), (1, False))
+"""Bytes of a number, and whether it is signed."""
+
+
+class Base(NamedTuple):
+    """What distances may count from: a place of a code section, and its function's extent."""
+
+    number: int
+    place: int
+    side: str
+    """RET where it is the program counter that an instruction reads."""
+    start: int
+    end: int
+
+
+class LabelTable(NamedTuple):
+    """Numbers of IN that may be distances from `base` to `targets`."""
+
+    section: int
+    start: int
+    size: int
+    """Bytes of a number."""
+    base: Base
+    targets: tuple[int, ...]
+
+    @property
+    def end(self) -> int:
+        """Where it ends in its section."""
+        return self.start + self.size * len(self.targets)
+
+
+def find(old: Object, new: Object, references: Sequence[Reference]) -> list[LabelTable]:
+    """What data that differs in OUT may be; of one place there may be more than one."""
+    found: list[LabelTable] = []
+    for section, counterpart in zip(old.sections, new.sections, strict=True):
+        if section.executable or section.type != SHT_PROGBITS or not section.flags & SHF_ALLOC:
+            continue
+        if section.data == counterpart.data or section.size != counterpart.size:
+            continue
+        for start, changed, stop in _runs(old, section, counterpart, references):
+            for base in _bases(old, section, start, references):
+                tables = (_table(section, start, stop, base, *kind) for kind in _KINDS)
+                found += [table for table in tables if table and table.end > changed]
+    return found
+
+
+def _runs(
+    old: Object, section: Section, counterpart: Section, references: Sequence[Reference]
+) -> Iterator[tuple[int, int, int]]:
+    """Start, last byte that differs, and end of what lies between two places that have names."""
+    named = {r.offset for r in references if r.number == section.number}
+    for symbol in old.symbols:
+        if symbol.section == section.number and symbol.type == STT_OBJECT:
+            named.update((symbol.value, symbol.value + symbol.size))
+    places = sorted({0, *named, section.size})
+    differing: dict[int, int] = {}
+    for offset, (a, b) in enumerate(zip(section.data, counterpart.data, strict=True)):
+        if a != b:
+            differing[bisect.bisect_right(places, offset) - 1] = offset
+    for at, last in differing.items():
+        yield places[at], last, places[at + 1]
+
+
+def _bases(
+    old: Object, section: Section, start: int, references: Sequence[Reference]
+) -> Iterator[Base]:
+    """What distances may count from, in a table of a section."""
+    users = _users(section, start, references) or _users(section, None, references)
+    for number, places in users.items():
+        words = words_of(old.sections[number].data)
+        known = functions([symbol for symbol in old.symbols if symbol.section == number])
+        labels = sorted({r.offset for r in references if r.number == number and r.side == START})
+        for first in sorted({known.at(place) or 0 for place in places}):
+            later = bisect.bisect_right(known.starts, first)
+            end = [*known.starts[later : later + 1], 4 * len(words)][0]
+            inside = words[first // 4 : end // 4]
+            if not any(word & power.BCCTR_MASK == power.BCCTR for word in inside):
+                continue
+            for index, word in enumerate(inside, first // 4 + 1):
+                if word in (power.BCL_NEXT, power.BL_NEXT):
+                    yield Base(number, 4 * index, RET, first, end)
+            for label in labels[
+                bisect.bisect_left(labels, first) : bisect.bisect_left(labels, end)
+            ]:
+                yield Base(number, label, START, first, end)
+
+
+def _users(
+    section: Section, start: int | None, references: Sequence[Reference]
+) -> Mapping[int, list[int]]:
+    """By code section, the places that refer to `start` in a section, or to any place in it.
+
+    They do so at once, or by an address in data (the TOC) that they refer to.
+    """
+    named = [r for r in references if r.number == section.number and start in (None, r.offset)]
+    via = {(r.section.number, r.relocation.place) for r in named}
+    users: dict[int, list[int]] = {}
+    for r in [*named, *(r for r in references if (r.number, r.offset) in via)]:
+        if r.section.executable:
+            users.setdefault(r.section.number, []).append(r.relocation.place)
+    return users
+
+
+def _table(
+    section: Section, start: int, stop: int, base: Base, size: int, signed: bool
+) -> LabelTable | None:
+    """The numbers from `start` on that lead from `base` to instructions of its function."""
+    targets = []
+    for place in range(start, stop - size + 1, size):
+        number = int.from_bytes(section.data[place : place + size], "little", signed=signed)
+        target = base.place + number
+        if target % 4 or not base.start <= target < base.end:
+            break
+        targets.append(target)
+    if len(targets) < _FEWEST:
+        return None
+    return LabelTable(section.number, start, size, base, tuple(targets))
+
+
+def follows(table: LabelTable, counterpart: Section, pairings: Mapping[int, AnyPairing]) -> bool:
+    """Whether the table's numbers in OUT are the distances of the same places."""
+    pairing = pairings.get(table.base.number)
+    if pairing is None:
+        return False
+    origin = pairing.sides[table.base.side](table.base.place)
+    for place, target in zip(range(table.start, table.end, table.size), table.targets, strict=True):
+        there = pairing.sides[START](target)
+        if origin is None or there is None:
+            return False
+        wanted = (there - origin) % (1 << 8 * table.size)
+        if counterpart.data[place : place + table.size] != wanted.to_bytes(table.size, "little"):
+            return False
+    return True
