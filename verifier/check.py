@@ -275,13 +275,14 @@ class _Verification:
                     container.check_bytes(section, counterpart, self.findings)
                 continue
             if not section.executable:
-                but = [
-                    range(table.start, table.end)
+                but = {
+                    offset
                     for table in self.tables
                     if table.section == section.number
                     and label_tables.follows(table, counterpart, self.pairings)
-                ]
-                self.findings.count("label table", len(but))
+                    for offset in table.offsets
+                }
+                self.findings.count("byte of a label table", len(but))
                 container.check_bytes(section, counterpart, self.findings, but)
             pairs = relocations.pair(self.old, self.new, section, self.findings)
             if pairs is not None:

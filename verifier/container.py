@@ -25,7 +25,7 @@ from nopfix.verifier.elf import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping
 
     from nopfix.verifier.pairing import AnyPairing
     from nopfix.verifier.report import Findings
@@ -256,9 +256,9 @@ def _symbol_difference(before: Symbol, after: Symbol, pairing: AnyPairing | None
 
 
 def check_bytes(
-    section: Section, counterpart: Section, findings: Findings, but: Sequence[range] = ()
+    section: Section, counterpart: Section, findings: Findings, but: Container[int] = ()
 ) -> None:
-    """A section is the same, byte for byte, `but` for bytes that something explains."""
+    """A section is the same, byte for byte, `but` for the offsets of what something explains."""
     if section.size != counterpart.size and section.compression is None:
         findings.differ(
             "contents",
@@ -273,7 +273,7 @@ def check_bytes(
         return
     explained = False
     for offset, (a, b) in enumerate(zip(section.data, counterpart.data, strict=False)):
-        if a != b and any(offset in those for those in but):
+        if a != b and offset in but:
             explained = True
         elif a != b:
             findings.differ(

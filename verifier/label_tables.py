@@ -11,6 +11,7 @@ table, and it is one only if
 
 - it begins where a relocation or a symbol says that something begins, and goes on up to the next
   such place, or as far as its numbers lead to instructions of one function from one base in it;
+- the numbers are as close together as that allows: between them may be a structure's other members;
 - the base is a label that a relocation names, or the word behind one that reads the program
   counter;
 - the function jumps by CTR and refers to where the table begins, or, if none does, to its section.
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 
 _FEWEST = 2
 """Numbers that a table has at least."""
-_KINDS = ((4, True), (8, True), (2, True), (2, False), (1, True), (1, False))
-"""Bytes of a number, and whether it is signed."""
+_KINDS = ((4, True, 64), (8, True, 64), (2, True, 2), (2, False, 2), (1, True, 1), (1, False, 1))
+"""Bytes of a number, whether it is signed, bytes from one to the next at most: with others between
+them, short numbers may lead somewhere by chance."""
 
 
 class Base(NamedTuple):
@@ -57,16 +59,17 @@ class LabelTable(NamedTuple):
     """Numbers of IN that may be distances from `base` to `targets`."""
 
     section: int
-    start: int
+    places: range
+    """Where each of them is."""
     size: int
     """Bytes of a number."""
     base: Base
     targets: tuple[int, ...]
 
     @property
-    def end(self) -> int:
-        """Where it ends in its section."""
-        return self.start + self.size * len(self.targets)
+    def offsets(self) -> Iterator[int]:
+        """Of the bytes of its numbers."""
+        return (place + byte for place in self.places for byte in range(self.size))
 
 
 def find(old: Object, new: Object, references: Sequence[Reference]) -> list[LabelTable]:
@@ -79,26 +82,26 @@ def find(old: Object, new: Object, references: Sequence[Reference]) -> list[Labe
             continue
         for start, changed, stop in _runs(old, section, counterpart, references):
             for base in _bases(old, section, start, references):
-                tables = (_table(section, start, stop, base, *kind) for kind in _KINDS)
-                found += [table for table in tables if table and table.end > changed]
+                for kind in _KINDS:
+                    found += _table(section, range(start, stop), changed, base, kind)
     return found
 
 
 def _runs(
     old: Object, section: Section, counterpart: Section, references: Sequence[Reference]
-) -> Iterator[tuple[int, int, int]]:
-    """Start, last byte that differs, and end of what lies between two places that have names."""
+) -> Iterator[tuple[int, list[int], int]]:
+    """Start, bytes that differ, and end of what lies between two places that have names."""
     named = {r.offset for r in references if r.number == section.number}
     for symbol in old.symbols:
         if symbol.section == section.number and symbol.type == STT_OBJECT:
             named.update((symbol.value, symbol.value + symbol.size))
     places = sorted({0, *named, section.size})
-    differing: dict[int, int] = {}
+    differing: dict[int, list[int]] = {}
     for offset, (a, b) in enumerate(zip(section.data, counterpart.data, strict=True)):
         if a != b:
-            differing[bisect.bisect_right(places, offset) - 1] = offset
-    for at, last in differing.items():
-        yield places[at], last, places[at + 1]
+            differing.setdefault(bisect.bisect_right(places, offset) - 1, []).append(offset)
+    for at, changed in differing.items():
+        yield places[at], changed, places[at + 1]
 
 
 def _bases(
@@ -142,19 +145,24 @@ def _users(
 
 
 def _table(
-    section: Section, start: int, stop: int, base: Base, size: int, signed: bool
-) -> LabelTable | None:
-    """The numbers from `start` on that lead from `base` to instructions of its function."""
-    targets = []
-    for place in range(start, stop - size + 1, size):
-        number = int.from_bytes(section.data[place : place + size], "little", signed=signed)
-        target = base.place + number
-        if target % 4 or not base.start <= target < base.end:
-            break
-        targets.append(target)
-    if len(targets) < _FEWEST:
-        return None
-    return LabelTable(section.number, start, size, base, tuple(targets))
+    section: Section, run: range, changed: list[int], base: Base, kind: tuple[int, bool, int]
+) -> list[LabelTable]:
+    """The numbers in `run` that lead from `base` to instructions, `changed` bytes among them."""
+    size, signed, longest = kind
+    for step in range(size, longest + 1, size):
+        first = run.start + (changed[0] - run.start) % step // size * size
+        places = range(first, run.stop - size + 1, step)
+        targets = []
+        for place in places:
+            number = int.from_bytes(section.data[place : place + size], "little", signed=signed)
+            target = base.place + number
+            if target % 4 or not base.start <= target < base.end:
+                break
+            targets.append(target)
+        table = LabelTable(section.number, places[: len(targets)], size, base, tuple(targets))
+        if len(targets) >= _FEWEST and set(changed) <= set(table.offsets):
+            return [table]
+    return []
 
 
 def follows(table: LabelTable, counterpart: Section, pairings: Mapping[int, AnyPairing]) -> bool:
@@ -163,7 +171,7 @@ def follows(table: LabelTable, counterpart: Section, pairings: Mapping[int, AnyP
     if pairing is None:
         return False
     origin = pairing.sides[table.base.side](table.base.place)
-    for place, target in zip(range(table.start, table.end, table.size), table.targets, strict=True):
+    for place, target in zip(table.places, table.targets, strict=True):
         there = pairing.sides[START](target)
         if origin is None or there is None:
             return False

@@ -155,7 +155,7 @@ g:  blr
     .size g, .-g
     .section .rodata
     .long 8, 12
-.Lt: .long .La-BASE, MIDDLE, .Lc-BASE
+.Lt: .long NUMBERS
     BEHIND
 """
 READS = {
@@ -164,10 +164,20 @@ READS = {
 }
 
 
+LAYOUTS = {
+    "numbers alone": ".La-BASE, MIDDLE, .Lc-BASE",
+    "in structures": "7, .La-BASE, 9, MIDDLE, 2, .Lc-BASE",
+}
+
+
 def table(
-    read: str, variants: Variants, middle: str = ".Lb-BASE", behind: tuple[str, str] = ("", "")
+    read: str,
+    variants: Variants,
+    middle: str = ".Lb-BASE",
+    behind: tuple[str, str] = ("", ""),
+    layout: str = "numbers alone",
 ) -> set[str]:
-    source = TABLE.replace("MIDDLE", middle)
+    source = TABLE.replace("NUMBERS", LAYOUTS[layout]).replace("MIDDLE", middle)
     for name, text in zip(("READ", "BASE"), READS[read], strict=True):
         source = source.replace(name, text)
     old, new = variants(source, BEHIND=behind)
@@ -175,15 +185,21 @@ def table(
     return {difference.rule for difference in verify(old, new).differences}
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("read", READS)
-def test_a_table_of_distances_in_data_follows_its_labels(read: str, variants: Variants) -> None:
-    assert table(read, variants) == set()
+def test_a_table_of_distances_in_data_follows_its_labels(
+    read: str, layout: str, variants: Variants
+) -> None:
+    assert table(read, variants, layout=layout) == set()
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("read", READS)
-def test_a_number_of_a_table_that_is_stale_is_seen(read: str, variants: Variants) -> None:
+def test_a_number_of_a_table_that_is_stale_is_seen(
+    read: str, layout: str, variants: Variants
+) -> None:
     stale = {"the program counter": "36", "a label": "4"}[read]
-    assert table(read, variants, stale) == {"contents"}
+    assert table(read, variants, stale, layout=layout) == {"contents"}
 
 
 @pytest.mark.parametrize("read", READS)
