@@ -583,7 +583,9 @@ def test_a_signal_while_rewriting_leaves_no_object_without_slots(
     folder: Path, number: signal.Signals
 ) -> None:
     command = fake_compiler(folder, "echo untouched > f.o\n")
-    slow = "import os, time; wrapper._load = lambda: lambda *_: open('up', 'w') and time.sleep(30)"
+    # Python looks for a signal between two steps; one that comes right before a long one waits.
+    steps = "open('up', 'w') and [time.sleep(0.1) for _ in range(300)]"
+    slow = f"import os, time; wrapper._load = lambda: lambda *_: {steps}"
     command[-1] = command[-1].replace("wrapper.finish", f"{slow}; wrapper.finish", 1)
     process = subprocess.Popen(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)})
     for _ in range(200):
