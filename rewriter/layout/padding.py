@@ -206,6 +206,11 @@ def _common_alignment(
         common = 4 if has_aligned_data else max(section_alignment, 4)
     if any(gap.start % common for gap in gaps) and not padded:
         return 4
+    # What loops and branches are aligned to at most doesn't account for more: functions do, if all
+    # lie on that grid.
+    on_grid = not any(gap.start % section_alignment for gap in gaps)
+    if section_alignment > _LABEL_ALIGNMENT and gaps and on_grid:
+        return section_alignment
     # Many functions on a coarser grid are no coincidence (-falign-functions=32).
     while (
         len(gaps) >= _MANY

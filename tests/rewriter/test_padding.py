@@ -35,6 +35,17 @@ def test_functions_off_the_grid_are_not_aligned() -> None:
     assert padding.function_alignments(gaps, 16, has_aligned_data=False) == []
 
 
+def test_functions_account_for_a_sections_alignment_that_loops_do_not() -> None:
+    gaps = [Alignment(56, 64, 1), Alignment(192, 192, 1)]
+    found = padding.function_alignments(gaps, 64, has_aligned_data=False)
+    assert [gap.alignment for gap in found] == [64, 64]
+    found = padding.function_alignments(gaps, 32, has_aligned_data=False)
+    assert [gap.alignment for gap in found] == [16, 16]
+    off = [*gaps, Alignment(204, 208, 1)]
+    found = padding.function_alignments(off, 64, has_aligned_data=False)
+    assert [gap.alignment for gap in found] == [16, 16, 16]
+
+
 def test_alignment_is_capped_by_the_sections_own() -> None:
     gaps = [Alignment(64, 64, 1)]
     assert padding.function_alignments(gaps, 4, has_aligned_data=False) == []
