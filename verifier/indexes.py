@@ -161,8 +161,8 @@ def check_pubnames(fields: Fields, uses: Uses) -> None:
         if target is not None:
             section, unit, new_unit = target
         entries = uses.entries.get(section, {})
-        unit_end = entries.get(unit + a.unsigned(size))
-        new_size = b.unsigned(size)
+        old_size, new_size = a.unsigned(size), b.unsigned(size)
+        unit_end = entries.get(unit + old_size)
         if unit_end is not None and unit_end - new_unit != new_size:
             fields.differ(
                 "pubnames",
@@ -170,27 +170,50 @@ def check_pubnames(fields: Fields, uses: Uses) -> None:
                 place,
                 f"its unit has {unit_end - new_unit:#x} bytes in OUT, not {new_size:#x}",
             )
-        while a.position < end and _name(fields, a, b, entries, (unit, new_unit, size)):
+        elsewhere: list[tuple[int, int, int]] = []
+        about = unit, new_unit, size
+        while a.position < end and _name(fields, a, b, entries, about, elsewhere):
             pass
+        _check_elsewhere(fields, sorted(elsewhere), new_size - old_size)
         fields.findings.count("name table")
     fields.equal("pubnames", a.position, b.position, a.done, b.done)
 
 
+def _check_elsewhere(fields: Fields, names: list[tuple[int, int, int]], growth: int) -> None:
+    """The entries of a .dwo, which is not looked at, are further apart there by no more than it
+    has grown by; `names` are offsets in IN and OUT, and places in the section.
+    """
+    least = 0
+    for offset, new_offset, place in names:
+        if not least <= new_offset - offset <= max(growth, 0):
+            text = f"names the entry at {offset:#x} in IN, but {new_offset:#x} in OUT"
+            fields.differ("pubnames", place, place, text)
+        else:
+            least = new_offset - offset
+
+
 def _name(
-    fields: Fields, a: Reader, b: Reader, entries: dict[int, int], about: tuple[int, int, int]
+    fields: Fields,
+    a: Reader,
+    b: Reader,
+    entries: dict[int, int],
+    about: tuple[int, int, int],
+    elsewhere: list[tuple[int, int, int]],
 ) -> bool:
     """One name and the entry that it is of; False at the end of a unit's names.
 
-    `about`: where the unit is in IN and OUT, bytes of an offset.
+    `about`: where the unit is in IN and OUT, bytes of an offset. A skeleton unit's names are those
+    of entries of its .dwo; their offsets and their place here are added to `elsewhere`.
     """
     place = a.position
     unit, new_unit, size = about
     offset, new_offset = a.unsigned(size), b.unsigned(size)
     if offset == 0:
         return fields.equal("pubnames", place, place, 0, new_offset) and False
-    # A skeleton unit's names are those of entries of its .dwo, which is not looked at.
-    expected = entries.get(unit + offset, new_unit + offset)
-    if expected != new_unit + new_offset:
+    expected = entries.get(unit + offset)
+    if expected is None:
+        elsewhere.append((offset, new_offset, place))
+    elif expected != new_unit + new_offset:
         text = f"names the entry at {unit + offset:#x} in IN, but {new_unit + new_offset:#x} in OUT"
         fields.differ("pubnames", place, place, text)
     if "gnu_" in fields.name:

@@ -33,10 +33,10 @@ int f(int x)
 """
 
 
-def compiled(folder: Path, *options: str) -> bytes:
+def compiled(folder: Path, *options: str, source: str = SOURCE) -> bytes:
     if shutil.which(GCC) is None:
         pytest.skip(f"needs {GCC}")
-    (folder / "in.c").write_text(SOURCE)
+    (folder / "in.c").write_text(source)
     command = [GCC, "-O2", "-g", "-w", *options, "-c", "in.c", "-o", "in.o"]
     subprocess.run(command, cwd=folder, check=True)
     return (folder / "in.o").read_bytes()
@@ -58,6 +58,34 @@ def test_a_rewritten_object_of_gcc_is_verified(options: tuple[str, ...], tmp_pat
     report = verify(old, new)
     assert report.differences == ()
     assert report.insertions
+
+
+# More than 127 addresses: the index of one takes two bytes where it took one.
+MANY = """
+int g(int);
+static __attribute__((noinline)) int h(int x) { return g(x) + 1; }
+""" + "".join(
+    f"static inline int i{n}(int x) {{ int y = h(x); return y * {n + 3}; }}\n"
+    f"int f{n}(int x) {{ int a = i{n}(x); int b = h(a); if (b > {n}) {{ int c = h(b);"
+    f" return c + a; }} return i{n}(b) + a; }}\n"
+    for n in range(40)
+)
+
+
+def test_names_of_entries_that_lie_elsewhere_may_be_further_apart_as_their_unit_has_grown(
+    tmp_path: Path,
+) -> None:
+    old = compiled(tmp_path, "-gdwarf-4", "-gsplit-dwarf", source=MANY)
+    split = {path.name: path.read_bytes() for path in tmp_path.glob("*.dwo")}
+    result = nopfix.rewrite(old, nopfix.Options(dwo=split))
+    new = bytes(result.data)
+    assert verify(old, new).verified
+    (names,) = (s for s in elf.read(new).sections if s.name == ".debug_gnu_pubnames")
+    # The size of the unit, as it was; behind it the offset of an entry, then its kind.
+    for at, value in ((10, elf.read(old).sections[names.number].data[10]), (14, 0xFF)):
+        place = names.offset + at
+        damaged = new[:place] + bytes([value]) + new[place + 1 :]
+        assert damaged == new or not verify(old, damaged).verified
 
 
 def test_an_address_may_be_an_index_and_an_offset(tmp_path: Path) -> None:
