@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
         return _complain(f"{options.old}, {options.new}: {error}", NOT_VERIFIED)
     _write_report(options.report, report.as_json())
     if not options.quiet:
-        _print(options.new, report, options.max)
+        _print(options.new, _lines(report, options.max))
     return VERIFIED if report.verified else NOT_VERIFIED
 
 
@@ -111,14 +111,14 @@ def _module(options: argparse.Namespace) -> int:
         return _complain(f"{options.module}: {error}", NOT_VERIFIED)
     _write_report(options.report, report.as_json())
     if not options.quiet:
-        lines = [f"{options.module}: {refusal}" for refusal in report.refusals]
-        print(*lines[: options.max], sep="\n", end="\n" * bool(lines[: options.max]))
-        if len(lines) > options.max:
-            print(f"{options.module}: and {len(lines) - options.max} more")
+        count = len(report.refusals)
+        shown = [str(refusal) for refusal in report.refusals[: options.max]]
+        more = [f"and {count - options.max} more"] if count > options.max else []
         calls = report.counts.get("call that leaves the module", 0)
-        plural = "s" * (len(lines) != 1)
-        verdict = f"{len(lines)} refusal{plural}" if lines else "nothing that would be refused"
-        print(f"{options.module}: {verdict}, {calls} calls that leave the module looked at")
+        plural = "s" * (count != 1)
+        verdict = f"{count} refusal{plural}" if count else "nothing that would be refused"
+        verdict += f", {calls} calls that leave the module looked at"
+        _print(options.module, [*shown, *more, verdict])
     return VERIFIED if report.loads else NOT_VERIFIED
 
 
@@ -139,13 +139,20 @@ def _contents(path: str) -> bytes:
         return file.read()
 
 
-def _print(name: str, report: Report, limit: int) -> None:
+def _lines(report: Report, limit: int) -> list[str]:
+    """The verdict on a pair, behind at most `limit` differences."""
     if report.verified:
-        print(f"{name}: verified: {len(report.insertions)} nops inserted, all else accounted for")
-        return
-    for difference in report.differences[:limit]:
-        print(f"{name}: {difference}")
-    more = report.total - min(limit, len(report.differences))
+        return [f"verified: {len(report.insertions)} nops inserted, all else accounted for"]
+    lines = [str(difference) for difference in report.differences[:limit]]
+    more = report.total - len(lines)
     if more > 0:
-        print(f"{name}: and {more} more")
-    print(f"{name}: NOT verified: {report.total} differences")
+        lines.append(f"and {more} more")
+    return [*lines, f"NOT verified: {report.total} differences"]
+
+
+def _print(name: str, lines: list[str]) -> None:
+    """Print lines about a file; who reads no further has seen enough, and the status says it."""
+    try:
+        print(*(f"{name}: {line}" for line in lines), sep="\n", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

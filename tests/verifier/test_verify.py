@@ -56,6 +56,25 @@ def test_an_input_that_is_missing_gives_status_3(tmp_path: Path) -> None:
     assert main([str(tmp_path / "none.o"), str(DATA / "plain.out.o")]) == 3
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_reader_that_has_seen_enough_changes_nothing_of_the_status(
+    damaged: bool, tmp_path: Path
+) -> None:
+    old, new = pair("plain")
+    (tmp_path / "old.o").write_bytes(old)
+    (tmp_path / "new.o").write_bytes(old if damaged else new)
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "nopfix.verifier", "--slots", "old.o", "new.o"],
+            stdout=write, stderr=subprocess.PIPE, cwd=tmp_path,
+        )  # fmt: skip
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (int(damaged), b"")
+
+
 def test_the_report_lists_each_inserted_nop_with_function_and_callee(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     arguments = ["--report", str(report), str(DATA / "plain.in.o"), str(DATA / "plain.out.o")]
