@@ -53,7 +53,8 @@ PO
 LK <-                           18 b
 BO LK <- BO                     16 bc
 <- RA                           2 tdi, 3 twi
-RT <- RA                        7 mulli, 8 subfic
+RT = RA * SI                    7 mulli
+RT <- RA                        8 subfic
 BF = RA ? UI                    10 cmpli
 BF = RA ? SI                    11 cmpi
 RT = RA + SI                    12 addic
@@ -231,7 +232,7 @@ RT Rc <- RA                     104 neg, 200 subfze, 202 addze, 232 subfme, 234 
 [Z23 23:30]
 RT <- RA RB                     170 addex
 [A 26:30]
-RT <- RA0 RB                    15 isel
+RT = CR(BC) ? RA0 : RB          15 isel
 [XS 21:29]
 RA Rc <- RS                     413 sradi
 RA Rc = EXTS(RS, 32) << SH      445 extswsli

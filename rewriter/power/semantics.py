@@ -39,7 +39,7 @@ _SYSTEM_CALL = 0x1FF9 | 1 << CTR | 1 << LR
 _RT, _RA, _RB = 21, 16, 11
 """How far to shift a field to the right end of the word; RS and BF or BT begin where RT does."""
 
-Kind = Literal["copy", "add", "extend", "scale", "load", "opaque"]
+Kind = Literal["copy", "add", "subtract", "multiply", "extend", "scale", "select", "load", "opaque"]
 
 
 class Operation(Record):
@@ -50,10 +50,13 @@ class Operation(Record):
     - ``copy``: ``source``
     - ``add``: ``source`` + ``other`` (registers), or ``source`` + ``immediate`` with other -1;
       source -1 stands for the number 0
+    - ``subtract``: ``source`` - ``other``
+    - ``multiply``: ``source`` times ``immediate``
     - ``extend``: the low ``size`` bits of ``source``, sign-extended if ``signed``
     - ``scale``: ``source`` shifted left by ``immediate`` bits, at most ``limit`` (-1: unknown)
+    - ``select``: ``source`` or ``other``; source -1 stands for the number 0
     - ``load``: ``size`` bytes at ``source`` + ``other`` or ``source`` + ``immediate``,
-      sign-extended if ``signed``
+      sign-extended if ``signed``; of one with update this is what it loads
     - ``opaque``: anything else
     """
 
@@ -267,9 +270,13 @@ def operation(word: int) -> Operation:
     if row is None or row.store:
         return _OPAQUE
     if "MEM(" in row.formula:
-        return _load(row.formula, word) if row.writes == ("RT",) else _OPAQUE
+        return _load(row.formula, word) if row.writes in _LOADS else _OPAQUE
     compute = _COMPUTED.get(row.formula)
     return _OPAQUE if compute is None else compute(word)
+
+
+_LOADS = (("RT",), ("RT", "RA"))
+"""What a load of one general register writes; with update RT and RA are two of them."""
 
 
 def _base(word: int) -> int:
@@ -287,6 +294,18 @@ def _add_immediate_shifted(word: int) -> Operation:
 
 def _add(word: int) -> Operation:
     return Operation("add", word >> _RT & 31, word >> _RA & 31, word >> _RB & 31)
+
+
+def _subtract(word: int) -> Operation:
+    return Operation("subtract", word >> _RT & 31, word >> _RB & 31, word >> _RA & 31)
+
+
+def _multiply_immediate(word: int) -> Operation:
+    return Operation("multiply", word >> _RT & 31, word >> _RA & 31, -1, signed_field(word, 16))
+
+
+def _select(word: int) -> Operation:
+    return Operation("select", word >> _RT & 31, _base(word), word >> _RB & 31)
 
 
 def _or_immediate(word: int) -> Operation:
@@ -378,6 +397,9 @@ _COMPUTED: dict[str, Callable[[int], Operation]] = {
     "RA0 + SI": _add_immediate,
     "RA0 + (SI << 16)": _add_immediate_shifted,
     "RA + RB": _add,
+    "RB - RA": _subtract,
+    "RA * SI": _multiply_immediate,
+    "CR(BC) ? RA0 : RB": _select,
     "RS | UI": _or_immediate,
     "RS | RB": _or,
     "RS & UI": _and_immediate,
@@ -466,6 +488,15 @@ def addressed(word: int) -> tuple[int, int, int] | None:
     return _address(inside, word)[:3]
 
 
+def updated(word: int) -> Operation | None:
+    """The sum that a load or a store with update leaves in its base register; None for others."""
+    row = find(word)
+    if row is None or "RA" not in row.writes:
+        return None
+    address = addressed(word)
+    return None if address is None else Operation("add", word >> _RA & 31, *address)
+
+
 def prefixed_store_base(prefix: int, suffix: int) -> int:
     """The base register of a prefixed store, -1 where it's none or has no base register."""
     row = find_prefixed(prefix, suffix)
@@ -475,8 +506,8 @@ def prefixed_store_base(prefix: int, suffix: int) -> int:
 def makes_address(word: int, base: int) -> bool:
     """Whether ``word`` computes an address from ``base`` and keeps it in another register than r1.
 
-    Copies, sums and differences count; whatever else is done with a register makes no address of
-    what it points to.
+    Copies, sums, differences and one of two count; whatever else is done with a register makes no
+    address of what it points to.
     """
     row = find(word)
     if row is None or row.formula not in _ADDRESSES:
@@ -485,5 +516,8 @@ def makes_address(word: int, base: int) -> bool:
     return bool(read(word) >> base & 1 and _written(row, word) & others)
 
 
-_ADDRESSES = {"RA + SI", "RA0 + SI", "RA0 + (SI << 16)", "RS | RB", "RA + RB", "RB - RA"}
-"""Formulas of copies, sums and differences."""
+_ADDRESSES = {
+    *("RA + SI", "RA0 + SI", "RA0 + (SI << 16)", "RS | RB", "RA + RB", "RB - RA"),
+    "CR(BC) ? RA0 : RB",
+}
+"""Formulas of copies, sums and differences, and of one of two."""

@@ -95,6 +95,15 @@ class Objects(Record):
     sizes: Mapping[int, int]
     furthest: Sequence[int]
 
+    def around(self, offset: int) -> tuple[int, int] | None:
+        """Start and end of the data symbol that ``offset`` lies in, if it's the only one there."""
+        index = bisect_right(self.starts, offset) - 1
+        if index < 0:
+            return None
+        start = self.starts[index]
+        end = start + self.sizes[start]
+        return (start, end) if offset < end == self.furthest[index] else None
+
 
 class Evidence:
     """What proofs look up in an object; every index is made when it is first needed."""
@@ -510,6 +519,7 @@ class Evidence:
         limit = header.size
         extent = 0
         begins_inside = False
+        symbol = None
         self._survey()
         if is_code:
             limit = min(limit, _next(self._addresses.get(section, []), start, limit))
@@ -520,6 +530,7 @@ class Evidence:
             extent = objects.sizes.get(start, 0)
             before = bisect_left(objects.starts, start) - 1
             begins_inside = before >= 0 and start < objects.furthest[before]
+            symbol = objects.around(start)
         return Surroundings(
             self.obj.contents(section),
             self.stored(section, REL32),
@@ -527,8 +538,9 @@ class Evidence:
             limit,
             extent,
             begins_inside,
+            symbol,
             is_code,
-            bool(header.flags & 1),
+            not self.is_constant(section),
         )
 
 

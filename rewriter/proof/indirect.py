@@ -146,6 +146,9 @@ class Nothing(Record):
     place: Place
 
 
+_PASSING = ("copy", "select", "load")
+"""Kinds of operations that pass values on as they are."""
+
 _PLAIN = (Opaque, Pointer, Nothing, External)
 
 Value = Address | External | Number | Indexed | Entry | Distance | Pointer | Opaque | Nothing
@@ -356,7 +359,7 @@ class Values:
         if isinstance(node, Join) or node.place is None or not isinstance(node.cell, int):
             return True
         section, offset = node.place
-        return self._operation(self.words[section][offset >> 2]).kind in ("copy", "load")
+        return self._operation(self.words[section][offset >> 2]).kind in _PASSING
 
     def _operation(self, word: int) -> semantics.Operation:
         known = self.facts.operations.get(word)
@@ -414,6 +417,16 @@ class Values:
     def _from_memory(place: Place, size: int) -> Alternatives:
         return frozenset((Pointer("memory", place) if size == 8 else Opaque(place),))
 
+    def addresses(self, base: int, other: int, displacement: int, place: Place) -> Alternatives:
+        """What the sum of two registers, or of one and a number where ``other`` is -1, may be.
+
+        A register -1 is the number 0.  Raises `Unresolved` where that is too much.
+        """
+        for register in (base, other):
+            if register >= 0 and not self.values(register, place):
+                return frozenset()
+        return self._sum(place, semantics.Operation("add", -1, base, other, displacement))
+
     # -- one instruction -----------------------------------------------------------------------
 
     def _computed(self, place: Place, register: int) -> Alternatives:
@@ -429,11 +442,14 @@ class Values:
         if register == instruction.LR and semantics.reads_address(word):
             return frozenset((Address(section, offset + 4),))
         if operation.target != register:
-            return frozenset((Opaque(place),))
+            address = semantics.updated(word)
+            return frozenset((Opaque(place),)) if address is None else self._sum(place, address)
         if relocation is not None:
             return self._by_relocation(place, operation, relocation)
         if operation.kind == "copy":
             return self.values(operation.source, place)
+        if operation.kind == "select":
+            return self._either(place, operation)
         if operation.kind == "extend":
             return self._extended(place, operation)
         if operation.kind == "add":
@@ -493,6 +509,12 @@ class Values:
         if not found:
             raise _Pending
         return _without_nothing(found)
+
+    def _either(self, place: Place, operation: semantics.Operation) -> Alternatives:
+        """What one of two registers holds, or the number 0 in place of the first."""
+        zero: Alternatives = frozenset((Number(0),))
+        first = zero if operation.source < 0 else self.values(operation.source, place)
+        return first | self.values(operation.other, place)
 
     def _extended(self, place: Place, operation: semantics.Operation) -> Alternatives:
         """A load's result extended later: -O0 loads a table's entry with lwz, then extsw."""

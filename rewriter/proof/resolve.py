@@ -121,6 +121,7 @@ def _tables_of(
     tables: dict[Address, Table] = {}
     users: dict[Address, Place] = {}
     seen: set[frozenset[Place]] = set()
+    contradictions: list[tuple[Table, Place, Place]] = []
     for place, proof in sorted(proofs.items()):
         name = evidence.function_name(place)
         section_name = program.name(place[0])
@@ -135,21 +136,48 @@ def _tables_of(
             found.targets.setdefault(target_section, set()).add(target)
         for table in proof.tables:
             known = tables.setdefault(table.address, table)
-            if _reading(known) != _reading(table):
-                where = f"{program.name(table.address.section)}+{table.address.offset:#x}"
-                why = f"two branches use the table at {where} differently"
-                refusal = _refusal(evidence, place, why)
-                if not go_on:
-                    raise refusal
-                for section in (users[table.address][0], place[0]):
-                    found.failed.setdefault(section, refusal)
-            users.setdefault(table.address, place)
+            other = users.setdefault(table.address, place)
+            if _is_part(known, table):
+                tables[table.address] = table
+            elif not _is_part(table, known):
+                contradictions.append((table, place, other))
+    contradictions += (
+        (table, users[table.address], users[other.address])
+        for table, other in _overlapping(evidence, tables.values())
+    )
+    for table, place, other in contradictions:
+        where = f"{program.name(table.address.section)}+{table.address.offset:#x}"
+        refusal = _refusal(evidence, place, f"two branches use the table at {where} differently")
+        if not go_on:
+            raise refusal
+        for section in (other[0], place[0]):
+            found.failed.setdefault(section, refusal)
     return tables.values()
 
 
-def _reading(table: Table) -> tuple[object, ...]:
-    """What two branches through one table have to agree on."""
-    return table.base, table.size, table.signed, table.length
+def _is_part(one: Table, two: Table) -> bool:
+    """Whether ``two``, a table at the same place, says the same of all that ``one`` does.
+
+    Who reads the first entry only says nothing of others.
+    """
+    return (one.base, one.size, one.signed) == (two.base, two.size, two.signed) and (
+        one.length == 1 or (one.length, one.step) == (two.length, two.step)
+    )
+
+
+def _overlapping(evidence: Evidence, tables: Iterable[Table]) -> Iterator[tuple[Table, Table]]:
+    """Tables of plain numbers in data that have bytes in common, and say something else of them."""
+    known: dict[Place, tuple[Table, int]] = {}
+    for table in tables:
+        section = table.address.section
+        if table.base is None or table.relocated or evidence.program.is_code(section):
+            continue
+        for place in table.places:
+            for byte in range(place, place + table.size):
+                other, start = known.setdefault((section, byte), (table, place))
+                if (other.base, other.size, start) != (table.base, table.size, place):
+                    yield table, other
+                    return
 
 
 def _record(evidence: Evidence, table: Table, found: Found) -> None:
@@ -161,8 +189,7 @@ def _record(evidence: Evidence, table: Table, found: Found) -> None:
     if table.base is None:
         return
     differences = []
-    for index, target in enumerate(table.targets):
-        place = start + index * table.size
+    for place, target in zip(table.places, table.targets, strict=True):
         if place in table.relocated:
             found.base_relative[section, place] = table.base.offset
         else:
@@ -247,6 +274,7 @@ def _settle(
                 evidence.has_tables or _has_labels(evidence, pieces)
             ):
                 _check_label_arithmetic(evidence, slices, found)
+            _check_readers(evidence, slices, found)
             return found
         if (found, still_lost) in earlier:
             if failed:
@@ -309,6 +337,38 @@ def _refusal(evidence: Evidence, place: Place, found: str) -> Refusal:
         function=evidence.function_name(place),
         remedy=_LR_REMEDY if in_lr else _REMEDY,
     )
+
+
+def _check_readers(evidence: Evidence, slices: Values, proofs: Mapping[Place, Proof]) -> None:
+    """Refuse a function that reads what may be a label difference, and goes nowhere with it."""
+    tables = {
+        table.address: table
+        for proof in proofs.values()
+        for table in proof.tables
+        if table.base is not None
+        and not table.relocated
+        and not evidence.program.is_code(table.address.section)
+    }
+    if not tables:
+        return
+    from nopfix.rewriter.proof import readers
+
+    uses = {
+        (v.entry.table, v.entry.register, v.entry.place if v.entry.register >= 0 else None)
+        for jump in proofs
+        for v in slices.values(_jumped_through(slices, jump), jump)
+        if isinstance(v, Distance)
+    }
+    place = readers.find(slices, tables.values(), uses)
+    if place is not None:
+        why = "a number of a table of label differences is read for something else"
+        raise _refusal(evidence, place, f"{_NOT_FOLLOWED}: {why}")
+
+
+def _jumped_through(slices: Values, place: Place) -> int:
+    """The register whose value the branch or ``mtlr`` at ``place`` goes to."""
+    word = slices.words[place[0]][place[1] >> 2]
+    return word >> 21 & 31 if instruction.is_mtlr(word) else CTR
 
 
 def _check_label_arithmetic(

@@ -29,6 +29,7 @@ from __future__ import annotations
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.power import semantics
 from nopfix.rewriter.power.instruction import BRANCH_CONDITIONAL, PADDING
+from nopfix.rewriter.proof import steps
 from nopfix.rewriter.proof.control_flow import looks_like_code
 from nopfix.rewriter.proof.indirect import NO_INDEX, Address, Unresolved, Values
 from nopfix.rewriter.proof.reaching import Join, Slot
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 class Table(Record):
     """A table of ``length`` entries of ``size`` bytes each, sign-extended if ``signed``.
 
+    From one entry to the next it's ``step`` bytes; what lies in between is somebody else's.
     ``base`` is what its entries are distances from, None where they are addresses.  ``targets``
     are where they lead, in order, and ``leads_to`` the same, each once; ``relocated`` the offsets
     of those entries that carry a relocation.  ``reason`` says how the number of entries was found.
@@ -59,11 +61,18 @@ class Table(Record):
     leads_to: frozenset[Place]
     relocated: frozenset[int]
     reason: str
+    step: int
+
+    @property
+    def places(self) -> range:
+        """The offsets of the entries."""
+        start = self.address.offset
+        return range(start, start + self.step * self.length, self.step)
 
     @property
     def end(self) -> int:
         """The offset behind the last entry."""
-        return self.address.offset + self.size * self.length
+        return self.places[-1] + self.size
 
 
 class Surroundings(Record):
@@ -73,7 +82,8 @@ class Surroundings(Record):
     addend are, ``absolute`` the same for ADDR64; ``limit`` is the first offset behind the table's
     start that something refers to, or the section's size; ``extent`` the size in bytes of the data
     symbol that the table begins, 0 if there is none; ``begins_inside`` says that it begins in the
-    middle of one; ``is_code`` and ``is_writable`` describe the section.
+    middle of one; ``symbol`` are start and end of the one that it lies in, if there is just one;
+    ``is_code`` and ``is_writable`` describe the section.
     """
 
     data: memoryview
@@ -82,6 +92,7 @@ class Surroundings(Record):
     limit: int
     extent: int
     begins_inside: bool
+    symbol: tuple[int, int] | None
     is_code: bool
     is_writable: bool
 
@@ -103,10 +114,12 @@ def relative(
     address, size = entry.table, entry.size
     if size != 4 and address == base:
         raise Unresolved(f"a table of {size}-byte distances")
-    bounds = index_bounds(slices, entry)
-    use = (address, size, entry.signed, base)
+    is_plain = not around.is_code and address.offset not in around.relative
+    step = _plain_step(entry, base, around, slices) if is_plain else size
+    bounds = index_bounds(slices, entry, step)
+    use = (address, size, entry.signed, base, step)
     if use not in slices.distances:
-        slices.distances[use] = _distances(entry, base, around, graph, is_target)
+        slices.distances[use] = _distances(entry, base, around, graph, is_target, step)
     targets, relocated = slices.distances[use]
     if around.is_code:
         if base != address:
@@ -114,9 +127,7 @@ def relative(
         count = len(targets)
         reason = _in_code(_words(around.data, entry, count), bounds)
     else:
-        if not relocated:
-            _check_plain_numbers(entry, base, around, slices)
-        count, reason = _in_data(entry, targets, relocated, bounds, around)
+        count, reason = _in_data(entry, targets, relocated, bounds, around, step)
     made = (*use, count, reason)
     if made not in slices.tables:
         kept = tuple(targets[:count])
@@ -130,6 +141,7 @@ def relative(
             frozenset(kept),
             frozenset(relocated),
             f"{count} entries{reason}",
+            step,
         )
     return slices.tables[made]
 
@@ -162,6 +174,7 @@ def _in_data(
     relocated: Sequence[int],
     bounds: Sequence[int],
     around: Surroundings,
+    step: int,
 ) -> tuple[int, str]:
     """How many of ``targets`` belong to a table in data, and why.
 
@@ -177,11 +190,13 @@ def _in_data(
     if extent and extent == len(relocated):
         allowed = f" (its index allows {min(bounds)})" if bounds else ""
         return extent, f" up to what follows{allowed}"
-    if extent and around.extent == extent * entry.size:
+    if extent and entry.register == NO_INDEX and not relocated:
+        return extent, ", the only one that is read"
+    if extent and extent == _room(entry, around, step):
         return extent, ", all of its symbol"
     if bounds:
         raise Unresolved(f"its index allows {min(bounds)} entries but its table has {extent}")
-    if entry.table.offset + extent * entry.size == around.limit:
+    if step == entry.size and entry.table.offset + extent * step == around.limit:
         return extent, ", all up to what follows"
     raise Unresolved("nothing says where its table of plain numbers ends")
 
@@ -191,18 +206,37 @@ def _is_signed(entry: Entry) -> bool:
     return entry.signed or entry.size == 8
 
 
-def _check_plain_numbers(entry: Entry, base: Address, around: Surroundings, slices: Values) -> None:
-    """Numbers in data that no relocation marks: only what can't be anything else is taken."""
+def _room(entry: Entry, around: Surroundings, step: int) -> int:
+    """How many entries the table's symbol has room for; 0 where it needn't be filled with them."""
+    if step == entry.size:
+        return 0 if around.extent % step else around.extent // step
+    if around.symbol is None:
+        return 0
+    start, end = around.symbol
+    if entry.table.offset - start + entry.size > step or (end - start) % step:
+        return 0
+    return (end - start) // step
+
+
+def _plain_step(entry: Entry, base: Address, around: Surroundings, slices: Values) -> int:
+    """Every how many bytes there is an entry, among numbers in data that no relocation marks.
+
+    Only what can't be anything else is taken.
+    """
     if base.section == entry.table.section:
         raise Unresolved("a table of numbers in data, relative to data")
     if around.is_writable:
         raise Unresolved("a table of label differences that the program may change")
-    if around.begins_inside:
-        raise Unresolved("a table of label differences that is entered in its middle")
     if slices.doubtful & {base, entry.table} and (around.extent or not _is_own(base, slices)):
         raise Unresolved("label differences by an address that a function called may have changed")
-    if entry.register != NO_INDEX and index_scale(slices, entry) != entry.size:
+    if entry.register == NO_INDEX:
+        return entry.size
+    step = steps.steps(slices, entry.register, entry.place)
+    if step is None or step < entry.size:
         raise Unresolved("a table of label differences with other things in between")
+    if around.begins_inside and not (step > entry.size and _room(entry, around, step)):
+        raise Unresolved("a table of label differences that is entered in its middle")
+    return step
 
 
 def _is_own(base: Address, slices: Values) -> bool:
@@ -218,6 +252,7 @@ def _distances(
     around: Surroundings,
     graph: Graph,
     is_target: Callable[[Place], bool],
+    step: int,
 ) -> tuple[list[Place], list[int]]:
     """The targets of the entries from the table's start on, and the offsets of relocated ones."""
     section, start = entry.table
@@ -226,6 +261,10 @@ def _distances(
     own: set[int] = set()
     relocated: list[int] = []
     limit = min(around.limit, start + around.extent) if around.extent else around.limit
+    if around.symbol is not None and step > size:
+        limit = around.symbol[1]  # What something refers to before may lie in between.
+    if entry.register == NO_INDEX and not around.is_code and start not in around.relative:
+        limit = start + size
     at = start
     while at + size <= limit:
         if around.is_code and at != start and (at in own or (section, at) in graph.targets):
@@ -240,7 +279,7 @@ def _distances(
         if at in around.relative:
             relocated.append(at)
         targets.append(target)
-        at += size
+        at += step
     if at in around.relative and at + size <= limit and (around.is_code or relocated):
         raise Unresolved(
             f"its table's entry {len(targets)} leads to no instruction of the function"
@@ -305,42 +344,36 @@ def absolute(address: Address, around: Surroundings, is_indexed: bool) -> Table 
         frozenset(targets),
         frozenset(range(start, at, 8)),
         f"{count} relocated addresses",
+        8,
     )
 
 
 # -- how large an index may become -------------------------------------------------------------
 
 
-def index_scale(slices: Values, entry: Entry) -> int | None:
-    """By how much the index of ``entry`` is multiplied, in bytes; None if that can't be seen."""
-    if entry.register < 0:
-        return None
-    if entry.size == 1:
-        return 1
-    operation = _single_operation(slices, entry.register, entry.place)
-    if operation is None or operation.kind != "scale":
-        return None
-    return 1 << operation.immediate
+def index_bounds(slices: Values, entry: Entry, step: int) -> list[int]:
+    """How many entries the index of ``entry`` can reach: everything that limits it on all paths.
 
-
-def index_bounds(slices: Values, entry: Entry) -> list[int]:
-    """How many entries the index of ``entry`` can reach: everything that limits it on all paths."""
+    There is one every ``step`` bytes.
+    """
     if entry.register < 0:
         return []
-    if entry.size == 1:
+    if step == 1:
         largest = _Bounds(slices).largest(entry.register, entry.place, _COMPARED_BITS)
         return [value + 1 for value in largest]
     operation = _single_operation(slices, entry.register, entry.place)
-    if operation is None or operation.kind != "scale":
+    if operation is None or operation.kind not in ("scale", "multiply"):
         return []
     bounds = []
     if operation.limit >= 0:
-        bounds.append(operation.limit // entry.size + 1)
-    if 1 << operation.immediate == entry.size:
+        bounds.append(operation.limit // step + 1)
+    is_product = operation.kind == "multiply"
+    if step == (operation.immediate if is_product else 1 << operation.immediate):
         place = _single_place(slices, entry.register, entry.place)
         if place is not None:
-            bits = (operation.limit >> operation.immediate).bit_length()
-            bits = bits if operation.limit >= 0 else _COMPARED_BITS
+            bits = _COMPARED_BITS
+            if operation.limit >= 0:
+                bits = (operation.limit >> operation.immediate).bit_length()
             largest = _Bounds(slices).largest(operation.source, place, bits)
             bounds += [value + 1 for value in largest]
     return bounds

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
 
 
-_ISEL, _ISEL_MASK = 0x7C00001E, 0xFC00003E
 _SHIFTED, _NOT_SHIFTED = ("oris", "xoris"), ("ori", "xori")
 _MTSPR, _MFSPR, _MTVSRD, _MFVSRD = 467, 339, 179, 51
 _VECTOR, _SPECIAL = 1 << 8, 1 << 9
@@ -201,13 +200,11 @@ class _Function:
             made[operation.target] = self._sum_of_two(
                 place, operation.source, operation.other, state
             )
-        elif formula == "RB - RA":
-            minus = [-number for number in self._numbers(place, word >> 16 & 31)]
-            base = state.get(word >> 11 & 31, Values())
-            made[word >> 21 & 31] = self._sum(place, base, minus)
-        elif word & _ISEL_MASK == _ISEL:
-            either = [state.get(word >> shift & 31, Values()) for shift in (16, 11)]
-            made[word >> 21 & 31] = either[0] | either[1]
+        elif operation.kind == "subtract":
+            minus = [-number for number in self._numbers(place, operation.other)]
+            made[operation.target] = self._sum(place, held, minus)
+        elif operation.kind == "select":
+            made[operation.target] = held | state.get(operation.other, Values())
         elif word >> 26 == instruction.REGISTERS:
             source, target = _moved_elsewhere(word)
             made[target] = state.get(source, Values())

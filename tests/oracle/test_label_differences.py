@@ -58,9 +58,31 @@ OWN = {
     "entered in the middle": (False,
                 "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b, &&b-&&b};"
                 " const int *m = t + 2; if (x > 2) return 0; goto *(&&b + m[x]);"),
-    "with other numbers": (False,
+    "with other numbers": (True,
                 "static const struct { int op, to; } t[] = {{4, &&a-&&b}, {8, &&b-&&b},"
                 " {12, &&c-&&b}, {16, &&d-&&b}}; goto *(&&b + t[x].to);"),
+    "with two other numbers": (True,
+                "static const struct { int op, to, more; } t[] = {{4, &&a-&&b, 8}, {8, &&b-&&b, 4},"
+                " {12, &&c-&&b, 8}, {16, &&d-&&b, 0}}; ext(t[x].op + t[x].more);"
+                " goto *(&&b + t[x].to);"),
+    "with names": (True,
+                "static const struct { const char *op; short to; char more; } t[] ="
+                " {{\"a\", &&a-&&b, 8}, {\"b\", &&b-&&b, 4}, {\"c\", &&c-&&b, 8}};"
+                " ext(t[x].more, t[x].op); goto *(&&b + t[x].to);"),
+    "two in each": (True,
+                "static const struct { int to, or; } t[] = {{&&a-&&b, &&d-&&b}, {&&b-&&b, &&a-&&b},"
+                " {&&c-&&b, &&b-&&b}}; if (y) goto *(&&b + t[x].or); goto *(&&b + t[x].to);"),
+    "one of two": (True,
+                "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b}; static const int u[] ="
+                " {&&c-&&b, &&d-&&b, &&b-&&b}; const int *p = ext(1) ? t : u;"
+                " goto *(&&b + p[x]);"),
+    "in rows": (True, "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b,"
+                " &&d-&&b, &&c-&&b, &&a-&&b}; goto *(&&b + t[3 * x + y]);"),
+    "each third of them": (False, "static const int t[] = {&&a-&&a, 4, 8, &&b-&&a, 8, 4,"
+                " &&c-&&a, 12, 8}; unsigned z = 3 * (unsigned char) x; ext(t[z + 1]);"
+                " goto *(&&a + t[z]);"),
+    "operands between them": (False, "static const int t[] = {&&a-&&a, 4, &&b-&&a, 8, 12, &&c-&&a};"
+                " static unsigned z; ext(1, &z); if (y) ext(t[z++]); goto *(&&a + t[z++]);"),
     "in a variable": (False,
                 "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b}; static const int u[] ="
                 " {&&c-&&b, &&d-&&b, &&b-&&b}; const int *p = t; ext(1, &p); if (y) p = u;"

@@ -292,7 +292,12 @@ OPERATIONS = {
     "mtctr 9": Operation("copy", CTR, 9),
     "mflr 9": Operation("copy", 9, LR),
     "xor 9,10,11": Operation("opaque", -1),
-    "ldu 9,8(10)": Operation("opaque", -1),
+    "ldu 9,8(10)": Operation("load", 9, 10, -1, 8, 8),
+    "lwaux 9,10,3": Operation("load", 9, 10, 3, 0, 4, True),
+    "subf 3,4,5": Operation("subtract", 3, 5, 4),
+    "mulli 3,4,-12": Operation("multiply", 3, 4, -1, -12),
+    "isel 3,4,5,2": Operation("select", 3, 4, 5),
+    "isel 3,0,5,2": Operation("select", 3, -1, 5),
 }
 
 

@@ -386,7 +386,10 @@ ALL_OF = {
         "3 entries, all up to what follows"),
     "there are, by a constant": (
         differences(goto=GOTO.replace("sldi 3,3,2\n lwax 9,9,3", "lwa 9,0(9)")),
-        "3 entries, all up to what follows"),
+        "1 entries, the only one that is read"),
+    "there is, in front of other numbers": (
+        differences("", NUMBERS + ", 4, 8", 20, goto=GOTO.replace(
+            "sldi 3,3,2\n lwax 9,9,3", "lwa 9,8(9)")), "1 entries, the only one that is read"),
 }  # fmt: skip
 NOT_ALL = {
     "of which its symbol has more": (
@@ -400,7 +403,7 @@ NOT_ALL = {
         "its index allows 5 entries but its table has 3"),
     "behind which an address lies": (differences(after=" .quad other\n"), "nothing says where"),
     "by a scale that is larger": (
-        differences(goto=GOTO.replace("sldi 3,3,2", "sldi 3,3,3")), "other things in between"),
+        differences(goto=GOTO.replace("sldi 3,3,2", "sldi 3,3,3")), "nothing says where"),
     "by an index that was loaded": (
         differences(goto=GOTO.replace("sldi 3,3,2", "lwz 3,2(4)")), "other things in between"),
     "by an index in bytes": (
