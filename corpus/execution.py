@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nopfix.corpus import chroot, compare
-from nopfix.corpus.toolchain import TARGET, ToolError, Tools, first_error, run
+from nopfix.corpus.toolchain import TARGET, TIMEOUT, ToolError, Tools, first_error, run
 
 #: Where Debian's cross libc keeps its dynamic linker and libraries.
 SYSROOT = f"/usr/{TARGET}"
@@ -107,7 +107,7 @@ def _missing(tools: Tools) -> str:
 
 
 def execute(program: Path, *, timeout: float = 20, root: str = "") -> Outcome:
-    """Run a ppc64le program under qemu's user emulation; a timeout counts as status 124."""
+    """Run a ppc64le program under qemu's user emulation; a timeout counts as status TIMEOUT."""
     try:
         done = subprocess.run(
             [*emulator(root), str(program)],
@@ -115,12 +115,15 @@ def execute(program: Path, *, timeout: float = 20, root: str = "") -> Outcome:
             stderr=subprocess.STDOUT, timeout=timeout, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Outcome(124, b"")
+        return Outcome(TIMEOUT, b"")
     return Outcome(done.returncode, done.stdout)
 
 
 class Behaviour(NamedTuple):
-    """Verdict of a run: "same", "changed", or why nothing could be told ("no-link", "fails")."""
+    """Verdict of a run: "same", "changed", or why nothing could be told.
+
+    That is "no-link", or what became of the program without any rewriting: "fails", "no-end".
+    """
 
     verdict: str
     detail: str = ""
@@ -131,7 +134,8 @@ def same_behaviour(
 ) -> Behaviour:
     """Link and run both objects and compare exit status and output.
 
-    A program that doesn't link, or fails without any rewriting, tells nothing.
+    A program that doesn't link, or that fails or comes to no end without any rewriting, tells
+    nothing.
     """
     folder = before.parent
     tools = linking(tools)
@@ -139,6 +143,8 @@ def same_behaviour(
     if complaint:
         return Behaviour("no-link", complaint)
     expected = execute(folder / "before", root=tools.root)
+    if expected.status == TIMEOUT:
+        return Behaviour("no-end", "no end after its time, untouched")
     if expected.status:
         return Behaviour("fails", f"status {expected.status} untouched")
     complaint = link([after], folder / "after", tools, cxx=cxx)

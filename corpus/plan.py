@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: csmith's own headers, as Debian's libcsmith-dev has them.
 CSMITH_INCLUDE = "/usr/include/csmith"
+#: How long csmith may take for one program; most take less than a second.
+CSMITH_SECONDS = 120.0
 
 
 _HEADER_SUFFIXES = frozenset({".h", ".hh", ".hpp", ".hxx", ".inc", ".def"})
@@ -191,8 +193,11 @@ def _csmith(seeds: str) -> Iterator[Source]:
             made = path.with_suffix(".tmp")
             # csmith leaves a platform.info where it runs.
             command = ["csmith", "--seed", str(seed), "--output", str(made)]
-            done = toolchain.run(command, cwd=folder)
-            if done.status or not made.exists():
+            done = toolchain.run(command, cwd=folder, timeout=CSMITH_SECONDS)
+            if done.status == toolchain.TIMEOUT:
+                # Of a few seeds it makes nothing: a case that doesn't compile, and says why.
+                made.write_text(f'#error "csmith --seed {seed}: {done.errors}"\n')
+            elif done.status or not made.exists():
                 raise sources.NoSources(f"csmith --seed {seed}: {done.errors.strip()}")
             made.rename(path)
         yield Source(path, f"csmith-{seed}.c", ("-I", CSMITH_INCLUDE))

@@ -78,6 +78,10 @@ class ToolError(Exception):
     """A tool that the case needs is missing or couldn't be asked."""
 
 
+#: The status of a command that was ended because it took too long, as timeout(1) has it.
+TIMEOUT = 124
+
+
 class Run(NamedTuple):
     """What became of one command: its exit status and what it wrote to stderr."""
 
@@ -88,7 +92,7 @@ class Run(NamedTuple):
 def run(
     command: list[str], *, cwd: Path | None = None, timeout: float = 120, root: str = ""
 ) -> Run:
-    """Run a tool in `root`, its output thrown away but for stderr; a timeout is status 124."""
+    """Run a tool in `root`, its output thrown away but for stderr; a timeout is TIMEOUT."""
     try:
         done = subprocess.run(
             chroot.inside(root, command, cwd or "/"), cwd=cwd, timeout=timeout,
@@ -96,7 +100,7 @@ def run(
             check=False, env=os.environ | {"LC_ALL": "C"},
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return Run(124, f"{command[0]}: no end after {timeout} s")
+        return Run(TIMEOUT, f"{command[0]}: no end after {timeout} s")
     return Run(done.returncode, done.stderr.decode("utf-8", "replace"))
 
 

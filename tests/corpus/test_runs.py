@@ -450,3 +450,16 @@ def test_a_difference_is_known_by_its_section(sources: Path) -> None:
     assert reduce.failure(fake(one, "differs")._replace(detail=detail)) == (
         "differs: [N] .eh_frame+N"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "behaviour"), [(toolchain.TIMEOUT, "no-end"), (3, "fails"), (0, "same")]
+)
+def test_what_a_program_does_untouched_says_what_can_be_told(
+    status: int, behaviour: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execution, "link", lambda *_, **__: "")
+    outcome = execution.Outcome(status, b"")
+    monkeypatch.setattr(execution, "execute", lambda *_, **__: outcome)
+    found = execution.same_behaviour(tmp_path / "plain.o", tmp_path / "got.o")
+    assert found.verdict == behaviour

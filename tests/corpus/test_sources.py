@@ -60,3 +60,19 @@ def test_a_package_that_isnt_installed_is_named_with_what_helps() -> None:
 def test_what_is_neither_folder_nor_tarball_nor_package_is_said(tmp_path: Path) -> None:
     with pytest.raises(sources.NoSources, match="no GCC sources"):
         sources.suite_folder(str(tmp_path))
+
+
+def test_a_seed_of_which_csmith_makes_nothing_is_a_case_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on with the next one, and the next run doesn't wait for it again."""
+    fake = tmp_path / "csmith"
+    fake.write_text('#!/bin/sh\n[ $2 != 2 ] || exec sleep 60\necho "int x;" >$4\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    for seconds in (1.0, 0.0):
+        monkeypatch.setattr(plan, "CSMITH_SECONDS", seconds)
+        texts = [one.path.read_text() for one in plan.sources_of("csmith:1-3")]
+        assert texts == ["int x;\n", '#error "csmith --seed 2: csmith: no end after 1.0 s"\n'] + [
+            "int x;\n"
+        ]
