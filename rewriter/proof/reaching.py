@@ -11,7 +11,7 @@ edge of their own go through two joins that all of them share: what is held wher
 from, and every definition in the function for what may be entered from anywhere.  So for each cell
 there are as many operands as the function has edges, and each is found once, when it is asked for.
 
-A slot is eight bytes, or four, at a displacement from r1 or from the frame pointer.  Compilers keep
+A slot is at most eight bytes at a displacement from r1 or from the frame pointer.  Compilers keep
 registers that they spill in slots whose address nobody takes.  A slot may be a variable of the
 program all the same; what others store there is asked for where that matters (`Slot.others`).
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Slot(Record):
-    """``size`` bytes of the stack at ``displacement`` from register ``base``, r1 or r31.
+    """At most 8 bytes, ``size``, of the stack at ``displacement`` from ``base``, r1 or r31.
 
     With ``others`` whatever may store anywhere counts as a definition: calls, other stores.
     """
@@ -438,7 +438,7 @@ class Reaching:
         store = semantics.store(word)
         if store is None or (store.base != slot.base and not self._has_frame_pointer()):
             return False
-        return -store.size < store.displacement - slot.displacement < 8
+        return -store.size < store.displacement - slot.displacement < slot.size
 
     # -- the frame -----------------------------------------------------------------------------
 

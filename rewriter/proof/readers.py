@@ -79,8 +79,6 @@ def _addresses(slices: Values, place: Place, word: int) -> Collection[Value]:
     try:
         if instruction.is_prefix(word):
             suffix = slices.words[place[0]][(place[1] >> 2) + 1]
-            if instruction.prefixed_displacement(word, suffix) is not None:
-                return ()  # What counts from the program counter, unrelocated, is code.
             number = semantics.signed_field((word & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
             return slices.addresses(suffix >> 16 & 31 or -1, -1, number, place)
         address = semantics.addressed(word)

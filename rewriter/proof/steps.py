@@ -18,7 +18,7 @@ from __future__ import annotations
 from math import gcd
 
 from nopfix.dwarf.record import TYPE_CHECKING
-from nopfix.rewriter.power import instruction, semantics
+from nopfix.rewriter.power import semantics
 from nopfix.rewriter.power.opcodes import find
 from nopfix.rewriter.proof.reaching import Definition, Slot
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from nopfix.rewriter.proof.reaching import Cell, Node
 
 _MOST_QUESTIONS = 256
-_LONGEST_CHAIN = 8
 _ANY_NUMBER = frozenset(
     ("srw", "srd", "sraw", "srad", "srawi", "sradi", "xor", "or", "rlwimi", "rldimi")
     + ("divw", "divwu", "divd", "divdu", "modsw", "moduw", "modsd", "modud")
@@ -47,12 +46,9 @@ def steps(slices: Values, register: int, place: Place) -> int | None:
 
     It may then be any multiple of that, as far as the code tells.
     """
-    found = _Sums(slices).of(register, place)
-    factors = [factor for value, factor in (found or {}).items() if value is not None]
-    step = gcd(*factors)
-    if found is None or not step or found.get(None, 0) % step:
-        return None
-    return step
+    found = _Sums(slices).of(register, place) or {}
+    step = gcd(*(factor for value, factor in found.items() if value is not None))
+    return None if not step or found.get(None, 0) % step else step
 
 
 class _Sums:
@@ -110,11 +106,7 @@ class _Sums:
             return {definition: 1}
         word = self._slices.words[place[0]][place[1] >> 2]
         if not isinstance(cell, int):
-            # What others may have stored into a variable is any number.
-            plain = self._slices.reaching.is_plain_store(cell, place)
-            return self._of(word >> 21 & 31, place) if plain else {definition: 1}
-        if instruction.is_prefix(word):
-            return None
+            return self._stored(definition, cell, place)
         if semantics.is_call(word):
             return {definition: 1}
         operation = semantics.operation(word)
@@ -136,15 +128,15 @@ class _Sums:
         if kind == "scale" and operation.source < 0:
             return _field(definition, operation.limit)
         source = self.of(operation.source, place)
-        if source is None or kind == "copy":
-            return source
+        if source is None:
+            return None
         if kind == "extend":
             return source if operation.size == 32 else _low_bits(definition, 1, source)
         if kind == "scale":
             return _scaled(definition, operation, source)
         if kind == "multiply":
             return {value: factor * number for value, factor in source.items()}
-        if kind == "add" and operation.other < 0:
+        if operation.other < 0:  # a copy, or a sum with a number
             return {**source, None: source.get(None, 0) + number}
         other = self.of(operation.other, place)
         if kind == "select":
@@ -160,49 +152,53 @@ class _Sums:
     def _may_be_added(
         self, operation: semantics.Operation, source: Sum, other: Sum, place: Place
     ) -> bool:
-        """Whether two sums have nothing to do with each other, or one is a product of the other."""
-        one, two = operation.source, operation.other
-        if source.keys() == other.keys():
-            if self._is_product(one, two, place) or self._is_product(two, one, place):
-                return True
-        elif not source.keys() - {None} or not other.keys() - {None}:
-            return True
-        return self._origins(one, place).isdisjoint(self._origins(two, place))
+        """Whether what two sums are made of is the same, or has nothing to do with each other.
 
-    def _is_product(self, register: int, factor: int, place: Place) -> bool:
-        """Whether ``register`` was made of what ``factor`` holds at ``place``, just in front."""
-        graph, reaching = self._slices.graph, self._slices.reaching
-        block = graph.block_at(place)
-        wanted = reaching.single(factor, place) or reaching.at(factor, place)
-        at = place
-        for _ in range(_LONGEST_CHAIN):
-            node = reaching.single(register, at) or reaching.at(register, at)
-            if node == wanted:
-                # Made behind the place that reads it, it was another one there.
-                made = wanted.place
-                return made is None or graph.block_at(made) != block or made < at
-            if not isinstance(node, Definition) or node.place is None or node.place >= at:
-                return False
-            operation = semantics.operation(self._slices.words[node.place[0]][node.place[1] >> 2])
-            if graph.block_at(node.place) != block or operation.source < 0:
-                return False
-            register, at = operation.source, node.place
-        return False
+        One definition that is the only one to reach two places gave both what they hold.
+        """
+        of_source, of_other = source.keys() - {None}, other.keys() - {None}
+        return of_source == of_other or self._origins(operation.source, place).isdisjoint(
+            self._origins(operation.other, place)
+        )
 
     def _loaded(
         self, definition: Definition, load: semantics.Operation, place: Place
     ) -> Sum | None:
         """What was stored where a spilled value is reloaded; from elsewhere, any number."""
-        is_spilled = load.other < 0 and load.size in (4, 8)
-        if is_spilled and self._slices.reaching.is_frame(load.source, place):
-            found = self._of(Slot(load.source, load.immediate, load.size), place)
-            if not self._slices.reaching.stack_escapes():
-                return found
-            return self._any_of(definition, (found,))
-        return {definition: 1}
+        slot = self._slot(load, place)
+        if slot is None:
+            return {definition: 1}
+        found = self._of(slot, place)
+        if found is None or (load.size >= 4 and not self._slices.reaching.stack_escapes()):
+            return found
+        # The low bits of it, or what others may have stored there.
+        return self._any_of(definition, (found,))
+
+    def _slot(self, load: semantics.Operation, place: Place) -> Slot | None:
+        """The slot of the stack that is loaded."""
+        if load.other >= 0 or not self._slices.reaching.is_frame(load.source, place):
+            return None
+        return Slot(load.source, load.immediate, load.size)
+
+    def _stored(self, definition: Definition, slot: Slot, place: Place) -> Sum | None:
+        """What is stored into a slot; of one that nobody is seen to store into, any number."""
+        store = self._covering(slot, place)
+        if store is None:
+            return {definition: 1}
+        found = self._of(store.source, place)
+        return found if store.size == slot.size else self._any_of(definition, (found,))
+
+    def _covering(self, slot: Slot, place: Place) -> semantics.Store | None:
+        """The store at ``place`` if it fills all of ``slot``, with a register's low bits."""
+        word = self._slices.words[place[0]][place[1] >> 2]
+        store = semantics.store(word)
+        if store is None or store.other >= 0 or semantics.written(word) >> slot.base & 1:
+            return None
+        same = (store.base, store.displacement) == (slot.base, slot.displacement)
+        return store if same and store.source >= 0 and store.size >= slot.size else None
 
     def _origins(self, register: int, place: Place) -> set[Node]:
-        """What comes from memory, a call or another way, and what ``register`` is made of."""
+        """What comes from memory, a call or several ways, of what ``register`` is made of."""
         reaching = self._slices.reaching
         found: set[Node] = set()
         seen: set[Node] = set()
@@ -210,13 +206,12 @@ class _Sums:
         while pending:
             cell, at = pending.pop()
             node = reaching.single(cell, at) or reaching.at(cell, at)
-            if node in seen or cell == -1:
-                continue
-            seen.add(node)
-            made = self._operands(node)
-            pending += made
-            if not made:
-                found.add(node)
+            if node not in seen:
+                seen.add(node)
+                made = self._operands(node)
+                pending += made
+                if not made:
+                    found.add(node)
         return found
 
     def _operands(self, node: Node) -> list[tuple[Cell, Place]]:
@@ -226,16 +221,12 @@ class _Sums:
         place, cell = node.place, node.cell
         word = self._slices.words[place[0]][place[1] >> 2]
         if not isinstance(cell, int):
-            plain = self._slices.reaching.is_plain_store(cell, place)
-            return [(word >> 21 & 31, place)] if plain else []
+            store = self._covering(cell, place)
+            return [] if store is None else [(store.source, place)]
         operation = semantics.operation(word)
         if operation.kind == "load":
-            is_slot = operation.other < 0 and operation.size in (4, 8)
-            if is_slot and self._slices.reaching.is_frame(operation.source, place):
-                return [(Slot(operation.source, operation.immediate, operation.size), place)]
-            return []
-        if semantics.is_call(word):
-            return []
+            slot = self._slot(operation, place)
+            return [] if slot is None else [(slot, place)]
         read = semantics.read(word)
         return [(other, place) for other in range(34) if read >> other & 1]
 
