@@ -878,3 +878,55 @@ def test_a_refusal_says_in_words_what_the_target_is(
 
 def test_a_refusal_of_what_lr_holds_advises_what_keeps_it_out_of_lr(assemble: Assemble) -> None:
     assert "GCC keeps no values in LR" in refused(assemble(KEEP + " blr\n" + END))
+
+
+# -- which sections name labels --------------------------------------------------------------------
+
+NAMED = (
+    HEAD
+    + " ld 28,.LC0@toc(2)\n.Lx:\n"
+    + JUMP
+    + ".Lt: .long .La-.Lt, .Lb-.Lt\n.La: li 28,0\n ld 9,0(4)\n mtctr 9\n bctr\n.Lb: blr\n"
+    + ' .size f,.-f\n .section .toc,"aw"\n.LC0: .quad .Lt\n'
+)
+"""Whoever comes in at .Lx from the second jump has no base."""
+NAMING = {
+    "data": " .section .data\n .quad .Lx\n",
+    "data that only a dynamic linker changes": ' .section .data.rel.ro,"aw"\n .quad .Lx\n',
+    "data that nobody changes": " .section .rodata\n .quad .Lx\n",
+    "the TOC": " .quad .Lx\n",
+    "a function that runs before main": ' .section .init_array,"aw",@init_array\n .quad .Lx\n',
+    "a distance in data": " .section .data\n .long .Lx-.\n",
+    "a long distance in data that nobody changes": " .section .rodata\n .quad .Lx-.\n",
+    "an instruction": " .text\n .type h,@function\nh: addis 3,2,.Lx@toc@ha\n addi 3,3,.Lx@toc@l\n"
+    " blr\n .size h,.-h\n",
+    "a section of the kernel's": ' .section __own,"a"\n .quad .Lx\n',
+    "a fix-up by a function": ' .section __ftr_fixup,"a"\n .quad .Lx-.\n',
+    "a table of jump labels that isn't one": ' .section __jump_table,"aw"\n .long .Lx-.\n',
+    "a table of exceptions that isn't one": ' .section __ex_table,"a"\n .long .Lx-.\n',
+}
+NAMING_NONE = {
+    "what isn't loaded": ' .section .own,"",@progbits\n .quad .Lx\n',
+    "places of warnings": ' .section __bug_table,"aw"\n .long .Lx-.\n',
+    "calls of a tracer": ' .section __mcount_loc,"a"\n .quad .Lx\n',
+    "patchable entries": ' .section __patchable_function_entries,"aw"\n .quad .Lx\n',
+    "sizes of stacks": ' .section .stack_sizes,"a"\n .quad .Lx\n',
+    "barriers": ' .section __barrier_nospec_fixup,"a"\n .quad .Lx-.\n',
+    "lighter barriers": ' .section __lwsync_fixup,"a"\n .quad .Lx-.\n',
+    "frames": ' .section .eh_frame,"a"\n .quad .Lx-.\n',
+    "an entry of another table": " .section .rodata\n.Lu: .long .Lx-.Lu\n",
+    "the start of the function": " .quad f\n",
+    "what is no instruction": " .quad .Lx+2\n",
+}
+
+
+@pytest.mark.parametrize("naming", NAMING.values(), ids=NAMING.keys())
+def test_a_label_is_a_way_in_for_who_is_named_by(assemble: Assemble, naming: str) -> None:
+    assert "can't be followed" in refused(assemble(NAMED + naming))
+
+
+@pytest.mark.parametrize("naming", NAMING_NONE.values(), ids=NAMING_NONE.keys())
+def test_no_label_is_named_by(assemble: Assemble, naming: str) -> None:
+    switch, goto = analyse(assemble(NAMED + naming)).branches
+    assert "2 entries" in switch.explain()
+    assert goto.kind == "computed goto"
