@@ -188,8 +188,8 @@ class _Walk(Walk):
         look-ups less for each entry.
         """
         data, kept, changes, encodings = self.data, self.kept, self.changes, self.encodings
-        located = self.kinds.located
-        base = self.prepared(unit.base)
+        meanings, located = self.kinds.meanings, self.kinds.located
+        base = self.base_of(unit)
         limit = base.limit if base else -1
         while position != stop:
             kind = data[position]
@@ -232,7 +232,7 @@ class _Walk(Walk):
                         else:
                             changes.append(Change(begun, position, new))
             else:
-                meaning = self.kinds.meanings.get(kind, -1)
+                meaning = meanings.get(kind, -1)
                 if meaning == DW_LLE_end_of_list:
                     return position
                 if meaning in _BASES:
@@ -273,11 +273,27 @@ class _Walk(Walk):
     def _new_base(self, meaning: int, position: int, unit: Unit) -> tuple[Base | None, int]:
         """The base that an entry selects, and the offset behind the entry."""
         if meaning == DW_LLE_base_address:
-            return self.prepared(self.address(position)), position + ADDRESS_SIZE
+            return self.base_in(position), position + ADDRESS_SIZE
         return self.indexed_base(position, unit)
 
     def _move_other(self, meaning: int, position: int, unit: Unit) -> int:
         """Move the addresses of one of the rarer kinds; returns the offset behind them."""
+        if meaning == DW_LLE_start_length:
+            target, begun = self.address(position), position + ADDRESS_SIZE
+        elif meaning == DW_LLE_startx_length:
+            index, begun = unsigned(self.data, position)
+            entry, target = self.indexed(position, unit, index)
+            self.starts.add(entry)
+        else:
+            return self._check_other(meaning, position, unit)
+        length, after = unsigned(self.data, begun)
+        new = moved_length(target, length, self.maps)
+        if new != length:
+            self.changes.append(Change(begun, after, encode_unsigned(new)))
+        return after
+
+    def _check_other(self, meaning: int, position: int, unit: Unit) -> int:
+        """`_move_other` for the kinds in which nothing is written."""
         if meaning == DW_LLE_default_location:
             return position
         if meaning == DW_LLE_GNU_view_pair:
@@ -289,17 +305,5 @@ class _Walk(Walk):
             if self.end_moves_apart(start, end):
                 self.sides[position + ADDRESS_SIZE] = "after"
             return position + 2 * ADDRESS_SIZE
-        if meaning == DW_LLE_startx_length:
-            index, begun = unsigned(self.data, position)
-            entry, target = self.indexed(position, unit, index)
-            self.starts.add(entry)
-        elif meaning == DW_LLE_start_length:
-            target, begun = self.address(position), position + ADDRESS_SIZE
-        else:
-            kind = encodings.name(self.kinds.family, self.data[position - 1])
-            raise self.unknown(position - 1, f"a list entry of kind {kind}")
-        length, after = unsigned(self.data, begun)
-        new = moved_length(target, length, self.maps)
-        if new != length:
-            self.changes.append(Change(begun, after, encode_unsigned(new)))
-        return after
+        kind = encodings.name(self.kinds.family, self.data[position - 1])
+        raise self.unknown(position - 1, f"a list entry of kind {kind}")

@@ -48,6 +48,8 @@ MALFORMED = (
 )
 UNKNOWN = "use --strip-unknown-debug to drop the section, or build without -g"
 
+NOT_RELOCATED = "an address without relocation"
+
 ADDRESS_SIZE = 8
 NO_LIMIT = 1 << 64
 _U2 = Struct("<H")
@@ -104,12 +106,15 @@ class Reach(Record):
     owners: Mapping[int, Unit]
 
 
-def base_at(target: Target | None, maps: Mapping[int, OffsetMap]) -> Base | None:
-    """Prepare the base address ``target``; None for an address that isn't relocated."""
+def base_at(target: tuple[int, int] | None, maps: Mapping[int, OffsetMap]) -> Base | None:
+    """Prepare the base address ``target``, a section and an offset into it.
+
+    None for an address that isn't relocated.
+    """
     if target is None:
         return None
-    offset = target.offset
-    code = maps.get(target.section)
+    section, offset = target
+    code = maps.get(section)
     if code is None or not code.places:
         return Base(offset, offset, NO_LIMIT, IDENTITY, frozenset())
     places = code.places
@@ -177,6 +182,8 @@ class Walk:
 
     __slots__ = (
         "_bases",
+        "_unit",
+        "_unit_base",
         "changes",
         "data",
         "maps",
@@ -210,13 +217,35 @@ class Walk:
         self.replaced: list[tuple[int, bytes]] = []
         self.sides: dict[int, Side] = {}
         self.starts: set[Target] = set()
-        self._bases: dict[Target | None, Base | None] = {}
+        self._bases: dict[tuple[int, int] | None, Base | None] = {}
+        self._unit: Unit | None = None
+        self._unit_base: Base | None = None
 
-    def prepared(self, target: Target | None) -> Base | None:
+    def prepared(self, target: tuple[int, int] | None) -> Base | None:
         """The base address ``target``, prepared once: the same few are selected again and again."""
         if target not in self._bases:
             self._bases[target] = base_at(target, self.maps)
         return self._bases[target]
+
+    def base_of(self, unit: Unit) -> Base | None:
+        """The base address of ``unit``; one list after the other asks for that of the same."""
+        if unit is not self._unit:
+            self._unit, self._unit_base = unit, self.prepared(unit.base)
+        return self._unit_base
+
+    def base_in(self, place: int) -> Base | None:
+        """`prepared` for the `address` at ``place``.
+
+        In a unit of several code sections every list has one (3,400 in an object of a kernel's
+        scheduler): written out, and without a `Target` each.
+        """
+        index = self.relocated.get(place)
+        if index is None:
+            raise self.unknown(place, NOT_RELOCATED)
+        relocations = self.relocations
+        symbol = relocations.symbols[index]
+        value = relocations.symbol_values[symbol] + relocations.addends[index]
+        return self.prepared((relocations.symbol_sections[symbol], value))
 
     def move_list(self, position: int, unit: Unit, stop: int) -> int:
         """Move the list at ``position``; returns the offset behind its end.
@@ -258,7 +287,7 @@ class Walk:
         """What the address at ``place`` points to.  Raises `Unsupported` without relocation."""
         index = self.relocated.get(place)
         if index is None:
-            raise self.unknown(place, "an address without relocation")
+            raise self.unknown(place, NOT_RELOCATED)
         return self.relocations.at(index)
 
     def indexed(self, offset: int, unit: Unit, index: int) -> tuple[Target, Target]:

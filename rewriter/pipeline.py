@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nopfix.rewriter.layout import plan
     from nopfix.rewriter.layout.layout import Layout
     from nopfix.rewriter.layout.needs import Need
+    from nopfix.rewriter.object.claims import Claimants
     from nopfix.rewriter.options import Left
     from nopfix.rewriter.proof.analysis import Analysis
 
@@ -108,11 +109,10 @@ def lay_out(
     Raises `Refusal`.
     """
     from nopfix.rewriter.layout import arrangement, plan
-    from nopfix.rewriter.object import claims
 
     leave_unproved = options.leave_unproved and asked is None
-    analysis, sections = take_apart(program, needs.of, leave_unproved)
-    claimed = claims.collect(program, program.code, analysis.base_relative)
+    analysis, sections, claimants = take_apart(program, needs.of, leave_unproved)
+    claimed = claimants.all()
     if asked is None:
         planned = plan.slots(program, sections, analysis, claimed, options)
     else:
@@ -153,14 +153,16 @@ def take_apart(
     program: Program,
     need: Callable[[int], Need] = _prove_all,
     leave_unproved: bool = False,
-) -> tuple[Analysis, list[plan.Code]]:
+) -> tuple[Analysis, list[plan.Code], Claimants]:
     """Tell data from instructions in every code section and look at each instruction once.
+
+    Who claims places there may be asked of what comes back last.
 
     ``need`` says what each of them needs; what belongs to one that needs anything is proved, or
     with ``leave_unproved`` noted as what is to be left (`Analysis.unproved`).
     """
     from nopfix.rewriter.layout import plan, units
-    from nopfix.rewriter.object import claims
+    from nopfix.rewriter.object.claims import Claimants
     from nopfix.rewriter.power import instruction
     from nopfix.rewriter.proof import data_in_code, function_prefix, unentered
 
@@ -169,14 +171,10 @@ def take_apart(
     analysis = data_in_code.analyse(program, own_units.need_proof, together)
     sections = []
     all_regions = dict(analysis.regions)
-    claimed: dict[int, claims.Claims] = {}
+    claimants = Claimants(program, analysis.base_relative)
 
     def named(number: int) -> Iterable[int]:
-        if not claimed:
-            claimed.update(
-                claims.collect(program, program.code, analysis.base_relative, by_symbols=False)
-            )
-        return claimed[number].named
+        return claimants.but_symbols()[number].named
 
     for number in program.code:
         words, filling = program.words(number), program.filling(number)
@@ -191,7 +189,7 @@ def take_apart(
                     found = instruction.sweep(words, [(r.start, r.end) for r in regions], filling)
             function_prefix.check(program, number, found, lambda own: need(own) != "nothing")
         sections.append(plan.Code(number, found))
-    return analysis._replace(regions=all_regions), sections
+    return analysis._replace(regions=all_regions), sections, claimants
 
 
 def _unchanged(data: bytes, left: Sequence[Left] = ()) -> Result:

@@ -62,6 +62,10 @@ class Claims(Record):
     entries: Set[int] = frozenset()
     aligned: Mapping[int, int] = {}
 
+    def with_symbols(self, symbols: Mapping[int, int]) -> Claims:
+        """The same and the places of ``symbols`` (their indices), which count first."""
+        return self._replace(named={**self.named, **symbols})
+
     def with_entered(self, places: Iterable[int]) -> Claims:
         """The same and the offsets ``places``, which a branch leads to."""
         return self._replace(named={**dict.fromkeys(places, "branch"), **self.named})
@@ -80,27 +84,53 @@ def who(program: Program, reason: Reason) -> str:
     return f"{program.name(section)}+{place:#x}"
 
 
+class Claimants:
+    """Who claims places in all code of an object, looked for when somebody first asks."""
+
+    def __init__(self, program: Program, bases: Mapping[Place, int]) -> None:
+        """Nothing is looked for yet; ``bases`` are those of `collect`."""
+        self._program = program
+        self._bases = bases
+        self._found: dict[int, Claims] | None = None
+
+    def but_symbols(self) -> Mapping[int, Claims]:
+        """By section number, as if a symbol alone named nothing."""
+        if self._found is None:
+            self._found = _collect(self._program, self._program.code, self._bases)
+        return self._found
+
+    def all(self) -> dict[int, Claims]:
+        """By section number, symbols included."""
+        return _with_symbols(self._program, self.but_symbols())
+
+
 def collect(
-    program: Program,
-    code: Collection[int],
-    bases: Mapping[Place, int],
-    *,
-    by_symbols: bool = True,
+    program: Program, code: Collection[int], bases: Mapping[Place, int]
 ) -> dict[int, Claims]:
     """Who claims places in the code sections ``code``, by section number.
 
     ``bases`` are the offsets that base-relative addends count from, by the place of each (those
-    that a branch was proved to use; special sections know their own).  Without ``by_symbols`` a
-    symbol alone names nothing.
+    that a branch was proved to use; special sections know their own).
     """
+    return _with_symbols(program, _collect(program, code, bases))
+
+
+def _with_symbols(program: Program, found: Mapping[int, Claims]) -> dict[int, Claims]:
+    return {
+        number: own.with_symbols(dict(zip(*program.symbols_in(number), strict=True)))
+        for number, own in found.items()
+    }
+
+
+def _collect(
+    program: Program, code: Collection[int], bases: Mapping[Place, int]
+) -> dict[int, Claims]:
+    """`collect`, as if a symbol alone named nothing."""
     if not code:
         return {}
     from nopfix.rewriter.object import kernel_sections
 
-    found = {number: _claims_of_symbols(program, number) for number in code}
-    if not by_symbols:
-        for own in found.values():
-            own.named.clear()
+    found = {number: _Sets({}, set(), set(), {}, _entries(program, number), {}) for number in code}
     for site in program.landing_pads():
         if site.pad.section in found:
             found[site.pad.section].named.setdefault(site.pad.offset, "exception")
@@ -122,15 +152,15 @@ class _Sets(Record):
     aligned: dict[int, int]
 
 
-def _claims_of_symbols(program: Program, section: int) -> _Sets:
+def _entries(program: Program, section: int) -> set[int]:
+    """Where functions are entered, and what other objects may call."""
     symbols = program.obj.symbols
-    values, indices = program.symbols_in(section)
     entries: set[int] = set()
-    for value, index in zip(values, indices, strict=True):
+    for value, index in zip(*program.symbols_in(section), strict=True):
         info = symbols.infos[index]
         if info & 15 == elf.STT_FUNC or info >> 4 != elf.STB_LOCAL:
             entries.update((value, value + symbols.local_entry(index)))
-    return _Sets(dict(zip(values, indices, strict=True)), set(), set(), {}, entries, {})
+    return entries
 
 
 def _add_claims_of(

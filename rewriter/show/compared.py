@@ -90,7 +90,7 @@ def compare(data: bytes, options: Options, disassemble: Callable[[int, int], str
         laid_out = pipeline.lay_out(program, Needs(program, options), options)
         analysis = laid_out.analysis
         if not laid_out.layouts:
-            analysis, _ = pipeline.take_apart(program)
+            analysis, _, _ = pipeline.take_apart(program)
             laid_out = laid_out._replace(analysis=analysis)
     except Refusal as error:
         refusal = str(error)

@@ -46,7 +46,7 @@ def make(data: bytes, options: Options, *, calls: bool, branches: bool) -> Listi
     from nopfix.rewriter import pipeline
     from nopfix.rewriter.layout import plan
     from nopfix.rewriter.layout.needs import Needs
-    from nopfix.rewriter.object import claims, compressed, elf
+    from nopfix.rewriter.object import compressed, elf
     from nopfix.rewriter.object.program import Program
 
     obj = elf.read(data)
@@ -54,14 +54,13 @@ def make(data: bytes, options: Options, *, calls: bool, branches: bool) -> Listi
     compressed.check(obj, options.allow)
     program = Program(obj)
     try:
-        analysis, sections = pipeline.take_apart(program)
+        analysis, sections, claimants = pipeline.take_apart(program)
     except Refusal:  # but what isn't needed needn't be understood
         need = Needs(program, options).of
-        analysis, sections = pipeline.take_apart(program, need, options.leave_unproved)
+        analysis, sections, claimants = pipeline.take_apart(program, need, options.leave_unproved)
     found = None
     if calls:
-        claimed = claims.collect(program, program.code, analysis.base_relative)
-        sites = plan.call_sites(program, sections, analysis, claimed, options)
+        sites = plan.call_sites(program, sections, analysis, claimants.all(), options)
         found = [_call(program, site) for site in sites]
     return Listing(found, analysis.branches if branches else None)
 

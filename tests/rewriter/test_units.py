@@ -196,7 +196,7 @@ def test_data_that_is_not_understood_stays_as_it_is_where_nothing_is_inserted(
 
 def test_what_is_not_followed_is_explained(assemble: Assemble) -> None:
     program = Program(elf.read(assemble(text())))
-    analysis, _ = pipeline.take_apart(program, Needs(program, Options()).of)
+    analysis, _, _ = pipeline.take_apart(program, Needs(program, Options()).of)
     (line,) = [branch.explain() for branch in analysis.branches if branch.function == "jumps"]
     assert line.startswith(".text.jumps+0x8 (in jumps): not followed: nothing is inserted")
 

@@ -17,7 +17,7 @@ import nopfix
 from nopfix.dwarf.offset_map import OffsetMap
 from nopfix.rewriter import pipeline
 from nopfix.rewriter.layout import code, layout, plan
-from nopfix.rewriter.object import claims, elf
+from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.power import instruction
 from nopfix.rewriter.references import moves
@@ -109,8 +109,8 @@ def test_a_nop_too_many_is_caught_wherever_it_is(name: str) -> None:
     """Everything is moved to match, so that no other fact is wrong."""
     old = INPUTS[name]
     program = Program(elf.read(old))
-    analysis, sections = pipeline.take_apart(program)
-    claimed = claims.collect(program, program.code, analysis.base_relative)
+    analysis, sections, claimants = pipeline.take_apart(program)
+    claimed = claimants.all()
     planned = plan.slots(program, sections, analysis, claimed, pipeline.DEFAULT_OPTIONS)
     slots = [(number, offset) for number, offsets in planned.slots.items() for offset in offsets]
     places = [(n, 4 * i) for n in program.code for i in range(1, len(program.words(n)))]
