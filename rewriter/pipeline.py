@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
-from nopfix.rewriter.layout.needs import Needs
+from nopfix.rewriter.layout.needs import Needs, Units
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.options import Options, Report, Result
@@ -68,7 +68,7 @@ def rewrite(
 
     from nopfix.rewriter import report
     from nopfix.rewriter.layout import code
-    from nopfix.rewriter.object import appended, compressed
+    from nopfix.rewriter.object import appended
     from nopfix.rewriter.references import (
         code_distances,
         dwarf_sections,
@@ -78,7 +78,11 @@ def rewrite(
         unknown_sections,
     )
 
-    compressed.check(obj, options.allow)
+    has_compressed = any(section.is_compressed for section in obj.sections)
+    if has_compressed:
+        from nopfix.rewriter.object import compressed
+
+        compressed.check(obj, options.allow)
     laid_out = lay_out(program, needs, options, asked)
     analysis, planned, layouts, sections = laid_out
     if not planned.slots:
@@ -93,7 +97,9 @@ def rewrite(
     rewritten, dwo = dwarf_sections.rewrite(obj, maps, options)
     contents |= {number: new.data for number, new in rewritten.items()}
     contents |= moves.rewrite(obj, maps, rewritten, bases)
-    contents, headers = compressed.compress_again(obj, contents)
+    headers = elf.NO_HEADERS
+    if has_compressed:
+        contents, headers = compressed.compress_again(obj, contents)
     new = elf.write(obj, contents, headers)
     return Result(new, report.make(obj, planned, analysis, layouts, contents, len(new)), dwo)
 
@@ -161,12 +167,12 @@ def take_apart(
     ``need`` says what each of them needs; what belongs to one that needs anything is proved, or
     with ``leave_unproved`` noted as what is to be left (`Analysis.unproved`).
     """
-    from nopfix.rewriter.layout import plan, units
+    from nopfix.rewriter.layout import plan
     from nopfix.rewriter.object.claims import Claimants
     from nopfix.rewriter.power import instruction
     from nopfix.rewriter.proof import data_in_code, function_prefix, unentered
 
-    own_units = units.Units(program, lambda number: need(number) != "nothing")
+    own_units = Units(program, lambda number: need(number) != "nothing")
     together = own_units.together if leave_unproved else None
     analysis = data_in_code.analyse(program, own_units.need_proof, together)
     sections = []

@@ -57,7 +57,7 @@ def find(obj: elf.Object, places: Collection[Place]) -> dict[Place, str]:
     for number, offset in sorted(places):
         wanted.setdefault(number, []).append(offset)
     for section in obj.sections:
-        if compressed.plain_name(section) != ".debug_line":
+        if section.plain_name != ".debug_line":
             continue
         targets = _targets(obj, section.number)
         try:

@@ -4,7 +4,7 @@ The problem: which calls lack a slot depends on what is code and on where indire
 and that takes proofs, which most objects don't need.  The rule: look twice before anything is
 proved, and stop when the answer is certain.  First at the words alone; then with everybody's claims
 (`object.claims`) and every word taken as code.  What is still open then is for the proofs, and for
-`layout.plan`, which looks a third time.
+`layout.plan`, which looks a third time.  What only calls need is loaded where there are some.
 
 Source: see `layout.calls` for what a slot is, `layout.units` for what belongs together.
 """
@@ -12,13 +12,13 @@ Source: see `layout.calls` for what a slot is, `layout.units` for what belongs t
 from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING, Literal
-from nopfix.rewriter.layout import calls
-from nopfix.rewriter.object.claims import NO_CLAIMS
 from nopfix.rewriter.power import instruction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from nopfix.rewriter.errors import Refusal
+    from nopfix.rewriter.layout import calls
     from nopfix.rewriter.object.claims import Claims
     from nopfix.rewriter.object.program import Program
     from nopfix.rewriter.options import Options
@@ -41,7 +41,7 @@ class Needs:
     ) -> None:
         """Of calls without slot, or of the caller's ``insertions`` where these are given."""
         self._program = program
-        self._selection = calls.Selection(options.only, options.exempt)
+        self._options = options
         self._claims: dict[int, Claims] | None = None
         self._known: dict[int, Need] = {}
         self._lacking: dict[int, bool] = {}
@@ -91,7 +91,7 @@ class Needs:
             return "slot"
         from nopfix.rewriter.layout import units
 
-        doubtful = units.has_doubtful_slot(program, number, sites, self._selection)
+        doubtful = units.has_doubtful_slot(program, number, sites, self._selection())
         return "proof" if doubtful else "nothing"
 
     def _claims_to(self, number: int) -> Claims:
@@ -109,13 +109,70 @@ class Needs:
         """Whether a call has no no-op behind it, whosever that is."""
         lacking = self._lacking.get(number)
         if lacking is None:
-            lacking = self._lacking[number] = _any_without_slot(self._sites(number))
+            self._program.functions_in(number)  # refused, if so, whether there are calls or not
+            lacking = self._has_calls(number) and _any_without_slot(self._sites(number))
+            self._lacking[number] = lacking
         return lacking
 
-    def _sites(self, number: int, claims: Claims = NO_CLAIMS) -> Iterator[calls.CallSite]:
+    def _selection(self) -> calls.Selection:
+        from nopfix.rewriter.layout import calls
+
+        return calls.Selection(self._options.only, self._options.exempt)
+
+    def _sites(self, number: int, claims: Claims | None = None) -> Iterator[calls.CallSite]:
+        from nopfix.rewriter.layout import calls
+        from nopfix.rewriter.object.claims import NO_CLAIMS
+
         places = instruction.call_places(self._program.words(number))
-        return calls.find(self._program, number, places, self._selection, claims)
+        return calls.find(self._program, number, places, self._selection(), claims or NO_CLAIMS)
 
 
 def _any_without_slot(sites: Iterable[calls.CallSite]) -> bool:
     return any(site.action in ("insert", "unclear") for site in sites)
+
+
+class Units:
+    """The units of an object (`layout.units`), found when they are first asked for.
+
+    Most objects never ask: everything that has an indirect branch has an insertion as well.
+    """
+
+    def __init__(self, program: Program, touched: Callable[[int], bool]) -> None:
+        """Nothing is looked for yet.
+
+        ``touched`` tells of a code section whether something may be inserted there, or whether only
+        a proof can tell.
+        """
+        self._program = program
+        self._touched = touched
+        self._found: Sequence[frozenset[int]] | None = None
+        self._needed: frozenset[int] | None = None
+
+    def need_proof(self, section: int) -> bool:
+        """Whether something is inserted anywhere in the unit of code section ``section``."""
+        if self._touched(section):
+            return True
+        if self._needed is None:
+            self._needed = frozenset(
+                section
+                for unit in self._units()
+                if any(map(self._touched, unit))
+                for section in unit
+            )
+        return section in self._needed
+
+    def together(self, failed: Mapping[int, Refusal]) -> dict[int, Refusal]:
+        """All sections of the units of those that ``failed``; each with what was said of one."""
+        return {
+            section: why
+            for unit in self._units()
+            for why in [failed[section] for section in sorted(unit) if section in failed][:1]
+            for section in unit
+        }
+
+    def _units(self) -> Sequence[frozenset[int]]:
+        if self._found is None:
+            from nopfix.rewriter.layout import units
+
+            self._found = units.find(self._program)
+        return self._found

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.errors import Refusal
-from nopfix.rewriter.layout import calls, units
+from nopfix.rewriter.layout import calls
 from nopfix.rewriter.proof.analysis import OBJECT, OR_LEAVE, RELOCATED_DATA
 
 if TYPE_CHECKING:
@@ -125,6 +125,8 @@ def _left(
 
     Raises `Refusal` where that would make a slot of what isn't one.
     """
+    from nopfix.rewriter.layout import units
+
     for site in sites:
         if units.may_be_overwritten(program, site, selection):
             place = f"{program.name(site.section)}+{site.place:#x}"

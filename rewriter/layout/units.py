@@ -26,10 +26,10 @@ demands the slot, so it is one, and behind that of a symbol of default visibilit
 may bind to another definition.  Behind any other call it may be somebody else's, and a unit with
 such a no-op isn't left unproved.
 
-A unit whose proof fails may be left as it is, too, where the user asks for it (`Units.together`):
-its calls keep what they have, and who moves the code elsewhere without their slots is told so by
-the linker or the kernel's loader.  Both take any no-op behind a call for its slot, so the same
-holds here, of all its calls: a no-op that may be somebody else's would be overwritten
+A unit whose proof fails may be left as it is, too, where the user asks for it (`Units.together` of
+`layout.needs`): its calls keep what they have, and who moves the code elsewhere without their slots
+is told so by the linker or the kernel's loader.  Both take any no-op behind a call for its slot, so
+the same holds here, of all its calls: a no-op that may be somebody else's would be overwritten
 (`may_be_overwritten`).
 
 Source: 64-bit ELFv2 ABI, 2.2.4 (TOC restore), 3.5 (relocation types); GCC, varasm.cc
@@ -46,9 +46,8 @@ from nopfix.rewriter.power import instruction
 from nopfix.rewriter.power.relocation import FROM_A_BASE, REL24
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from nopfix.rewriter.errors import Refusal
     from nopfix.rewriter.layout.calls import CallSite, Selection
     from nopfix.rewriter.object.program import Place, Program
 
@@ -57,51 +56,6 @@ _PARTS = (".cold", ".__part.")
 
 _ELSEWHERE = (".eh_frame", ".gcc_except_table")
 """What these name are starts of functions, or places that their own modules understand."""
-
-
-class Units:
-    """The units of an object, found when they are first asked for.
-
-    Most objects never ask: everything that has an indirect branch has an insertion as well.
-    """
-
-    def __init__(self, program: Program, touched: Callable[[int], bool]) -> None:
-        """Nothing is looked for yet.
-
-        ``touched`` tells of a code section whether something may be inserted there, or whether only
-        a proof can tell.
-        """
-        self._program = program
-        self._touched = touched
-        self._found: Sequence[frozenset[int]] | None = None
-        self._needed: frozenset[int] | None = None
-
-    def need_proof(self, section: int) -> bool:
-        """Whether something is inserted anywhere in the unit of code section ``section``."""
-        if self._touched(section):
-            return True
-        if self._needed is None:
-            self._needed = frozenset(
-                section
-                for unit in self._units()
-                if any(map(self._touched, unit))
-                for section in unit
-            )
-        return section in self._needed
-
-    def together(self, failed: Mapping[int, Refusal]) -> dict[int, Refusal]:
-        """All sections of the units of those that ``failed``; each with what was said of one."""
-        return {
-            section: why
-            for unit in self._units()
-            for why in [failed[section] for section in sorted(unit) if section in failed][:1]
-            for section in unit
-        }
-
-    def _units(self) -> Sequence[frozenset[int]]:
-        if self._found is None:
-            self._found = find(self._program)
-        return self._found
 
 
 def has_doubtful_slot(

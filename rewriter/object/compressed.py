@@ -48,7 +48,6 @@ ELFCOMPRESS_ZSTD = 2
 
 _HEADER = struct.Struct("<IIQQ")
 _GNU_MAGIC = b"ZLIB"
-_GNU_PREFIX = ".zdebug_"
 _GNU_HEADER = struct.Struct(">4sQ")
 
 _HEADER_ALIGNMENT = 8
@@ -94,18 +93,6 @@ class _Compression(Record):
     alignment: int
 
 
-def is_compressed(section: elf.Section) -> bool:
-    """True when the bytes of ``section`` in the file aren't what its relocations go by."""
-    return bool(section.flags & elf.SHF_COMPRESSED) or section.name.startswith(_GNU_PREFIX)
-
-
-def plain_name(section: elf.Section) -> str:
-    """The section's name as DWARF has it: ``.zdebug_info`` is ``.debug_info``."""
-    if section.name.startswith(_GNU_PREFIX):
-        return ".debug_" + section.name[len(_GNU_PREFIX) :]
-    return section.name
-
-
 def check(obj: elf.Object, allow: Collection[str] = ()) -> None:
     """Raise `Refusal` where the compressed sections of ``obj`` announce too many bytes together.
 
@@ -115,7 +102,7 @@ def check(obj: elf.Object, allow: Collection[str] = ()) -> None:
         return
     left = MOST_EXPANDED * len(obj.data) + EXPANDED_FREELY
     for section in obj.sections:
-        if is_compressed(section):
+        if section.is_compressed:
             how = _compression(section, obj.contents(section.number))
             left -= how.size if how else 0
             if left < 0:
@@ -159,7 +146,7 @@ def compress_again(
     shown = _shown_by(obj)
     for number, data in contents.items():
         section, original = obj.sections[number], obj.contents(number)
-        if is_compressed(section):
+        if section.is_compressed:
             how = _compression(section, original)
             packed[number] = compress_like(section, original, data) if data else b""
             if how and how.alignment and len(packed[number]) >= len(data):
@@ -225,7 +212,7 @@ def _compression(section: elf.Section, data: bytes | memoryview) -> _Compression
         if alignment > _LARGEST_ALIGNMENT:
             raise _refusal(section, f"an uncompressed alignment of {alignment}", _PLAIN)
         return _Compression(bytes(data[: _HEADER.size]), kind, size, alignment or 1)
-    if section.name.startswith(_GNU_PREFIX) and bytes(data[:4]) == _GNU_MAGIC:
+    if section.name.startswith(elf.GNU_PREFIX) and bytes(data[:4]) == _GNU_MAGIC:
         if len(data) < _GNU_HEADER.size:
             raise _refusal(section, "a truncated compression header")
         _, size = _GNU_HEADER.unpack_from(data)

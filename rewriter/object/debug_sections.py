@@ -12,7 +12,7 @@ from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.dwarf.section import Relocations, Section
 from nopfix.rewriter.errors import Refusal
-from nopfix.rewriter.object import compressed, elf
+from nopfix.rewriter.object import elf
 
 if TYPE_CHECKING:
     from nopfix.dwarf import lsda
@@ -23,13 +23,13 @@ _DROPPED = "or drop it with --strip-unknown-debug"
 
 def view(obj: elf.Object, section: elf.Section) -> Section:
     """The section as `dwarf` wants it: decompressed, relocations sorted by place."""
-    data = obj.contents(section.number)
-    return Section(
-        section.number,
-        compressed.plain_name(section),
-        compressed.decompress(section, data) if compressed.is_compressed(section) else bytes(data),
-        relocations_of(obj, section.number),
-    )
+    data = bytes(obj.contents(section.number))
+    if section.is_compressed:
+        from nopfix.rewriter.object import compressed
+
+        data = compressed.decompress(section, data)
+    relocations = relocations_of(obj, section.number)
+    return Section(section.number, section.plain_name, data, relocations)
 
 
 def relocations_of(obj: elf.Object, section: int) -> Relocations:
@@ -55,7 +55,7 @@ def debug(obj: elf.Object) -> list[Section]:
     return [
         view(obj, section)
         for section in obj.sections
-        if (name := compressed.plain_name(section)).startswith(".debug_")
+        if (name := section.plain_name).startswith(".debug_")
         and name != ".debug_frame"
         and section.type == elf.SHT_PROGBITS
         and section.size

@@ -61,6 +61,8 @@ _FILE_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
 _WORD = 8
 _UNLIMITED = 1 << 63
+GNU_PREFIX = ".zdebug_"
+"""How the names of compressed sections began before there was SHF_COMPRESSED."""
 SYMBOL_SIZE = 24
 RELA_SIZE = 24
 
@@ -96,6 +98,18 @@ class Section(Record):
     info: int
     alignment: int
     entry_size: int
+
+    @property
+    def is_compressed(self) -> bool:
+        """True when the section's bytes in the file aren't what its relocations go by."""
+        return bool(self.flags & SHF_COMPRESSED) or self.name.startswith(GNU_PREFIX)
+
+    @property
+    def plain_name(self) -> str:
+        """The section's name as DWARF has it: ``.zdebug_info`` is ``.debug_info``."""
+        if self.name.startswith(GNU_PREFIX):
+            return ".debug_" + self.name[len(GNU_PREFIX) :]
+        return self.name
 
 
 NO_HEADERS: Mapping[int, Section] = {}
@@ -339,7 +353,7 @@ def _read_relocations(
         # A compressed section's places count from its decompressed start.
         target = sections[section.info]
         packed = target.flags & SHF_COMPRESSED or (
-            target.name.startswith(".zdebug_") and not target.flags & (SHF_ALLOC | SHF_EXECINSTR)
+            target.name.startswith(GNU_PREFIX) and not target.flags & (SHF_ALLOC | SHF_EXECINSTR)
         )
         if relocations.places and max(relocations.places) >= target.size and not packed:
             raise Refusal("a place lies outside its section", section=section.name, remedy=_BROKEN)

@@ -15,7 +15,7 @@ from nopfix.dwarf.offset_map import IDENTITY
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.dwarf.section import Rewritten, Target
 from nopfix.rewriter.errors import Refusal
-from nopfix.rewriter.object import compressed, debug_sections, elf
+from nopfix.rewriter.object import debug_sections, elf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ def _rewrite(
     tables = []
     debug = []
     for section in obj.sections:
-        name = compressed.plain_name(section)
+        name = section.plain_name
         if not section.size or section.type in (elf.SHT_NULL, elf.SHT_RELA, elf.SHT_NOBITS):
             continue
         if name == ".eh_frame" or name == ".debug_frame":
@@ -129,6 +129,8 @@ def _split_files(options: Options) -> dict[str, elf.Object]:
     """The .dwo files of `Options.dwo`, read, by name."""
     files = {name: elf.read(data) for name, data in options.dwo.items()}
     for name, file in files.items():
+        from nopfix.rewriter.object import compressed
+
         try:
             compressed.check(file, options.allow)
         except Refusal as refusal:
@@ -151,6 +153,8 @@ def _function_sizes(obj: elf.Object) -> dict[Target, int]:
 def _written(dwo: elf.Object, rewritten: Mapping[int, Rewritten]) -> bytes:
     """The bytes of a .dwo file with rewritten sections; it has no relocations to move."""
     contents = {number: new.data for number, new in rewritten.items()}
+    from nopfix.rewriter.object import compressed
+
     return elf.write(dwo, *compressed.compress_again(dwo, contents))
 
 

@@ -42,8 +42,8 @@ def test_zlib_comes_back_with_its_alignment_and_the_new_size() -> None:
 def test_the_gnu_form_is_known_by_name_and_magic() -> None:
     old = section(".zdebug_info", 0)
     data = b"ZLIB" + struct.pack(">Q", len(CONTENTS)) + zlib.compress(CONTENTS)
-    assert compressed.is_compressed(old)
-    assert compressed.plain_name(old) == ".debug_info"
+    assert old.is_compressed
+    assert old.plain_name == ".debug_info"
     assert compressed.decompress(old, data) == CONTENTS
     assert compressed.compress_like(old, data, CONTENTS) == data
 
