@@ -11,6 +11,7 @@ that the untouched text allows downwards, so all cases around the limit come up.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 import pytest
@@ -79,17 +80,24 @@ def prepare(source: Path, flags: tuple[str, ...], folder: Path) -> oracle.Prepar
     return made
 
 
+_AROUND = 64
+"""Words of a function besides its filler, at most."""
+
+
 def _around_the_limit(
     source: Path, options: tuple[str, ...], folder: Path, count: int
 ) -> Iterator[tuple[int, oracle.Prepared]]:
     """The ``count`` largest fillers with which the untouched text still assembles."""
-    size = 0x8000 // 4
-    while count:
-        made = prepare(source, (*options, f"-Wa,--defsym,FILL={size}"), folder)
-        if made is not None:
-            count -= 1
-            yield size, made
-        size -= 1
+
+    def filled(size: int) -> oracle.Prepared | None:
+        return prepare(source, (*options, f"-Wa,--defsym,FILL={size}"), folder)
+
+    reach = 0x8000 // 4
+    largest = bisect_left(range(reach + 1), True, reach - _AROUND, key=lambda n: not filled(n)) - 1
+    for size in range(largest, largest - count, -1):
+        made = filled(size)
+        assert made is not None
+        yield size, made
 
 
 @pytest.mark.parametrize(
