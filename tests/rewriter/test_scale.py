@@ -18,6 +18,7 @@ SMALL = 150
 TIMES = 4
 # Proportion would be 4; a scan of everything for each of them would make it 16.
 MOST = 7.0
+RUNS = 3
 
 RETURNS = """\
  .type f{n},@function
@@ -154,17 +155,18 @@ def text(shape: str, count: int) -> str:
 
 
 def seconds(data: bytes) -> float:
-    """Processor time of a rewrite, the least of three."""
-    taken = []
-    for _ in range(3):
-        start = time.process_time()
-        assert nopfix.rewrite(data).report.insertions
-        taken.append(time.process_time() - start)
-    return min(taken)
+    """Processor time of a rewrite."""
+    start = time.process_time()
+    assert nopfix.rewrite(data).report.insertions
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_time_is_in_proportion_to_the_number_of(assemble: Assemble, shape: str) -> None:
-    small = seconds(assemble(text(shape, SMALL)))
-    large = seconds(assemble(text(shape, TIMES * SMALL)))
+    one, many = assemble(text(shape, SMALL)), assemble(text(shape, TIMES * SMALL))
+    small = min(seconds(one) for _ in range(RUNS))
+    large = seconds(many)
+    for _ in range(RUNS - 1):  # other work on the machine only adds to it
+        if large >= MOST * small:
+            large = min(large, seconds(many))
     assert large < MOST * small
