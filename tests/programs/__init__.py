@@ -1,0 +1,1 @@
+"""Programs linked with Debian's own static libraries, before and after a rewrite."""
