@@ -72,6 +72,7 @@ def rewrite(
     from nopfix.rewriter.references import (
         code_distances,
         dwarf_sections,
+        hand_written,
         label_distances,
         moves,
         special_sections,
@@ -92,6 +93,7 @@ def rewrite(
     unknown_sections.check(obj, maps)
     bases = special_sections.bases(program, maps, analysis.base_relative, options)
     label_distances.check(program, analysis.differences, maps, options)
+    hand_written.check(program, maps)
     code_distances.check(program, analysis, sections, maps, options.plain_sections)
     contents = code.rewrite_all(program, sections, analysis.differences, layouts)
     rewritten, dwo = dwarf_sections.rewrite(obj, maps, options)

@@ -28,7 +28,7 @@ import bisect
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power
-from nopfix.verifier.elf import STT_FUNC, STT_OBJECT
+from nopfix.verifier.elf import FUNCTIONS, STT_OBJECT
 from nopfix.verifier.relocation_types import DATA_WIDTH, is_marker
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Regions(NamedTuple):
 
 def functions(symbols: list[Symbol]) -> Functions:
     """The functions among a section's symbols."""
-    found = [symbol for symbol in symbols if symbol.type == STT_FUNC]
+    found = [symbol for symbol in symbols if symbol.type in FUNCTIONS]
     names = {symbol.value: symbol.name for symbol in found}
     ends = frozenset(symbol.value + symbol.size for symbol in found if symbol.size)
     return Functions(names, sorted(names), ends)

@@ -6,7 +6,8 @@ nop for padding would change code.
 
 The rule: words are padding when they lie between the end of one function (or of its traceback
 table) and the start of the next (or of the TOC word or type hash before it), when they are exactly
-what an assembler or ``ld -r`` would fill such a gap with, and when nothing refers into them.  The
+what an assembler or ``ld -r`` would fill such a gap with, and when nothing refers into them but a
+label at the function's end.  The
 alignment of functions is the smallest that explains all gaps of the section, since compilers align
 all functions of a section alike; without a gap to judge by it is 16 where the section's own
 alignment and every function's offset agree with that.  Whatever is inferred, code stays correct;
@@ -27,6 +28,7 @@ from bisect import bisect_right
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.layout.layout import PREFIXED_BOUNDARY, Alignment
+from nopfix.rewriter.object import elf
 from nopfix.rewriter.power.fill import LONG_PADDING, fill_style
 from nopfix.rewriter.power.instruction import BCTR, GROUP_NOPS, NOP, branch
 from nopfix.rewriter.proof.analysis import TOC_WORD, TYPE_HASH
@@ -79,7 +81,7 @@ def find(
     words, alignment = program.words(number), program.obj.sections[number].alignment
     regions = analysis.regions.get(number, ())
     tables = table_alignments(words, regions)
-    kept = claims.named.keys() | claims.held
+    kept = claims.named.keys() - _end_symbols(program, number, claims) | claims.held
     gaps = function_gaps(words, program.functions_in(number), regions, kept)
     aligned = function_alignments(gaps, alignment, bool(tables)) + tables
     aligned += _named_alignments(program, number, kept)
@@ -96,6 +98,19 @@ def find(
     taken = {a.start for a in aligned}
     prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
     return aligned + [a for a in prefixed if a.start not in taken]
+
+
+def _end_symbols(program: Program, section: int, claims: Claims) -> Set[int]:
+    """Where functions end that nobody names but a label, which says that they do (``f_end:``)."""
+    symbols, functions = program.obj.symbols, program.functions_in(section)
+    found = set()
+    for end in functions.ends:
+        reason = claims.named.get(end)
+        if not isinstance(reason, int) or symbols.sizes[reason]:
+            continue
+        if symbols.type(reason) == elf.STT_NOTYPE:
+            found.add(end)
+    return found
 
 
 def _claimed_alignments(

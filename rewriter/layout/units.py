@@ -139,7 +139,7 @@ def _functions(
     parts: dict[str, set[int]] = {}
     for index, info in enumerate(symbols.infos):
         section = symbols.sections[index]
-        if info & 15 != elf.STT_FUNC or section not in code:
+        if info & 15 not in elf.FUNCTIONS or section not in code:
             continue
         name = symbols.name(index)
         mark = next((mark for mark in _PARTS if mark in name), None)

@@ -158,7 +158,7 @@ def _entries(program: Program, section: int) -> set[int]:
     entries: set[int] = set()
     for value, index in zip(*program.symbols_in(section), strict=True):
         info = symbols.infos[index]
-        if info & 15 == elf.STT_FUNC or info >> 4 != elf.STB_LOCAL:
+        if info & 15 in elf.FUNCTIONS or info >> 4 != elf.STB_LOCAL:
             entries.update((value, value + symbols.local_entry(index)))
     return entries
 

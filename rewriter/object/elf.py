@@ -47,6 +47,8 @@ SHF_COMPRESSED = 0x800
 SHN_UNDEF = 0
 SHN_LORESERVE = 0xFF00
 SHN_XINDEX = 0xFFFF
+SHN_ABS = 0xFFF1 - 0x10000
+"""As `Symbols.sections` has it."""
 
 STB_LOCAL = 0
 
@@ -56,6 +58,9 @@ STT_FUNC = 2
 STT_SECTION = 3
 STT_FILE = 4
 STT_TLS = 6
+STT_GNU_IFUNC = 10
+FUNCTIONS = (STT_FUNC, STT_GNU_IFUNC)
+"""The types of symbols at which functions begin."""
 
 _FILE_HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")

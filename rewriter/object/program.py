@@ -151,7 +151,10 @@ class Program:
 
     @property
     def functions(self) -> Mapping[int, Functions]:
-        """All STT_FUNC symbols, by section number; of several at one offset the longest is kept.
+        """All functions, by section number; of several at one offset the longest is kept.
+
+        One that begins within another and ends behind it has that one's size by inheritance
+        (``.set alias, f + 8``), and ends where the other does.
 
         Raises `Refusal` for a function that doesn't end inside its section.
         """
@@ -354,13 +357,14 @@ def _functions(obj: elf.Object) -> dict[int, Functions]:
     symbols = obj.symbols
     found: dict[int, list[tuple[int, int, int]]] = {}
     for index, info in enumerate(symbols.infos):
-        if info & 15 == elf.STT_FUNC and symbols.sections[index] > 0:
+        if info & 15 in elf.FUNCTIONS and symbols.sections[index] > 0:
             value = symbols.values[index]
             entry = (value, -(value + symbols.sizes[index]), index)
             found.setdefault(symbols.sections[index], []).append(entry)
     result = {}
     for section, entries in found.items():
         entries.sort()
+        entries = _without_inherited_sizes(entries)
         for start, end, index in entries:
             if -end > obj.sections[section].size:
                 raise Refusal(
@@ -377,6 +381,19 @@ def _functions(obj: elf.Object) -> dict[int, Functions]:
             [symbols.name(index) for _, _, index in unique],
         )
     return result
+
+
+def _without_inherited_sizes(entries: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
+    """``entries``, sorted, each a start, an end with its sign changed, and an index."""
+    found = []
+    around: list[int] = []
+    for start, end, index in entries:
+        while around and around[-1] <= start:
+            around.pop()
+        own = min(-end, around[-1]) if around else -end
+        around.append(own)
+        found.append((start, -own, index))
+    return found
 
 
 def _symbols_by_section(obj: elf.Object) -> dict[int, tuple[list[int], list[int]]]:
