@@ -29,7 +29,7 @@ from nopfix.rewriter.object import elf, kernel_sections
 from nopfix.rewriter.power.relocation import TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from nopfix.dwarf.offset_map import OffsetMap
     from nopfix.rewriter.object.program import Place, Program
@@ -49,26 +49,26 @@ def check(program: Program, maps: Mapping[int, OffsetMap]) -> None:
     hand_written = not any(header.name == ".comment" for header in program.obj.sections)
     if not absolute and not hand_written:
         return
-    named = {number: _named(program, number) for number in maps}
+    named = _named(program, maps)
     if absolute:
         _check_absolute(program, absolute, named, maps)
     if hand_written:
         _check_beside_addresses(program, named, maps)
 
 
-def _named(program: Program, number: int) -> Sequence[int]:
-    """The places of a section that have names or are referred to, and ends of functions."""
-    functions = program.functions_in(number)
-    found = {0, program.obj.sections[number].size, *functions.starts, *functions.ends}
-    found.update(program.symbols_in(number)[0])
+def _named(program: Program, sections: Iterable[int]) -> Mapping[int, Sequence[int]]:
+    """By section, the places that have names or are referred to, and ends of functions."""
+    found: dict[int, set[int]] = {}
+    for number in sections:
+        functions = program.functions_in(number)
+        found[number] = {0, program.obj.sections[number].size, *functions.starts}
+        found[number].update(functions.ends, program.symbols_in(number)[0])
     for holder in program.filled:
         if not kernel_sections.is_elsewhere(program.obj.sections[holder]):
-            found.update(
-                reference.offset
-                for reference in program.references_to_code_from(holder)
-                if reference.target == number
-            )
-    return sorted(found)
+            for reference in program.references_to_code_from(holder):
+                if reference.target in found:
+                    found[reference.target].add(reference.offset)
+    return {number: sorted(places) for number, places in found.items()}
 
 
 def _changes(moved: OffsetMap, start: int, number: int) -> bool:
