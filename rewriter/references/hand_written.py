@@ -211,7 +211,9 @@ def _check_fixed_places(program: Program, number: int, moved: OffsetMap) -> None
         end &= ~3
         if end < len(contents) and not end % 16 and moved.start(end) != end:
             values, _ = program.symbols_in(number)
-            if _is_in(values, end) and not _lies_in_data(program, number, at):
+            if _is_in(values, end) and not any(
+                _lies_in_data(program, number, place) for place in (at, end)
+            ):
                 raise Refusal(
                     f"zeros up to here from {at & ~3:#x} on, as for a place that is to stay where"
                     " it is, with calls to fix in front of it",

@@ -72,6 +72,20 @@ table: .space 124
     .globl h
 h:  blr
 """
+IN_FRONT_OF_AN_OBJECT = """
+    .p2align 6
+here:
+    mflr 0
+    bcl 20,31,.+4
+    mflr 12
+    addi 12,12,56
+    mtlr 0
+    blr
+    .space 64 - (. - here)
+    .type table,@object
+table: .quad 1, 2
+    .size table,.-table
+"""
 STAY = {
     "a constant": "    .globl LIMIT\nLIMIT = 20\nr31 = 31\n",
     "a distance in front of the slot": "    .globl f_call\nf_call = 12\n",
@@ -81,6 +95,7 @@ STAY = {
     "a function at its alignment behind few zeros": f"    .balign 16,0\n{H}",
     "zeros in front of all slots": f'    .section .text.h,"ax"\nt:  blr\n    .org 0x80\n{H}',
     "zeros that have a name": NAMED_ZEROS,
+    "zeros in front of an object": IN_FRONT_OF_AN_OBJECT,
 }
 
 
