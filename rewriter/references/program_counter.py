@@ -8,8 +8,9 @@ The rule: from where the program counter comes into a register it is followed fo
 copies, sums with numbers, the stack and CTR, along all branches of the function.  Every
 displacement and every number that is added to it on the way has to lead to the same spot as
 before, a literal's number too; behind a ``bl`` that only leads over data to read its address, no
-word may look like a branch that changes, or like a distance.  An instruction is used once for a
-value that it has made, so a pointer that walks through a loop takes one step.
+word may look like a branch that changes, or like a distance.  What a vector is loaded from has to
+stay aligned to 16, since the processor drops the low bits of such an address.  An instruction is
+used once for a value that it has made, so a pointer that walks through a loop takes one step.
 
 What a register holds as a number is made by the last instruction that wrote it, where that lies in
 front with nothing between that anything leads to: a table's entry that was just read is no number
@@ -46,6 +47,11 @@ _VECTOR, _SPECIAL = 1 << 8, 1 << 9
 """What is added to the number of a vector register or a special one, to tell it from others."""
 _MANY = 64
 """Values that one register may hold: more are no program's."""
+_VECTOR_MASK = 0xFC0007FE
+_ALIGNED = frozenset(
+    31 << 26 | code << 1 for code in (7, 39, 71, 103, 359, 135, 167, 199, 231, 487)
+)
+"""lvebx, lvehx, lvewx, lvx, lvxl, and the stores: the low bits of the address count for nothing."""
 _STACK = 1 << 20
 """What is added to the displacement from r1, to tell words of the stack from registers."""
 
@@ -183,6 +189,8 @@ class _Function:
         row = opcodes.find(word)
         formula = row.formula if row else ""
         address = semantics.addressed(word)
+        if word & _VECTOR_MASK in _ALIGNED:
+            self._check_alignment(place, word, state)
         if address is not None:
             values = self._address(place, address, state)
             if row is not None and "RA" in row.writes:
@@ -218,6 +226,17 @@ class _Function:
         if other < 0:
             return self._sum(place, state.get(base, Values()), (displacement,))
         return self._sum_of_two(place, base, other, state)
+
+    def _check_alignment(self, place: int, word: int, state: Mapping[int, Values[Value]]) -> None:
+        """Refuse what the vector unit would take for the address of other data than before."""
+        base, other = word >> 16 & 31, word >> 11 & 31
+        held = state.get(other, Values())
+        if base:
+            held = held.union(state.get(base, ()), self._sum_of_two(place, base, other, state))
+        for value in sorted(held):
+            if not value.number % 16 and self._code.moved.start(value.number) % 16:
+                found = f"a vector is read from {value.number:#x}, which is aligned to 16"
+                raise self._code.refusal(found, place)
 
     def _sum_of_two(
         self, place: int, one: int, two: int, state: Mapping[int, Values[Value]]

@@ -143,6 +143,48 @@ def test_a_distance_that_stays_is_no_reason(assemble: Assemble, body: str) -> No
     assert rewrite(assemble(text.replace("SLOT", ""))).data == wanted
 
 
+VECTORS = """
+    .abiversion 2
+    .text
+    .p2align 4
+    .globl f
+    .type f,@function
+f:  mflr 0
+    std 0,16(1)
+    bl g
+    SLOT
+    bcl 20,31,.+4
+.Lpc:
+    mflr 9
+    addi 9,9,.Ltable-.Lpc
+    {load}
+    ld 0,16(1)
+    mtlr 0
+    blr
+    .size f,.-f
+    {between}
+.Ltable:
+    .quad 1, 2, 3, 4
+"""
+
+
+@pytest.mark.parametrize(
+    "load", ["lvx 0,0,9", "li 10,16; lvx 0,10,9", "lvewx 0,9,10", "stvx 1,0,9"]
+)
+def test_what_vectors_are_read_from_stays_aligned_or_is_refused(
+    assemble: Assemble, load: str
+) -> None:
+    text = VECTORS.format(load=load, between=".space 64 - (. - f)")
+    with pytest.raises(Refusal, match=r"a vector is read from 0x\d0, which is aligned to 16"):
+        rewrite(assemble(text.replace("SLOT", "")))
+
+
+@pytest.mark.parametrize("load", ["lxvd2x 0,0,9", "lwz 4,0(9)"])
+def test_what_reads_from_any_address_needs_no_alignment(assemble: Assemble, load: str) -> None:
+    plain = assemble(VECTORS.format(load=load, between=".space 64 - (. - f)").replace("SLOT", ""))
+    assert rewrite(plain).report.insertions
+
+
 @pytest.mark.parametrize("word", ["outside-.Lpc", "elsewhere+4-.Lpc"])
 @pytest.mark.parametrize("directive", [".long", ".quad"])
 def test_a_word_that_counts_from_a_base_across_a_slot_is_refused(
