@@ -465,8 +465,6 @@ class Values:
         relocation: tuple[str, Address | External],
     ) -> Alternatives:
         kind, address = relocation
-        if kind == "high":
-            return frozenset((Opaque(place),))
         if kind == "got" and operation.kind == "load" and operation.size == 8:
             return frozenset((address,))
         if kind == "address" and operation.kind == "add":

@@ -60,11 +60,14 @@ BASES = {
     "a TOC load, medium model": " addis 9,2,.LC0@toc@ha\n ld 28,.LC0@toc@l(9)\n",
     "an @toc@ha/@toc@l pair": " addis 9,2,.Lt@toc@ha\n addi 28,9,.Lt@toc@l\n",
     "la of an @toc@l": " addis 9,2,.Lt@toc@ha\n la 28,.Lt@toc@l(9)\n",
+    "a GOT entry": " addis 9,2,.Lt@got@ha\n ld 28,.Lt@got@l(9)\n",
     "pla": " pla 28,.Lt@pcrel\n",
     "pld of a GOT entry": " pld 28,.Lt@got@pcrel\n",
     "a spill": " ld 9,.LC0@toc(2)\n std 9,-16(1)\n bl g\n nop\n ld 28,-16(1)\n",
     "a spill behind a frame pointer": " mr 31,1\n ld 9,.LC0@toc(2)\n std 9,-16(31)\n"
     " ld 28,-16(31)\n",
+    "one of two": " ld 8,.LC0@toc(2)\n ld 9,.LC0@toc(2)\n isel 28,8,9,2\n",
+    "a load with update": " addis 9,2,v@toc@ha\n addi 9,9,v@toc@l-8\n ldu 28,8(9)\n",
     "a merge": " cmpwi 3,1\n beq 0f\n ld 28,.LC0@toc(2)\n b 1f\n0: ld 28,.LC0@toc(2)\n1:\n",
     "a merge of spills": " ld 9,.LC0@toc(2)\n cmpwi 3,1\n beq 0f\n std 9,-16(1)\n b 1f\n"
     "0: std 9,-16(1)\n1: ld 28,-16(1)\n",
@@ -73,8 +76,14 @@ BASES = {
 
 @pytest.mark.parametrize("base", BASES.values(), ids=BASES.keys())
 def test_a_base_is_followed_through(assemble: Assemble, base: str) -> None:
-    text = HEAD + base + ".Lhead:\n" + JUMP + TABLE
+    text = HEAD + base + ".Lhead:\n" + JUMP + TABLE + " .section .rodata\nv: .quad .Lt\n"
     assert "2 entries up to a label" in explain(assemble(text, "-mpower10"))
+
+
+def test_a_base_is_followed_through_lr(assemble: Assemble) -> None:
+    kept = " mflr 0\n ld 9,.LC0@toc(2)\n mtlr 9\n mflr 28\n mtlr 0\n"
+    branches = analyse(assemble(HEAD + kept + ".Lhead:\n" + JUMP + TABLE)).branches
+    assert any("2 entries up to a label" in branch.explain() for branch in branches)
 
 
 def test_a_base_hoisted_out_of_a_loop_survives_calls(assemble: Assemble) -> None:
@@ -101,6 +110,13 @@ NO_BASES = {
     " lwz 4,8(31)\n blr\n0: ld 31,-16(1)\n ld 9,.LC0@toc(2)\n std 9,8(31)\n bl g\n nop\n"
     " ld 28,8(31)\n",
     "LR behind a system call": " sc\n mflr 28\n",
+    "a spill of half of it": " ld 9,.LC0@toc(2)\n std 9,-16(1)\n stw 9,-12(1)\n ld 28,-16(1)\n",
+    "a spill as it was before the frame": " ld 9,.LC0@toc(2)\n stdu 9,-16(1)\n ld 28,-16(1)\n",
+    "a spill by an index": " ld 9,.LC0@toc(2)\n stw 9,-16(1)\n stwx 9,1,4\n ld 28,-16(1)\n",
+    "a spill of four bytes": " ld 9,.LC0@toc(2)\n stw 9,-16(1)\n lwz 28,-16(1)\n",
+    "one of two, of which one isn't known": " ld 9,.LC0@toc(2)\n isel 28,9,4,2\n",
+    "the other of two, of which one isn't known": " ld 9,.LC0@toc(2)\n isel 28,4,9,2\n",
+    "what a load with update leaves of an argument": " ldu 9,8(28)\n",
 }
 
 
@@ -930,3 +946,74 @@ def test_no_label_is_named_by(assemble: Assemble, naming: str) -> None:
     switch, goto = analyse(assemble(NAMED + naming)).branches
     assert "2 entries" in switch.explain()
     assert goto.kind == "computed goto"
+
+
+# -- where jumps lead that go through no table -----------------------------------------------------
+
+MANY = " lbz 3,0(4)\n{} b .Lend\n0: mtctr 9\n bctr\n"
+MANY_LABELS = "".join(f".L{number}: li 3,{number}\n" for number in range(18)) + ".Lend: blr\n" + END
+ADDRESSES = ' .section .rodata\nt: .quad .L1, .L2, .L3\n .section .toc,"aw"\nt.toc: .quad t\n'
+
+
+def many(load: str) -> str:
+    """Eighteen values that meet at one jump."""
+    loads = "".join(
+        f" cmplwi 3,{number}\n bne 1f\n {load.format(number)}\n b 0f\n1:" for number in range(18)
+    )
+    labels = "".join(f".LC{n}: .quad .L{n}\n.LE{n}: .quad other{n}\n" for n in range(18))
+    return HEAD + MANY.format(loads) + MANY_LABELS + ADDRESSES + labels
+
+
+MEET = {
+    "labels": ("ld 9,.LC{0}@toc(2)", 18),
+    "addresses of other objects": ("ld 9,.LE{0}@toc(2)", 0),
+    "pointers": ("ld 9,8*{0}(5)", 0),
+    "entries of a table": ("addis 9,2,t@toc@ha\n addi 9,9,t@toc@l\n sldi 6,{0}+7,3\n ldx 9,9,6", 3),
+}
+MEET_UNKNOWN = {
+    "numbers": "li 9,16*{0}",
+    "numbers from memory": "lwz 9,4*{0}(5)",
+    "addresses of data": "addis 9,2,t@toc@ha\n addi 9,9,t@toc@l+{0}",
+    "labels that are added to": "ld 9,.LC{0}@toc(2)\n add 9,9,5",
+    "half of the entries of a table": "addis 9,2,t@toc@ha\n addi 9,9,t@toc@l\n sldi 6,{0}+7,3\n"
+    " lwzx 9,9,6",
+}
+
+
+@pytest.mark.parametrize(("load", "targets"), MEET.values(), ids=MEET.keys())
+def test_a_jump_may_go_through_many(assemble: Assemble, load: str, targets: int) -> None:
+    found = analyse(assemble(many(load)))
+    assert [branch.kind for branch in found.branches] == ["computed goto"]
+    assert len(next(iter(found.targets.values()), ())) == targets
+
+
+@pytest.mark.parametrize("load", MEET_UNKNOWN.values(), ids=MEET_UNKNOWN.keys())
+def test_a_jump_through_many_of_which_one_isnt_known_is_refused(
+    assemble: Assemble, load: str
+) -> None:
+    assert "can't be followed" in refused(assemble(many(load)))
+
+
+THROUGH = {
+    "a call's result": (" bl g\n nop\n mr 12,3\n", True),
+    "a pointer from the stack": (" ld 12,-16(1)\n", True),
+    "four bytes from the stack": (" lwz 12,-16(1)\n", False),
+    "four bytes of a spill": (" stw 3,-16(1)\n lwz 12,-16(1)\n", False),
+    "a number that was spilled as four bytes": (" li 9,8\n stw 9,-16(1)\n lwz 12,-16(1)\n", True),
+    "one of two arguments": (" isel 12,3,4,2\n", True),
+    "one of an argument and a sum": (" add 4,4,5\n isel 12,3,4,2\n", False),
+    "what a load with update gives": (" ldu 12,8(3)\n", True),
+    "what a load with update leaves": (" mr 12,3\n ldu 9,8(12)\n", False),
+    "four bytes that a load with update gives": (" lwzu 12,8(3)\n", False),
+}
+
+
+@pytest.mark.parametrize(("code", "is_known"), THROUGH.values(), ids=THROUGH.keys())
+def test_a_tail_call_goes_through_eight_bytes_that_came_whole(
+    assemble: Assemble, code: str, is_known: bool
+) -> None:
+    data = assemble(HEAD + code + " mtctr 12\n bctr\n" + END)
+    if is_known:
+        assert "tail call" in explain(data)
+    else:
+        assert "can't be followed" in refused(data)

@@ -206,6 +206,10 @@ MEMBERS = {
     "the second member": (text(BY_8, table="t+4"), 12),
     "a member of two bytes": (text(BY_8, "lhax 8,9,3", table="t+6").replace(
         ".long .La-.Lb", ".short 0, .Lb-.Lb"), 12),
+    "a member behind what a load with update read": (
+        text(f"{BY_8}\n lwzux 5,9,3", "lwa 8,4(9)"), 12),
+    "a member behind what a store with update filled": (
+        text(f"{BY_8}\n stwux 5,9,3", "lwa 8,4(9)"), 12),
     "one that other members are named beside": (text(BY_8, words=" .quad t+4, t+20"), 12),
     "one of what only a dynamic linker changes": (
         text(BY_8, section='.data.rel.ro,"aw"'), 12),
