@@ -62,6 +62,7 @@ BASES = {
     "la of an @toc@l": " addis 9,2,.Lt@toc@ha\n la 28,.Lt@toc@l(9)\n",
     "a GOT entry": " addis 9,2,.Lt@got@ha\n ld 28,.Lt@got@l(9)\n",
     "pla": " pla 28,.Lt@pcrel\n",
+    "pld of what nobody changes": " pld 28,v@pcrel\n",
     "pld of a GOT entry": " pld 28,.Lt@got@pcrel\n",
     "a spill": " ld 9,.LC0@toc(2)\n std 9,-16(1)\n bl g\n nop\n ld 28,-16(1)\n",
     "a spill behind a frame pointer": " mr 31,1\n ld 9,.LC0@toc(2)\n std 9,-16(31)\n"
@@ -110,6 +111,11 @@ NO_BASES = {
     " lwz 4,8(31)\n blr\n0: ld 31,-16(1)\n ld 9,.LC0@toc(2)\n std 9,8(31)\n bl g\n nop\n"
     " ld 28,8(31)\n",
     "LR behind a system call": " sc\n mflr 28\n",
+    "the upper half of an address": " addis 28,2,.Lt@toc@ha\n",
+    "a GOT entry's address": " addis 9,2,.Lt@got@ha\n addi 28,9,.Lt@got@l\n",
+    "a GOT entry's address, with a prefix": " pla 28,.Lt@got@pcrel\n",
+    "half of what nobody changes": " plwa 28,v@pcrel\n",
+    "half of a GOT entry": " addis 9,2,.Lt@got@ha\n lwa 28,.Lt@got@l(9)\n",
     "a spill of half of it": " ld 9,.LC0@toc(2)\n std 9,-16(1)\n stw 9,-12(1)\n ld 28,-16(1)\n",
     "a spill as it was before the frame": " ld 9,.LC0@toc(2)\n stdu 9,-16(1)\n ld 28,-16(1)\n",
     "a spill by an index": " ld 9,.LC0@toc(2)\n stw 9,-16(1)\n stwx 9,1,4\n ld 28,-16(1)\n",
@@ -134,8 +140,15 @@ def test_a_base_from_a_variable_is_no_constant(
 
 @pytest.mark.parametrize("base", NO_BASES.values(), ids=NO_BASES.keys())
 def test_a_base_that_is_not_certain_is_refused(assemble: Assemble, base: str) -> None:
-    text = HEAD + base + ".Lhead:\n" + JUMP + TABLE
+    text = HEAD + base + ".Lhead:\n" + JUMP + TABLE + " .section .rodata\nv: .quad .Lt\n"
     assert "can't be followed" in refused(assemble(text, "-mpower10"))
+
+
+@pytest.mark.parametrize("extend", ["extsh 9,9", "extsb 9,9", "clrldi 9,9,48", "clrldi 9,9,56"])
+def test_a_part_of_an_entry_is_no_entry(assemble: Assemble, extend: str) -> None:
+    jump = JUMP.replace("lwax 9,28,9\n", f"lwax 9,28,9\n {extend}\n")
+    text = HEAD + " ld 28,.LC0@toc(2)\n.Lhead:\n" + jump + TABLE
+    assert "can't be followed" in refused(assemble(text))
 
 
 def test_what_the_first_instruction_of_a_block_makes_is_not_what_was_there_before(
