@@ -587,11 +587,7 @@ class Values:
         return frozenset(found)
 
     def _is_slot(self, operation: semantics.Operation, place: Place) -> bool:
-        return (
-            operation.size in (4, 8)
-            and operation.source in (1, 31)
-            and self.reaching.is_frame(operation.source, place)
-        )
+        return operation.size in (4, 8) and self.reaching.is_frame(operation.source, place)
 
     def _reloaded(self, place: Place, operation: semantics.Operation) -> Alternatives:
         """What was stored to the stack slot that is loaded.

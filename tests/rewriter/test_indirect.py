@@ -115,6 +115,7 @@ NO_BASES = {
     "a GOT entry's address": " addis 9,2,.Lt@got@ha\n addi 28,9,.Lt@got@l\n",
     "a GOT entry's address, with a prefix": " pla 28,.Lt@got@pcrel\n",
     "half of what nobody changes": " plwa 28,v@pcrel\n",
+    "the stack by an index": " ld 9,.LC0@toc(2)\n std 9,0(1)\n ldx 28,1,4\n",
     "half of a GOT entry": " addis 9,2,.Lt@got@ha\n lwa 28,.Lt@got@l(9)\n",
     "a spill of half of it": " ld 9,.LC0@toc(2)\n std 9,-16(1)\n stw 9,-12(1)\n ld 28,-16(1)\n",
     "a spill as it was before the frame": " ld 9,.LC0@toc(2)\n stdu 9,-16(1)\n ld 28,-16(1)\n",
