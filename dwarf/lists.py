@@ -33,7 +33,7 @@ from struct import Struct
 from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.leb128 import unsigned
 from nopfix.dwarf.offset_map import IDENTITY, OffsetMap
-from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.record import TYPE_CHECKING, Record, make
 from nopfix.dwarf.section import Change, Rewritten, Target, splice
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def base_at(target: tuple[int, int] | None, maps: Mapping[int, OffsetMap]) -> Ba
     places = code.places
     index = bisect_right(places, offset)
     limit = places[index] - offset if index < len(places) else NO_LIMIT
-    return Base(offset, offset + code.shifts[index], limit, code, code.padded)
+    return make(Base, (offset, offset + code.shifts[index], limit, code, code.padded))
 
 
 def moved_pair(base: Base, start: int, end: int) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from nopfix.dwarf.offset_map import IDENTITY, OffsetMap, padding, resize
-from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.record import TYPE_CHECKING, Record, make
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -58,9 +58,8 @@ class Relocations:
     def at(self, index: int) -> Target:
         """The target of the relocation at ``places[index]``."""
         symbol = self.symbols[index]
-        return Target(
-            self.symbol_sections[symbol], self.symbol_values[symbol] + self.addends[index]
-        )
+        value = self.symbol_values[symbol] + self.addends[index]
+        return make(Target, (self.symbol_sections[symbol], value))
 
     def target(self, place: int) -> Target | None:
         """The target of the field at section offset ``place``, None where it isn't relocated."""

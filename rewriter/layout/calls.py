@@ -28,7 +28,7 @@ arch/powerpc/kernel/module_64.c for the profiling entries.
 
 from __future__ import annotations
 
-from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
+from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record, make
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.claims import NO_CLAIMS
 from nopfix.rewriter.power import instruction
@@ -134,7 +134,7 @@ def find(
         if _is_unclear(action, words, place + 4, claims):
             action = "unclear"
         claimed = _claimed(words, place + 4, claims) if action == "insert" else None
-        yield CallSite(section, place, own.at(place), callee, action, claimed)
+        yield make(CallSite, (section, place, own.at(place), callee, action, claimed))
 
 
 def _reads_lr(words: Sequence[int], own: Functions, place: int, target: int) -> bool:

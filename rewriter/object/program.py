@@ -29,7 +29,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from itertools import compress
 
-from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.record import TYPE_CHECKING, Record, make
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.power.relocation import MARKERS, TYPES
@@ -266,7 +266,7 @@ class Program:
     def _reference(self, section: int, index: int) -> Reference:
         relocations, symbols = self.obj.relocations[section], self.obj.symbols
         symbol = relocations.symbols[index]
-        return Reference(
+        fields = (
             section,
             relocations.places[index],
             relocations.types[index],
@@ -274,6 +274,7 @@ class Program:
             symbols.sections[symbol],
             symbols.values[symbol] + relocations.addends[index],
         )
+        return make(Reference, fields)
 
     def references_from(self, section: int) -> Sequence[Reference]:
         """What the relocations of ``section`` lead to in this object, in file order."""
@@ -315,16 +316,15 @@ class Program:
             row = TYPES.get(relocations.types[index])
             if target <= 0 or (row is not None and row.addend in ("nothing", "distance")):
                 continue
-            found.append(
-                Reference(
-                    section,
-                    relocations.places[index],
-                    relocations.types[index],
-                    own[index],
-                    target,
-                    symbols.values[own[index]] + relocations.addends[index],
-                )
+            fields = (
+                section,
+                relocations.places[index],
+                relocations.types[index],
+                own[index],
+                target,
+                symbols.values[own[index]] + relocations.addends[index],
             )
+            found.append(make(Reference, fields))
         return found
 
     def landing_pads(self) -> Sequence[CallSite]:

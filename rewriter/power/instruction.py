@@ -17,7 +17,7 @@ import sys
 from array import array
 from itertools import compress
 
-from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.record import TYPE_CHECKING, Record, make
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -260,24 +260,20 @@ def sweep(
         first, behind = start >> 2, min(end + 3 >> 2, len(kinds))
         kinds[first:behind] = bytes((_DATA,)) * (behind - first)
     prefixed, relative = _prefixed(words, kinds, relocated)
-    calls = []
-    branches = []
-    # The loops are dense because every branch of the code goes through them (23,000 in 730 KB of
-    # code: 9 ms, against 30 ms with a function call for each).
-    for index in _indices_of(kinds, _I_FORM):
-        word = words[index]
-        place = index << 2
-        if word & 3 == _LINK:
-            calls.append(place)
-        if not word & _ABSOLUTE and place not in relocated:
-            displacement = ((word & 0x03FFFFFC) ^ 0x02000000) - 0x02000000
-            branches.append(Branch(place, place + displacement))
-    for index in _indices_of(kinds, _B_FORM):
-        word = words[index]
-        place = index << 2
-        if not word & _ABSOLUTE and place not in relocated:
-            displacement = ((word & 0xFFFC) ^ 0x8000) - 0x8000
-            branches.append(Branch(place, place + displacement))
+    # Dense because every branch of the code goes through here: 23,000 in 730 KB of code took 30 ms
+    # with a function call for each, 9 ms in loops, and half of that so.
+    indices = [*_indices_of(kinds, _I_FORM)]
+    calls = [index << 2 for index in indices if words[index] & 3 == _LINK]
+    branches = [
+        make(Branch, (place, place + ((word & 0x03FFFFFC) ^ 0x02000000) - 0x02000000))
+        for index in indices
+        if (place := index << 2) not in relocated and not (word := words[index]) & _ABSOLUTE
+    ]
+    branches += [
+        make(Branch, (place, place + ((word & 0xFFFC) ^ 0x8000) - 0x8000))
+        for index in _indices_of(kinds, _B_FORM)
+        if (place := index << 2) not in relocated and not (word := words[index]) & _ABSOLUTE
+    ]
     branches.sort()
     return Instructions(branches, calls, prefixed, relative)
 
