@@ -96,15 +96,15 @@ def find(
 
 
 def _led_to(
-    branches: Iterable[Branch], ends: Sequence[int], stops: Iterable[int], limit: int
+    branches: Sequence[Branch], ends: Sequence[int], stops: Iterable[int], limit: int
 ) -> set[int]:
-    """Where the branches lead that are run, if what is at ``stops`` is.
+    """Where the ``branches``, in ascending order, lead that are run, if what is at ``stops`` is.
 
     From a place that something leads to on all is run up to the next of ``ends``, and each branch
     there leads to such places again.  Each branch is looked at once.
     """
-    ordered = sorted(branches)
-    places = [place for place, _ in ordered]
+    places = [place for place, _ in branches]
+    leads = [target for _, target in branches]
     bounds = [0, *ends, limit]
     # Of each piece between two bounds, from where on it is known to be run.
     run = bounds[1:]
@@ -117,7 +117,7 @@ def _led_to(
             continue
         first, last = bisect_left(places, place), bisect_left(places, run[piece])
         run[piece] = place
-        targets = {target for _, target in ordered[first:last]}
+        targets = set(leads[first:last])
         left.extend(targets - found)
         found |= targets
     return found

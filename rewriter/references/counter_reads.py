@@ -104,8 +104,8 @@ def find(code: Code) -> Iterator[tuple[int, int, Value]]:
     inner = {
         place: target
         for place, target in found.branches
-        if words[place >> 2] & 1
-        and target in reads
+        if target in reads
+        and words[place >> 2] & 1
         and target not in entries
         and code.extent(place) == code.extent(target)
     }
