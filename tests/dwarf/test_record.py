@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import pytest
 
-from nopfix.dwarf.record import Literal, Record
+from nopfix.dwarf.record import Literal, Record, make
 from tests import isolated
 
 
@@ -56,6 +56,23 @@ def test_a_record_can_be_copied_and_pickled(kind: type[Real]) -> None:
     for same in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert same == value
         assert type(same) is kind
+
+
+def test_what_loops_make_is_the_same_record() -> None:
+    made = make(Light, (1, "2", (3,)))
+    assert made == Light(1, "2", (3,))
+    assert type(made) is Light
+
+
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 12])
+def test_a_record_has_as_many_fields_as_it_names(count: int) -> None:
+    names = [f"field{number}" for number in range(count)]
+    body = {"__annotations__": dict.fromkeys(names, "int")}
+    kind: Any = type(Record)("Made", (Record,), body)
+    value = kind(*range(count))
+    assert value._fields == tuple(names)
+    assert value == kind(**dict(zip(names, range(count), strict=True)))
+    assert value.field0 == 0
 
 
 @KINDS
