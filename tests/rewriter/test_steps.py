@@ -348,3 +348,22 @@ def test_two_jumps_that_read_a_number_otherwise_are_refused(assemble: Assemble, 
     label = "11" if "4,4" not in first else "10"
     source = text("ld 11,.LC2@toc(2)\n " + SECOND.format(first, label), words=".LC2: .quad .La\n")
     assert "use the table at" in refused(assemble(source.replace("-.Lb\n .endr", "-.La\n .endr")))
+
+
+# -- what others may have changed on the way -------------------------------------------------------
+
+OVER = " std {0},-16(1)\n addi 3,1,-16\n bl g\n nop\n ld {0},-16(1)"
+CHANGED = {
+    "an entry's address": text(BY_8, f"add 7,9,3\n{OVER.format(7)}\n lwa 8,0(7)"),
+    "an entry": text(BY_8, f"lwax 8,9,3\n{OVER.format(8)}"),
+    "a target": text(BY_8).replace(" mtctr", f"{OVER.format(8)}\n mtctr"),
+}
+
+
+@pytest.mark.parametrize("source", CHANGED.values(), ids=CHANGED.keys())
+def test_what_others_may_have_changed_on_the_stack_is_not_believed(
+    assemble: Assemble, source: str
+) -> None:
+    assert "may have changed" in refused(assemble(source))
+    kept = source.replace(" addi 3,1,-16\n", "")
+    assert "12 entries" in reason(assemble(kept))
