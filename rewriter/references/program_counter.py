@@ -324,7 +324,9 @@ class _Function:
         return new
 
     def _numbers(self, place: int, register: int) -> list[int]:
-        """The numbers that a register may hold in front of ``place``."""
+        """The numbers that a register may hold in front of ``place``; 0 where there is none."""
+        if register < 0:
+            return [0]
         if self._all is None:
             self._all = self._collect()
         maker = self._maker(place, register)
