@@ -9,7 +9,9 @@ only functions that call themselves should differ.  Here this is seen rather tha
 Each C object of a kernel is compiled twice by the command that make kept beside it, with debug
 information, without and with the option.  The two are the same when they have the same functions
 (clones among them) and, by caller and callee, the same inlined subroutines (DW_AT_abstract_origin
-of DW_TAG_inlined_subroutine).  What an object came to is kept, so a run can be resumed.
+of DW_TAG_inlined_subroutine).  An entry is left out where nothing of the subroutine's code is left,
+so where entries differ the compiler itself is asked what it inlined (-fopt-info-inline).  What an
+object came to is kept, so a run can be resumed.
 
     python -m tests.kpatch --kernel 6.1 inlining
 """
@@ -17,9 +19,11 @@ of DW_TAG_inlined_subroutine).  What an object came to is kept, so a run can be 
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from elftools.elf.constants import SH_FLAGS
@@ -29,7 +33,7 @@ from tests.kernel.kernel_test import PREFIX, Failure, say
 from tests.kpatch import kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from elftools.dwarf.die import DIE
@@ -56,10 +60,13 @@ class Made(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """Differences in functions that are inlined into themselves in one of the two, and others."""
+    """Differences in functions that are inlined into themselves in one of the two, and others;
+    ``entries`` are those of objects of which the compiler says that it inlined the same.
+    """
 
-    recursive: list[str]
-    other: list[str]
+    recursive: Sequence[str]
+    other: Sequence[str]
+    entries: Sequence[str] = ()
 
 
 class Compared(NamedTuple):
@@ -143,13 +150,14 @@ def differences(without: Made, having: Made) -> Differences:
     for made in (without, having):
         pairs = [what.split(" <- ") for what in made.inlined]
         recursive |= {callee for caller, callee in pairs if caller == callee}
-    found = Differences([], [])
+    itself: list[str] = []
+    other: list[str] = []
     for before, after in zip(without[:2], having[:2], strict=True):
         for what in sorted(before.keys() | after.keys()):
             if before[what] != after[what]:
-                lines = found.recursive if what.split(" <- ")[-1] in recursive else found.other
+                lines = itself if what.split(" <- ")[-1] in recursive else other
                 lines.append(f"{what}: {before[what]}, with the option {after[what]}")
-    return found
+    return Differences(itself, other)
 
 
 def compare(root: Root, kernel: Kernel, jobs: int) -> str:
@@ -168,13 +176,13 @@ def compare(root: Root, kernel: Kernel, jobs: int) -> str:
         for command, one in zip(todo, compared, strict=True):
             known[command.name] = one
             kept.write_text(json.dumps(known, indent=1))
-            for line in (*one.differences.recursive, *one.differences.other):
+            for line in chain(*one.differences):
                 say(f"{kernel.name}: {command.name}: {line}")
     return _summary(known)
 
 
 def _summary(known: Mapping[str, Compared]) -> str:
-    differing = [name for name, one in known.items() if any(one.differences)]
+    differing = [name for name, one in known.items() if any(one.differences[:2])]
     other = [name for name, one in known.items() if one.differences.other]
     code = sum(one.code for one in known.values())
     having = sum(one.having for one in known.values())
@@ -190,13 +198,24 @@ def _summary(known: Mapping[str, Compared]) -> str:
 def _compare(root: Root, kernel: Kernel, work: Path, command: Command) -> Compared:
     """Compile an object without and with the option, and compare."""
     place = kernels.folders(root, kernel)
-    results = []
+    results, inlined = [], []
     for options in ((), (OPTION,)):
         path = work / f"{command.name.replace('/', '-')}{'-with' if options else ''}"
+        said = path.with_suffix(".inlined")
         words = (f"{PREFIX}gcc-{kernel.compiler}", "-w", *command.flags, "-g", *options)
-        compile_ = (*words, "-c", command.source, "-o", path)
-        root.run(*compile_, log=place.log, cwd=place.source)
+        words += (f"-fopt-info-inline-optimized={said}", "-c", command.source, "-o", path)
+        root.run(*words, log=place.log, cwd=place.source)
         results.append(made(path))
+        inlined.append(decisions(said.read_text()))
         path.unlink()
+        said.unlink()
     without, having = results
-    return Compared(differences(without, having), without.code, having.code)
+    found = differences(without, having)
+    if inlined[0] == inlined[1] and without.functions == having.functions:
+        found = Differences((), (), [*found.recursive, *found.other])
+    return Compared(found, without.code, having.code)
+
+
+def decisions(said: str) -> Counter[str]:
+    """What GCC says that it inlined, each counted, without its own numbers of the functions."""
+    return Counter(re.sub(r"/\d+", "", line) for line in said.splitlines())

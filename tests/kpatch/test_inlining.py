@@ -43,7 +43,7 @@ def test_a_sibling_call_that_is_none_any_more_changes_what_is_compared_in_nothin
 ) -> None:
     without, having = compiled(tmp_path, CALLS), compiled(tmp_path, CALLS, inlining.OPTION)
     assert having.code > without.code
-    assert inlining.differences(without, having) == ([], [])
+    assert inlining.differences(without, having) == ([], [], ())
 
 
 def test_what_differs_in_a_function_that_is_inlined_into_itself_is_told_from_the_rest(
@@ -57,6 +57,13 @@ def test_what_differs_in_a_function_that_is_inlined_into_itself_is_told_from_the
     assert any(line.startswith("start <- walk: 1,") for line in found.recursive)
     assert found.other == []
     assert inlining.differences(compiled(tmp_path, CALLS), calls).other
+
+
+def test_the_compilers_own_numbers_tell_nothing_of_what_it_inlined() -> None:
+    one = "f.c:3:9: optimized:  Inlining a/12 into b/7.\n"
+    other = "f.c:3:9: optimized:  Inlining a/13 into b/7.\n"
+    assert inlining.decisions(one) == inlining.decisions(other)
+    assert inlining.decisions(one) != inlining.decisions(one + other)
 
 
 def test_the_commands_are_those_of_the_kernels_own_objects_without_what_goes_elsewhere(
