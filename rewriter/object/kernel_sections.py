@@ -16,10 +16,8 @@ include/uapi/linux/rseq.h; the SFrame specification, version 2.
 
 from __future__ import annotations
 
-from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
-
-if TYPE_CHECKING:
-    from nopfix.rewriter.object import elf
+from nopfix.dwarf.record import Literal, Record
+from nopfix.rewriter.object import elf
 
 Meaning = Literal["place", "entry", "resolved", "alternative", "sequence"]
 """What a section's code fields hold.
@@ -118,6 +116,16 @@ _EXACT = {d.name: d for d in TABLE if "*" not in d.name}
 _PATTERNS = [
     (d.name.partition("*")[0], d.name.partition("*")[2], d) for d in TABLE if "*" in d.name
 ]
+
+
+def is_plain_data(section: elf.Section) -> bool:
+    """Whether ``section`` is data that is loaded and that no rule here knows."""
+    return (
+        section.type == elf.SHT_PROGBITS
+        and section.flags & (elf.SHF_EXECINSTR | elf.SHF_ALLOC) == elf.SHF_ALLOC
+        and describe(section.name) is None
+        and not is_elsewhere(section)
+    )
 
 
 def is_elsewhere(section: elf.Section) -> bool:

@@ -152,13 +152,7 @@ def _check_beside_addresses(
 ) -> None:
     for holder in program.filled:
         header = program.obj.sections[holder]
-        if (
-            header.type != elf.SHT_PROGBITS
-            or header.flags & elf.SHF_EXECINSTR
-            or not header.flags & elf.SHF_ALLOC
-            or kernel_sections.describe(header.name) is not None
-            or kernel_sections.is_elsewhere(header)
-        ):
+        if not kernel_sections.is_plain_data(header):
             continue
         contents = bytes(program.obj.contents(holder))
         filling = program.filling(holder)

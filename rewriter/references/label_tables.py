@@ -54,13 +54,7 @@ def find(program: Program, moved: Container[int]) -> Iterator[Table]:
     """The tables that name labels in code sections that are ``moved``, by number."""
     for number in program.filled:
         header = program.obj.sections[number]
-        if (
-            header.type != elf.SHT_PROGBITS
-            or header.flags & elf.SHF_EXECINSTR
-            or not header.flags & elf.SHF_ALLOC
-            or kernel_sections.describe(header.name) is not None
-            or kernel_sections.is_elsewhere(header)
-        ):
+        if not kernel_sections.is_plain_data(header):
             continue
         named = [
             reference

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nopfix import Refusal
 from nopfix.rewriter.object import elf
 from nopfix.rewriter.object.program import Program
 from nopfix.rewriter.proof import data_in_code
+from tests.rewriter.tables import reason, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,19 +61,6 @@ def text(
     words: str = "",
 ) -> str:
     return TEXT.format(**locals())
-
-
-def reason(data: bytes) -> str:
-    """What is said of the end of the first branch's table."""
-    found = data_in_code.analyse(Program(elf.read(data)))
-    return found.branches[0].explain().rpartition(": ")[2]
-
-
-def refused(data: bytes) -> str:
-    """The refusal's text; the test fails where there is none."""
-    with pytest.raises(Refusal) as caught:
-        reason(data)
-    return str(caught.value)
 
 
 UNKNOWN = " .long 0x7c000002\n ld 10,.LC0@toc(2)\n ld 9,.LC1@toc(2)"
