@@ -158,7 +158,7 @@ def keeps_lr(words: Sequence[int], index: int) -> bool:
             return True
         if word == instruction.READ_PC:
             continue
-        if word >> 26 in _BRANCHES or register in _registers(word):
+        if word >> 26 in instruction.BRANCHING or register in _registers(word):
             return False
     return False
 
@@ -178,8 +178,6 @@ _STRAIGHT_ON = 16
 """Words in which a subroutine has put LR where it keeps it."""
 _KEEP_LR = 0xF8010010
 """``std r0,16(r1)``, less its register: the LR save doubleword (ELFv2 ABI, 2.2.2.1)."""
-_BRANCHES = (16, 18, 19)
-"""Primary opcodes of branches, those through registers among them."""
 _LOGICAL = range(24, 30)
 _D_FORM = frozenset((7, 8, *range(10, 16), *_LOGICAL, *range(32, 56), 58, 62))
 """Primary opcodes whose third operand is a number; the logical ones have no 0 for a register."""

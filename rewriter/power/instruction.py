@@ -60,6 +60,8 @@ BRANCH_REGISTER = 19
 REGISTERS = 31
 """Primary opcodes.  That of the branches through a register is also that of `RETURNS`; `REGISTERS`
 is that of formats X and XO, whose operands are all in registers."""
+BRANCHING = frozenset((BRANCH, BRANCH_CONDITIONAL, BRANCH_REGISTER))
+"""Those of all branches, those through registers among them."""
 
 BCLR, BCCTR, BCTAR = 16, 528, 560
 """The extended opcodes of branches through a register, for `BRANCH_REGISTER`."""

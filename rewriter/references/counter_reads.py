@@ -174,15 +174,9 @@ def _leaves_lr(code: Code, place: int) -> bool:
     return name in calls.EXEMPT_NAMES or name.startswith(calls.EXEMPT_PREFIXES)
 
 
-BRANCHING = frozenset(
-    (instruction.BRANCH, instruction.BRANCH_CONDITIONAL, instruction.BRANCH_REGISTER)
-)
-"""The primary opcodes of branches."""
-
-
 def _writes_lr(word: int) -> bool:
     """Whether ``word`` is ``mtlr`` or a branch with the link bit."""
-    return instruction.is_mtlr(word) or (word >> 26 in BRANCHING and bool(word & 1))
+    return instruction.is_mtlr(word) or (word >> 26 in instruction.BRANCHING and bool(word & 1))
 
 
 def _helpers(code: Code, reads: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -35,7 +35,7 @@ from nopfix.rewriter.power.instruction import (
     branch_displacement,
     signed_field,
 )
-from nopfix.rewriter.references.counter_reads import BRANCHING, Code, Value, Values, calls_inside
+from nopfix.rewriter.references.counter_reads import Code, Value, Values, calls_inside
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping, Sequence
@@ -165,7 +165,7 @@ class _Function:
         self._move_stack(word, new)
         new.update(made)
         opcode = word >> 26
-        if opcode not in BRANCHING or semantics.is_call(word):
+        if opcode not in instruction.BRANCHING or semantics.is_call(word):
             return new, [place + 4]
         nexts = []
         through = opcode == BRANCH_REGISTER and instruction.extended_opcode(word)
