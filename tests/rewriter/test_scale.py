@@ -1,4 +1,11 @@
-"""Time in proportion to the object: four times as much takes about four times as long."""
+"""Time in proportion to the object: eight times as much takes about eight times as long.
+
+A machine that does other work gives the same process up to twice the processor time from one
+moment to the next, and a test that fails by that says nothing. So the limit lies where neither
+noise nor proportion comes, half way (as factors go) between 8 and the 64 of a scan of everything
+for each; small and large are timed one right after the other, and such a pair is taken again
+before the test fails.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +21,10 @@ if TYPE_CHECKING:
 
     Assemble = Callable[..., bytes]
 
-SMALL = 150
-TIMES = 4
-# Proportion would be 4; a scan of everything for each of them would make it 16.
-MOST = 7.0
-RUNS = 3
+SMALL = 120
+TIMES = 8
+MOST = 22.0  # the square root of 8 times 64
+PAIRS = 4
 
 RETURNS = """\
  .type f{n},@function
@@ -164,9 +170,6 @@ def seconds(data: bytes) -> float:
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES.keys())
 def test_time_is_in_proportion_to_the_number_of(assemble: Assemble, shape: str) -> None:
     one, many = assemble(text(shape, SMALL)), assemble(text(shape, TIMES * SMALL))
-    small = min(seconds(one) for _ in range(RUNS))
-    large = seconds(many)
-    for _ in range(RUNS - 1):  # other work on the machine only adds to it
-        if large >= MOST * small:
-            large = min(large, seconds(many))
-    assert large < MOST * small
+    nopfix.rewrite(one)  # what is made at the first use belongs to neither
+    ratios = (seconds(large) / seconds(small) for small, large in [(one, many)] * PAIRS)
+    assert any(ratio < MOST for ratio in ratios)
