@@ -62,6 +62,9 @@ class Code(NamedTuple):
     """Offsets whose address is in data that no rule knows."""
     widths: dict[int, int]
     """Offset of each relocated number: its bytes."""
+    ahead: dict[int, int]
+    """Offset of words directly in front of a function that are neither padding nor code (LLVM's
+    prefix data, say, which is read from the function's address): how far it is from there."""
 
     def function(self, offset: int) -> str:
         """Name of the function that an offset lies in, for messages."""
@@ -157,7 +160,37 @@ def examine(
         _owned(words, functions, symbols, names),
         names.unknown,
         widths,
+        _ahead(words, functions, found, alike, labels),
     )
+
+
+def _ahead(
+    words: tuple[int, ...],
+    functions: regions.Functions,
+    found: regions.Regions,
+    alike: list[int],
+    labels: frozenset[int],
+) -> dict[int, int]:
+    """What lies directly in front of functions; see `Code.ahead`."""
+    ends = sorted(functions.ends)
+    ahead = {}
+    for start in functions.starts:
+        position = bisect.bisect_right(ends, start)
+        first = ends[position - 1] + 3 & ~3 if position else start
+        if first >= start or functions.between(first - 1, start):
+            continue
+        while first < start and power.is_padding(words[first // 4]):
+            first += 4
+        own = range(first // 4, start // 4)
+        if not own or power.is_padding(words[own[-1]]) or words[own[-1]] == power.TRAP:
+            continue
+        if any(4 * index in labels and 4 * index not in found.prefixes for index in own[1:]):
+            continue
+        position = bisect.bisect_left(alike, own[0])
+        likely = alike[position : bisect.bisect_left(alike, own[-1] + 1)]
+        if all(index in found.data_words for index in likely):
+            ahead[first] = start - first
+    return ahead
 
 
 def _labels(

@@ -11,6 +11,9 @@ instructions, unless LLVM made a part of the object: it knows nothing of groups 
 llvm/lib/Target/PowerPC/MCTargetDesc/PPCAsmBackend.cpp, writeNopData), and .comment says that it was
 there. Then both kinds are padding, and which of them a gap is in OUT is no matter: either does
 nothing.
+
+Words directly in front of a function that are neither padding nor code belong to it (`Code.ahead`):
+a gap lies in front of them, none behind.
 """
 
 from __future__ import annotations
@@ -33,6 +36,8 @@ class Gap(NamedTuple):
     end: int
     between: bool
     """Whether it lies between functions, or behind the last one."""
+    filler: int | None = None
+    """The word that it is made of, where that is none of the assembler's."""
 
     @property
     def length(self) -> int:
@@ -45,6 +50,9 @@ def gaps(code: Code) -> list[Gap]:
     words = code.words
     stops = set(code.labels) | set(code.functions.names) | set(code.widths)
     stops.update(4 * index for index in _data_starts(code))
+    stops.update(code.ahead)
+    traps = _traps(code)
+    fronted = {place + size for place, size in code.ahead.items()}
     if not code.section.size % 4:
         stops.add(code.section.size)
     found = []
@@ -53,14 +61,35 @@ def gaps(code: Code) -> list[Gap]:
         if rest or not 0 <= index <= len(words):
             continue
         between = (
-            offset in code.functions.names or offset in code.fronts or offset == code.section.size
+            offset in code.functions.names
+            or offset in code.fronts
+            or offset in code.ahead
+            or offset == code.section.size
         )
+        if traps and offset in code.functions.names:
+            found.append(Gap(traps.get(offset, index), index, between, power.TRAP))
         start = _start(code, index)
-        if start < index or _may_gain(code, offset, between=between):
+        if start < index or (offset not in fronted and _may_gain(code, offset, between=between)):
             found.append(Gap(start, index, between))
         if start < index - 1 and not power.is_padding(words[start]):
             # The branch may as well be an instruction, with gas's nops behind it.
             found.append(Gap(start + 1, index, between))
+    return found
+
+
+def _traps(code: Code) -> dict[int, int]:
+    """Where `trap` after `trap` fills a gap, as lld does, by the offset of the function behind."""
+    found = {}
+    for start in code.functions.starts:
+        first = start
+        while (
+            first
+            and code.words[first // 4 - 1] == power.TRAP
+            and (first == start or first not in code.labels)
+        ):
+            first -= 4
+        if first < start and first in code.functions.ends:
+            found[start] = first // 4
     return found
 
 
@@ -116,6 +145,10 @@ def _may_gain(code: Code, offset: int, *, between: bool) -> bool:
 def wanted(code: Code, gap: Gap, new: Sequence[int], place: int) -> int:
     """Words of padding that OUT has at `place` in the gap's stead."""
     end = place
+    if gap.filler is not None:
+        while end < len(new) and new[end] == gap.filler:
+            end += 1
+        return end - place
     if _over(new, place):
         end += 1
     while end < len(new) and power.is_padding(new[end]):
@@ -164,9 +197,12 @@ def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, *, plain:
     ):
         return False
     alignment = 8
+    ahead = {0, code.ahead.get(gap.end * 4, 0)}
     while alignment <= max(code.section.alignment, 8):
         fits = max(gap.length, len(filling)) * 4 < alignment
-        if fits and gap.end * 4 % alignment == 0 and end * 4 % alignment == 0:
+        if fits and any(
+            (gap.end * 4 + a) % alignment == (end * 4 + a) % alignment == 0 for a in ahead
+        ):
             return True
         alignment *= 2
     return False
@@ -181,6 +217,8 @@ def _ends_in_nop(code: Code, gap: Gap, filling: Sequence[int]) -> bool:
 def _shaped(code: Code, gap: Gap, filling: Sequence[int]) -> bool:
     if not filling:
         return True
+    if gap.filler is not None:
+        return all(word == gap.filler for word in filling)
     rest = filling
     if rest[0] >> 26 == power.I_FORM:
         if power.displacement(rest[0]) != len(filling) * 4:
@@ -199,7 +237,8 @@ def evident_alignment(code: Code, gap: Gap) -> int:
     """
     if gap.end * 4 in code.exits:
         return 8
-    if not gap.between or not gap.length or gap.start * 4 not in code.functions.ends:
+    is_shown = gap.between and gap.length and gap.start * 4 in code.functions.ends
+    if gap.filler is not None or not is_shown:
         return 4
     alignment = 8
     while alignment <= code.section.alignment:

@@ -35,12 +35,15 @@ class Alignment(Record):
 
     Old section offsets in bytes: the padding is [``padding``, ``start``), possibly empty.
     ``alignment`` is in bytes; 0 means a prefixed instruction, which has to stay clear of a 64-byte
-    boundary.
+    boundary.  What is aligned lies ``ahead`` bytes behind ``start``; what is in between belongs to
+    it.  ``filler`` is the word that pads, where it is none of the assembler's own.
     """
 
     padding: int
     start: int
     alignment: int
+    ahead: int = 0
+    filler: int | None = None
 
 
 class Replacement(Record):
@@ -146,7 +149,11 @@ def _place(
         else:
             edits.append(inside(offset, growth))
         own = style if aligned.alignment else style._replace(last=NOP)
-        replacements.append(Replacement(aligned.padding, offset, fill(new_size, own)))
+        if aligned.filler is None:
+            padded = fill(new_size, own)
+        else:
+            padded = aligned.filler.to_bytes(4, "little") * (new_size >> 2)
+        replacements.append(Replacement(aligned.padding, offset, padded))
         shift += growth
     return Layout(OffsetMap(edits), replacements, expanded)
 
@@ -154,7 +161,7 @@ def _place(
 def _padding_size(aligned: Alignment, end: int) -> int:
     """Bytes of padding in front of ``aligned`` when what lies before it ends at ``end``."""
     if aligned.alignment:
-        return -end % aligned.alignment
+        return -(end + aligned.ahead) % aligned.alignment
     return 4 if end % PREFIXED_BOUNDARY == PREFIXED_BOUNDARY - 4 else 0
 
 

@@ -4,14 +4,9 @@ The problem: the object doesn't say where the source had an alignment directive.
 everything by four would lose the alignment of every function behind the first nop; taking a real
 nop for padding would change code.
 
-The rule: words are padding when they lie between the end of one function (or of its traceback
-table) and the start of the next (or of the TOC word or type hash before it), when they are exactly
-what an assembler or ``ld -r`` would fill such a gap with, and when nothing refers into them but a
-label at the function's end.  The
-alignment of functions is the smallest that explains all gaps of the section, since compilers align
-all functions of a section alike; without a gap to judge by it is 16 where the section's own
-alignment and every function's offset agree with that.  Whatever is inferred, code stays correct;
-what a wrong guess costs is a no-op.
+The rule: words between functions are judged by `layout.gaps`; they are padding when nothing refers
+into them but what says where a function ends.  Whatever is inferred, code stays correct; what a
+wrong guess costs is a no-op.
 
 Data that a hand wrote behind a function, and named, is judged by its own gap: what loads vectors
 from there counts on its alignment.
@@ -27,22 +22,28 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.rewriter.layout.gaps import (
+    FUNCTION_ALIGNMENT,
+    TRAP,
+    function_alignments,
+    function_gaps,
+    kept_in_front,
+    smallest,
+)
 from nopfix.rewriter.layout.layout import PREFIXED_BOUNDARY, Alignment
-from nopfix.rewriter.object import elf
+from nopfix.rewriter.power import instruction
 from nopfix.rewriter.power.fill import LONG_PADDING, fill_style
-from nopfix.rewriter.power.instruction import BCTR, GROUP_NOPS, NOP, branch
-from nopfix.rewriter.proof.analysis import TOC_WORD, TYPE_HASH
+from nopfix.rewriter.power.instruction import BCTR, GROUP_NOPS, NOP, branch, branch_displacement
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 
     from nopfix.rewriter.layout.plan import Code
     from nopfix.rewriter.object.claims import Claims
-    from nopfix.rewriter.object.program import Functions, Program
+    from nopfix.rewriter.object.program import Program
     from nopfix.rewriter.power.fill import Style
     from nopfix.rewriter.proof.analysis import Analysis, Region
 
-_FUNCTION_ALIGNMENT = 16
 # Instructions that compilers use for power9 and later, by primary opcode, as (mask, value).  Power
 # ISA 3.1, Book I, 3.3 and 7.6.
 _SINCE_POWER9 = {
@@ -57,11 +58,9 @@ _SINCE_POWER9 = {
     4: ((0xFC00003F, 0x10000033),),  # maddld
     1: ((0xFC000000, 0x04000000),),  # prefixed
 }
-_PREFIXES = frozenset((TOC_WORD, TYPE_HASH))
-"""What is aligned in place of the function behind it."""
 _LABEL_ALIGNMENT = 32
-_LAST_WORDS = frozenset((NOP, *GROUP_NOPS.values()))
-_MANY = 6
+_GROUP_NOPS = frozenset(GROUP_NOPS.values())
+_LAST_WORDS = frozenset((NOP, *_GROUP_NOPS))
 
 
 def find(
@@ -81,13 +80,13 @@ def find(
     words, alignment = program.words(number), program.obj.sections[number].alignment
     regions = analysis.regions.get(number, ())
     tables = table_alignments(words, regions)
-    kept = claims.named.keys() - _end_symbols(program, number, claims) | claims.held
-    gaps = function_gaps(words, program.functions_in(number), regions, kept)
+    branched = {target for _, target in found.branches}
+    kept = claims.named.keys() - _ends(program, number, claims, branched) | claims.held
+    gaps = function_gaps(words, program.functions_in(number), regions, kept, found)
     aligned = function_alignments(gaps, alignment, bool(tables)) + tables
-    aligned += _named_alignments(program, number, kept)
+    aligned = _once(aligned + _named_alignments(program, number, kept))
     slots = {place + 4 for place in found.calls}.difference(planned)
-    labels = {target for _, target in found.branches}
-    labels.update(analysis.targets.get(number, ()), claims.named)
+    labels = branched.union(analysis.targets.get(number, ()), claims.named)
     aligned += _claimed_alignments(words, claims, slots, labels)
     labels.difference_update(a.start for a in aligned)
     last_word = last_word_of(words, aligned)
@@ -100,17 +99,52 @@ def find(
     return aligned + [a for a in prefixed if a.start not in taken]
 
 
-def _end_symbols(program: Program, section: int, claims: Claims) -> Set[int]:
-    """Where functions end that nobody names but a label, which says that they do (``f_end:``)."""
+def _ends(program: Program, section: int, claims: Claims, branched: Collection[int]) -> Set[int]:
+    """Where functions end, and what names that place only says that they do.
+
+    That is a label without a size (``f_end:``), whatever its type, or data that holds the address:
+    there gas's own padding has to lie behind, which nothing goes on to.
+    """
     symbols, functions = program.obj.symbols, program.functions_in(section)
+    words = program.words(section)
     found = set()
-    for end in functions.ends:
+    for start, end in zip(functions.starts, functions.ends, strict=True):
         reason = claims.named.get(end)
-        if not isinstance(reason, int) or symbols.sizes[reason]:
+        if reason is None or end in claims.run or start == end:
             continue
-        if symbols.type(reason) == elf.STT_NOTYPE:
+        if isinstance(reason, int):
+            is_end = not symbols.sizes[reason]
+        else:
+            is_end = end not in branched and _is_dead_padding(words, end)
+        if is_end:
             found.add(end)
     return found
+
+
+def _is_dead_padding(words: Sequence[int], place: int) -> bool:
+    """Whether gas's padding for a processor that groups instructions begins at ``place``, which is
+    behind an instruction that goes elsewhere.
+    """
+    index = place >> 2
+    if place & 3 or not 0 < index < len(words) or not _goes_elsewhere(words[index - 1]):
+        return False
+    jump = branch_displacement(words[index]) or 0
+    end = index + (jump >> 2)
+    if jump <= 0:
+        end = next((at for at in range(index, len(words)) if words[at] != NOP), index) + 1
+    style = fill_style(words[index:end])
+    return style is not None and style.last in _GROUP_NOPS
+
+
+def _goes_elsewhere(word: int) -> bool:
+    """Whether the instruction ``word`` never goes on to the next one."""
+    if word & 1:
+        return False
+    opcode = word >> 26
+    is_through_register = opcode == instruction.BRANCH_REGISTER
+    return opcode == instruction.BRANCH or (
+        is_through_register and instruction.always_branches(word)
+    )
 
 
 def _claimed_alignments(
@@ -131,62 +165,6 @@ def _claimed_alignments(
     return found
 
 
-def function_gaps(
-    words: Sequence[int],
-    functions: Functions,
-    regions: Sequence[Region],
-    kept: Set[int] = frozenset(),
-) -> list[Alignment]:
-    """The gap in front of each function but the first, with alignment 1: still to be judged.
-
-    A gap that isn't exactly the assembler's padding is given as empty.  What somebody names in it
-    (``kept``: no-ops in front of a function that are patched) begins the function.
-    """
-    prefixes = {region.end: region.start for region in regions if region.kind in _PREFIXES}
-    ends = sorted(
-        [region.end for region in regions]
-        + [end for start, end in zip(functions.starts, functions.ends, strict=True) if end > start]
-    )
-    gaps = []
-    at = 0
-    furthest = 0
-    for start in functions.starts:
-        item = prefixes.get(start, start)
-        while at < len(ends) and ends[at] <= item:
-            furthest = ends[at]
-            at += 1
-        if not item:
-            continue
-        end = furthest + 3 & ~3
-        if kept:
-            item = next((at for at in range(end, item, 4) if at in kept), item)
-        inside = at < len(ends) and functions.end(item - 1) not in (None, item)
-        if inside or (end < item and fill_style(words[end >> 2 : item >> 2]) is None):
-            end = item
-        gaps.append(Alignment(end, item, 1))
-    return gaps
-
-
-def function_alignments(
-    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
-) -> list[Alignment]:
-    """``gaps`` with the alignment of each; those that aren't aligned at all are left out.
-
-    ``section_alignment`` is sh_addralign; ``has_aligned_data`` says that a table in the section
-    accounts for an alignment of 8.
-    """
-    common = _common_alignment(gaps, section_alignment, has_aligned_data)
-    aligned = []
-    for gap in gaps:
-        if gap.start % common == 0 and gap.start - gap.padding < common:
-            alignment = common
-        else:
-            alignment = _smallest([gap], section_alignment) if gap.padding < gap.start else 4
-        if alignment > 4:
-            aligned.append(gap._replace(alignment=alignment))
-    return aligned
-
-
 def _named_alignments(program: Program, section: int, kept: Set[int]) -> list[Alignment]:
     """What a symbol that is no function's names behind padding that follows a function's end."""
     words, functions = program.words(section), program.functions_in(section)
@@ -198,55 +176,29 @@ def _named_alignments(program: Program, section: int, kept: Set[int]) -> list[Al
         end = functions.ends[index] + 3 & ~3
         if not functions.starts[index] < end < start or start % 4:
             continue
-        if fill_style(words[end >> 2 : start >> 2]) is None or not kept.isdisjoint(
-            range(end, start, 4)
-        ):
+        own = words[end >> 2 : start >> 2]
+        is_filler = fill_style(own) is None
+        if (is_filler and len(set(own)) > 1) or not kept.isdisjoint(range(end, start, 4)):
             continue
         gap = Alignment(end, start, 1)
-        alignment = _smallest([gap], program.obj.sections[section].alignment)
-        if alignment > 4:
-            found.append(gap._replace(alignment=alignment))
+        alignment = smallest([gap], program.obj.sections[section].alignment)
+        if alignment <= 4:
+            continue
+        if is_filler and own[0] != TRAP:
+            found.append(kept_in_front(gap, alignment))
+        else:
+            found.append(gap._replace(alignment=alignment, filler=TRAP if is_filler else None))
     return found
 
 
-def _common_alignment(
-    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
-) -> int:
-    padded = [gap for gap in gaps if gap.padding < gap.start]
-    if padded:
-        common = _smallest(padded, section_alignment)
-    elif section_alignment >= _FUNCTION_ALIGNMENT:
-        common = _FUNCTION_ALIGNMENT
-    else:
-        common = 4 if has_aligned_data else max(section_alignment, 4)
-    if any(gap.start % common for gap in gaps) and not padded:
-        return 4
-    # What loops and branches are aligned to at most doesn't account for more: functions do, if all
-    # lie on that grid.
-    on_grid = not any(gap.start % section_alignment for gap in gaps)
-    if section_alignment > _LABEL_ALIGNMENT and gaps and on_grid:
-        return section_alignment
-    # Many functions on a coarser grid are no coincidence (-falign-functions=32).
-    while (
-        len(gaps) >= _MANY
-        and common * 2 <= section_alignment
-        and not any(gap.start % (common * 2) for gap in gaps)
-    ):
-        common *= 2
-    return common
-
-
-def _smallest(gaps: Sequence[Alignment], limit: int) -> int:
-    """The smallest alignment up to ``limit`` that accounts for the size of every gap, or 4.
-
-    What compilers use for functions is tried before 8, which a single word of padding suits too.
-    """
-    for alignment in (_FUNCTION_ALIGNMENT, 8, *(_FUNCTION_ALIGNMENT << i for i in range(1, 12))):
-        if alignment <= limit and all(
-            gap.start % alignment == 0 and gap.start - gap.padding < alignment for gap in gaps
-        ):
-            return alignment
-    return 4
+def _once(aligned: Iterable[Alignment]) -> list[Alignment]:
+    """``aligned`` with what is found twice kept once, by the coarser alignment."""
+    found: dict[int, Alignment] = {}
+    for one in aligned:
+        known = found.get(one.start)
+        if known is None or known.alignment < one.alignment:
+            found[one.start] = one
+    return list(found.values())
 
 
 def table_alignments(words: Sequence[int], regions: Sequence[Region]) -> list[Alignment]:
@@ -355,9 +307,9 @@ def label_alignments(
     """
     limit = min(section_alignment, _LABEL_ALIGNMENT)
     aligned: list[Alignment] = []
-    if limit < _FUNCTION_ALIGNMENT:
+    if limit < FUNCTION_ALIGNMENT:
         return aligned
-    for label in sorted(label for label in labels.entered if not label % _FUNCTION_ALIGNMENT):
+    for label in sorted(label for label in labels.entered if not label % FUNCTION_ALIGNMENT):
         if not 4 <= label <= 4 * len(words):
             continue
         alignment = min(label & -label, limit)

@@ -52,7 +52,9 @@ class Claims(Record):
     ``returns`` the return addresses that tables of such name.  ``unclear`` are the places that data
     of unknown meaning holds the address of, each with the place of that data.  ``entries`` are
     where functions are entered, and what other objects may call.  ``aligned`` are the places whose
-    patcher needs them aligned, each with how many bytes to.
+    patcher needs them aligned, each with how many bytes to.  ``run`` are those of ``named`` that
+    code, an exception table, a note or a section of known meaning names: what lies there is run,
+    or patched.
     """
 
     named: Mapping[int, Reason]
@@ -61,6 +63,7 @@ class Claims(Record):
     unclear: Mapping[int, Place] = {}
     entries: Set[int] = frozenset()
     aligned: Mapping[int, int] = {}
+    run: Set[int] = frozenset()
 
     def with_symbols(self, symbols: Mapping[int, int]) -> Claims:
         """The same and the places of ``symbols`` (their indices), which count first."""
@@ -130,10 +133,13 @@ def _collect(
         return {}
     from nopfix.rewriter.object import kernel_sections
 
-    found = {number: _Sets({}, set(), set(), {}, _entries(program, number), {}) for number in code}
+    found = {
+        number: _Sets({}, set(), set(), {}, _entries(program, number), {}, set()) for number in code
+    }
     for site in program.landing_pads():
         if site.pad.section in found:
             found[site.pad.section].named.setdefault(site.pad.offset, "exception")
+            found[site.pad.section].run.add(site.pad.offset)
     for number in program.filled:
         if not kernel_sections.is_elsewhere(program.obj.sections[number]):
             known = kernel_sections.describe(program.name(number))
@@ -150,6 +156,7 @@ class _Sets(Record):
     unclear: dict[int, Place]
     entries: set[int]
     aligned: dict[int, int]
+    run: set[int]
 
 
 def _entries(program: Program, section: int) -> set[int]:
@@ -174,6 +181,7 @@ def _add_claims_of(
     size = known.entry_size if known and known.meaning == "entry" else 0
     is_note = program.obj.sections[number].type == elf.SHT_NOTE
     may_be_unclear = known is None and not is_note and not program.is_code(number)
+    is_run = known is not None or is_note or program.is_code(number)
     fields: dict[Place, Place] = {}
     for reference in program.references_to_code_from(number):
         claims = found.get(reference.target)
@@ -183,6 +191,8 @@ def _add_claims_of(
         base = place - place % size if size else bases.get((number, place), place)
         offset = reference.offset - (place - base)
         claims.named.setdefault(offset, (number, place))
+        if is_run:
+            claims.run.add(offset)
         if known is not None and known.alignment and place % known.entry_size == 0:
             claims.aligned[offset] = known.alignment
         if size:

@@ -240,6 +240,9 @@ class Instructions(Record):
     relative: list[Branch]
 
 
+NOTHING_FOUND = Instructions([], [], [], [])
+
+
 def aligned_places(contents: bytes, part: bytes) -> Iterator[int]:
     """The offsets of words in ``contents`` that begin with the bytes ``part``."""
     at = contents.find(part)

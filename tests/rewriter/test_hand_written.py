@@ -145,7 +145,17 @@ def test_what_lies_behind_many_zeros_is_to_stay_there(assemble: Assemble, text: 
         rewrite(assemble((CALLING + text).replace("SLOT", "")))
 
 
-@pytest.mark.parametrize("label", ["f_end:\n", "    .globl f_end\nf_end:\n"])
+ENDS = {
+    "a label": "f_end:\n",
+    "a visible label": "    .globl f_end\nf_end:\n",
+    "a function of no size": "    .type f_end,@function\nf_end:\n",
+    "a visible one": "    .globl f_end\n    .type f_end,@function\nf_end:\n    .size f_end,0\n",
+    "an object of no size": "    .type f_end,@object\nf_end:\n",
+    "a function that says which": "    .type f_end,@gnu_indirect_function\nf_end:\n",
+}
+
+
+@pytest.mark.parametrize("label", ENDS.values(), ids=ENDS)
 @pytest.mark.parametrize("ending", ["", "    bl ext\n    SLOT\n"])
 def test_a_label_at_the_end_of_a_function_leaves_the_padding_behind_it_to_align(
     assemble: Assemble, label: str, ending: str
@@ -153,6 +163,48 @@ def test_a_label_at_the_end_of_a_function_leaves_the_padding_behind_it_to_align(
     text = CALLING.replace("    .size f", f"{ending}    .size f")
     text += f"{label}    .p2align 4\n" + FUNCTION.format(name="h")
     plain, wanted = plain_and_wanted(assemble, text)
+    assert rewrite(plain).data == wanted
+
+
+DATA_ENDS = {
+    "a label's address": "f_end:\n    .data\n    .quad f_end\n    .text\n",
+    "an address": "    .data\n    .quad 1f\n    .text\n",
+    "two": "    .data\n    .quad f, 1f\n    .text\n",
+    "a distance": '    .pushsection .rodata,"a"\n    .long f - ., 1f - .\n    .popsection\n',
+}
+
+
+@pytest.mark.parametrize("data", DATA_ENDS.values(), ids=DATA_ENDS)
+@pytest.mark.parametrize("power", [4, 5])
+def test_data_that_names_a_functions_end_leaves_the_padding_behind_it_to_align(
+    assemble: Assemble, data: str, power: int
+) -> None:
+    text = CALLING + f"{data}1:  .p2align {power}\n" + FUNCTION.format(name="h")
+    plain, wanted = plain_and_wanted(assemble, text)
+    assert rewrite(plain).data == wanted
+
+
+PATCHED_ENDS = {
+    "a static key": (
+        '    .pushsection __jump_table,"aw"\n    .long 1f - ., h - .\n    .quad 0\n'
+        "    .popsection\n"
+    ),
+    "entries to patch": (
+        '    .pushsection __patchable_function_entries,"awo",@progbits,f\n    .quad 1f\n'
+        "    .popsection\n"
+    ),
+    "a note": '    .pushsection .note.probes,"",@note\n    .quad 1f\n    .popsection\n',
+    "a branch": '    .pushsection .text.other,"ax"\n    b 1f\n    .popsection\n',
+}
+
+
+@pytest.mark.parametrize("data", PATCHED_ENDS.values(), ids=PATCHED_ENDS)
+@pytest.mark.parametrize("label", ["", "f_end:\n", "    .type f_end,@function\nf_end:\n"])
+def test_no_ops_at_a_functions_end_that_are_patched_are_no_padding(
+    assemble: Assemble, data: str, label: str
+) -> None:
+    text = "    .p2align 4\n" + CALLING + f"{data}{label}1:\n" + 3 * "    nop\n"
+    plain, wanted = plain_and_wanted(assemble, text + FUNCTION.format(name="h"))
     assert rewrite(plain).data == wanted
 
 

@@ -2,53 +2,11 @@ from __future__ import annotations
 
 from nopfix.rewriter.layout import padding
 from nopfix.rewriter.layout.layout import Alignment
-from nopfix.rewriter.object.program import Functions
 
 NOP = 0x60000000
 GROUP = 0x60420000
 LI = 0x38600000
 BLR = 0x4E800020
-
-
-def test_the_gap_between_functions_is_padding_if_it_is_exactly_the_assemblers() -> None:
-    words = [LI, BLR, NOP, GROUP, LI, BLR, LI, LI, BLR]
-    functions = Functions([0, 16, 32], [8, 24, 36], ["f", "g", "h"])
-    gaps = padding.function_gaps(words, functions, [])
-    assert gaps == [Alignment(8, 16, 1), Alignment(32, 32, 1)]
-
-
-def test_what_somebody_names_in_a_gap_begins_the_function() -> None:
-    words = [LI, BLR, NOP, NOP, NOP, LI, BLR]
-    functions = Functions([0, 20], [8, 28], ["f", "g"])
-    assert padding.function_gaps(words, functions, [], {16}) == [Alignment(8, 16, 1)]
-    assert padding.function_gaps(words, functions, [], {8, 16}) == [Alignment(8, 8, 1)]
-
-
-def test_functions_that_share_a_gap_size_share_the_alignment() -> None:
-    gaps = [Alignment(8, 16, 1), Alignment(32, 32, 1), Alignment(60, 64, 1)]
-    found = padding.function_alignments(gaps, 16, has_aligned_data=False)
-    assert [gap.alignment for gap in found] == [16, 16, 16]
-
-
-def test_functions_off_the_grid_are_not_aligned() -> None:
-    gaps = [Alignment(20, 20, 1), Alignment(32, 32, 1)]
-    assert padding.function_alignments(gaps, 16, has_aligned_data=False) == []
-
-
-def test_functions_account_for_a_sections_alignment_that_loops_do_not() -> None:
-    gaps = [Alignment(56, 64, 1), Alignment(192, 192, 1)]
-    found = padding.function_alignments(gaps, 64, has_aligned_data=False)
-    assert [gap.alignment for gap in found] == [64, 64]
-    found = padding.function_alignments(gaps, 32, has_aligned_data=False)
-    assert [gap.alignment for gap in found] == [16, 16]
-    off = [*gaps, Alignment(204, 208, 1)]
-    found = padding.function_alignments(off, 64, has_aligned_data=False)
-    assert [gap.alignment for gap in found] == [16, 16, 16]
-
-
-def test_alignment_is_capped_by_the_sections_own() -> None:
-    gaps = [Alignment(64, 64, 1)]
-    assert padding.function_alignments(gaps, 4, has_aligned_data=False) == []
 
 
 def label_alignments(words: list[int], **other: set[int]) -> list[Alignment]:

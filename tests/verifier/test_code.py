@@ -310,6 +310,25 @@ LLD = f"""
 k:  blr
     .size k, .-k
 """
+#: Words that a function may read in front of itself.
+PREFIX = f"""
+    .text
+    .p2align 4
+{TWO_CALLS}    .p2align 4
+    .long 1, 2, 3, 4
+    MORE
+    .type k, @function
+k:  blr
+    .size k, .-k
+"""
+TRAPS = f"""
+    .text
+    .p2align 4
+{TWO_CALLS}    .p2alignl 4, TRAP
+    .type k, @function
+k:  blr
+    .size k, .-k
+"""
 #: A traceback table's last word, a nop, and a function whose first words would make a table.
 TABLE_LIKE = """
     .text
@@ -454,6 +473,12 @@ PADDING = {
     "a nop too many behind a type's hash": wrong(TYPE_HASH, MORE=BAD),
     "ld's padding is plain nops": right(LINKED, GAP=("nop\n nop\n nop\n nop", "nop\n nop\n nop")),
     "a function behind the traps of LLVM's linker is aligned": right(LLD, MORE=NOTHING),
+    "traps that align a function": right(TRAPS, TRAP=("0x7fe00008", "0x7fe00008")),
+    "traps that become something else": wrong(TRAPS, TRAP=("0x7fe00008", "0x7fe00009")),
+    "what lies in front of a function is aligned": right(PREFIX, MORE=NOTHING),
+    "padding between a function and what lies in front of it": wrong(
+        PREFIX, MORE=("", "nop\n nop\n nop\n nop")
+    ),
     "padding behind the traps of LLVM's linker that aligns nothing": wrong(LLD, MORE=BAD),
     "ld's padding that aligns nothing": wrong(
         LINKED, GAP=("nop\n nop\n nop\n nop", "nop\n nop\n nop\n nop")

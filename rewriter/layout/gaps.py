@@ -1,0 +1,236 @@
+"""What lies between two functions: padding, or what belongs to the second.
+
+The problem: between the end of one function and the start of the next there may be padding, which
+grows and shrinks, or words that are read by their distance from the function behind them: LLVM's
+prefix data, a table in front of an entry.  Padding put between such words and their function takes
+them apart; taken for padding they disappear.
+
+The rule: padding is exactly what an assembler or ``ld -r`` would fill such a gap with, named by
+nobody but a label at the function's end.  What else lies directly in front of a function, and is no
+code, stays there: padding goes in front of it, so much that whatever was aligned still is.
+
+A filler of one's own is one word again and again.  ``trap`` is padding (lld fills with it, and
+``.balignl 32, 0x7fe00008``).  Any other (``.balign 16, 0``) may as well be data: it stays in front
+of its function as other words do.
+
+The alignment of functions is the smallest that explains all gaps of the section, since compilers
+align all functions of a section alike; without a gap to judge by it is 16 where the section's own
+alignment and every function's offset agree with that.
+
+Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign; LLVM Language
+Reference, "Prefix Data".
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.rewriter.layout.layout import Alignment
+from nopfix.rewriter.power.fill import fill_style
+from nopfix.rewriter.power.instruction import GROUP_NOPS, NOP, NOTHING_FOUND, branch_displacement
+from nopfix.rewriter.proof.analysis import RELOCATED_DATA, TOC_WORD, TYPE_HASH, UNENTERED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
+    from nopfix.rewriter.object.program import Functions
+    from nopfix.rewriter.power.instruction import Instructions
+    from nopfix.rewriter.proof.analysis import Region
+
+FUNCTION_ALIGNMENT = 16
+"""What compilers align functions to, in bytes."""
+TRAP = 0x7FE00008
+"""``trap``: a filler that is nobody's data."""
+_PREFIXES = frozenset((TOC_WORD, TYPE_HASH))
+"""What is aligned in place of the function behind it."""
+_UNDECLARED = frozenset((RELOCATED_DATA, UNENTERED))
+"""Data that nothing but its place gives to anybody."""
+_LABEL_ALIGNMENT = 32
+_MANY = 6
+
+
+def function_gaps(
+    words: Sequence[int],
+    functions: Functions,
+    regions: Sequence[Region],
+    kept: Set[int] = frozenset(),
+    found: Instructions = NOTHING_FOUND,
+) -> list[Alignment]:
+    """The gap in front of each function but the first, with alignment 1: still to be judged.
+
+    A gap that isn't exactly the assembler's padding is given as empty, in front of what belongs to
+    the function.  What somebody names in it (``kept``: no-ops in front of a function that are
+    patched) begins the function.  ``found`` are the instructions that a sweep found.
+    """
+    prefixes = {region.end: region.start for region in regions if region.kind in _PREFIXES}
+    data = {region.end for region in regions if region.kind in _UNDECLARED}
+    own_ends = {e for s, e in zip(functions.starts, functions.ends, strict=True) if e > s}
+    ends = sorted([region.end for region in regions] + list(own_ends))
+    gaps = []
+    at = furthest = solid = before = 0
+    for start in functions.starts:
+        item = prefixes.get(start, start)
+        while at < len(ends) and ends[at] <= item:
+            furthest = ends[at]
+            if furthest not in data or furthest in own_ends:
+                solid = furthest
+            at += 1
+        previous, before = before, start
+        if not item:
+            continue
+        end = furthest + 3 & ~3
+        if kept:
+            item = next((at for at in range(end, item, 4) if at in kept), item)
+        inside = at < len(ends) and functions.end(item - 1) not in (None, item)
+        if inside:
+            gaps.append(Alignment(item, item, 1))
+        elif end < item and fill_style(words[end >> 2 : item >> 2]) is not None:
+            gaps.append(Alignment(end, item, 1))
+        elif previous >= solid > 0 or solid == item:  # the function in front has no size
+            gaps.append(Alignment(item, item, 1))
+        else:
+            gaps.append(_with_what_belongs_to_it(words, solid + 3 & ~3, item, found))
+    return gaps
+
+
+def _with_what_belongs_to_it(
+    words: Sequence[int], end: int, item: int, found: Instructions
+) -> Alignment:
+    """The gap in front of the words, from ``end`` on, that lie directly in front of ``item``."""
+    start = _behind_padding(words, end, item)
+    if start >= item or words[(item >> 2) - 1] in _LAST_WORDS or _has_code(found, start, item):
+        return Alignment(item, item, 1)
+    own = words[start >> 2 : item >> 2]
+    if start == end and len(set(own)) == 1:
+        return Alignment(end, item, 1, filler=own[0])
+    if start % FUNCTION_ALIGNMENT == 0:
+        return Alignment(end, start, 1)
+    return Alignment(start, start, 1, item - start)
+
+
+_GROUP_NOPS = frozenset(GROUP_NOPS.values())
+_LAST_WORDS = frozenset((NOP, *_GROUP_NOPS))
+
+
+def _behind_padding(words: Sequence[int], end: int, item: int) -> int:
+    """Where the padding ends that begins at ``end``; ``end`` itself where there is none."""
+    jump = branch_displacement(words[end >> 2]) if end < item else None
+    if jump is not None and 0 < jump < item - end:
+        if fill_style(words[end >> 2 : end + jump >> 2]) is not None:
+            return end + jump
+        return end
+    start = end
+    while start < item and words[start >> 2] == NOP:
+        start += 4
+    if start < item and words[start >> 2] in _GROUP_NOPS:
+        start += 4
+    return start if start == end or fill_style(words[end >> 2 : start >> 2]) is not None else end
+
+
+def _has_code(found: Instructions, start: int, end: int) -> bool:
+    """Whether a branch or a call lies from ``start`` to ``end``: code that no symbol declares."""
+    places = [place for place, _ in found.branches]
+    return any(
+        index < len(own) and own[index] < end
+        for own in (places, found.calls, found.prefixed)
+        for index in (bisect_left(own, start),)
+    )
+
+
+def function_alignments(
+    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
+) -> list[Alignment]:
+    """``gaps`` with the alignment of each; those that aren't aligned at all are left out.
+
+    ``section_alignment`` is sh_addralign; ``has_aligned_data`` says that a table in the section
+    accounts for an alignment of 8.
+    """
+    gaps = _judge_fillers(gaps, section_alignment)
+    common = _common_alignment(gaps, section_alignment, has_aligned_data)
+    aligned = []
+    for gap in gaps:
+        if _aligned_place(gap) % common == 0 and gap.start - gap.padding < common:
+            alignment = common
+        else:
+            alignment = _of_its_own(gap, section_alignment)
+        alignment = max(alignment, gap.alignment)
+        if alignment > 4:
+            aligned.append(gap._replace(alignment=alignment))
+    return aligned
+
+
+def _of_its_own(gap: Alignment, limit: int) -> int:
+    """The alignment of a gap that the others say nothing of."""
+    return smallest([gap], limit) if gap.padding < gap.start else 4
+
+
+def _aligned_place(gap: Alignment) -> int:
+    return gap.start + gap.ahead
+
+
+def _judge_fillers(gaps: Sequence[Alignment], limit: int) -> list[Alignment]:
+    """``gaps`` with traps as padding; other fillers stay with what is behind them."""
+    if all(gap.filler is None for gap in gaps):
+        return list(gaps)
+    traps = [gap for gap in gaps if gap.filler == TRAP and smallest([gap], limit) > 4]
+    others = [gap for gap in gaps if gap.filler is None and gap.padding < gap.start]
+    only = TRAP if traps and not others else None
+    judged = []
+    for gap in gaps:
+        if gap.filler is None:
+            is_empty = gap.padding == gap.start and not gap.ahead
+            judged.append(gap._replace(filler=only) if is_empty else gap)
+        elif gap in traps:
+            judged.append(gap)
+        else:
+            alignment = smallest([gap], limit)
+            is_aligned = alignment <= 4 and gap.padding % FUNCTION_ALIGNMENT == 0
+            kept = Alignment(gap.padding, gap.padding, 1)
+            judged.append(kept if is_aligned else kept_in_front(gap, alignment))
+    return judged
+
+
+def kept_in_front(gap: Alignment, alignment: int) -> Alignment:
+    """A gap whose words stay as they are in front of what is aligned behind them."""
+    return Alignment(gap.padding, gap.padding, alignment, gap.start - gap.padding)
+
+
+def _common_alignment(
+    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
+) -> int:
+    padded = [gap for gap in gaps if gap.padding < gap.start]
+    if padded:
+        common = smallest(padded, section_alignment)
+    elif section_alignment >= FUNCTION_ALIGNMENT:
+        common = FUNCTION_ALIGNMENT
+    else:
+        common = 4 if has_aligned_data else max(section_alignment, 4)
+    if any(_aligned_place(gap) % common for gap in gaps) and not padded:
+        return 4
+    # What loops and branches are aligned to at most doesn't account for more: functions do, if all
+    # lie on that grid.
+    on_grid = not any(_aligned_place(gap) % section_alignment for gap in gaps)
+    if section_alignment > _LABEL_ALIGNMENT and gaps and on_grid:
+        return section_alignment
+    # Many functions on a coarser grid are no coincidence (-falign-functions=32).
+    while (
+        len(gaps) >= _MANY
+        and common * 2 <= section_alignment
+        and not any(_aligned_place(gap) % (common * 2) for gap in gaps)
+    ):
+        common *= 2
+    return common
+
+
+def smallest(gaps: Sequence[Alignment], limit: int) -> int:
+    """The smallest alignment up to ``limit`` that accounts for the size of every gap, or 4.
+
+    What compilers use for functions is tried before 8, which a single word of padding suits too.
+    """
+    for alignment in (FUNCTION_ALIGNMENT, 8, *(FUNCTION_ALIGNMENT << i for i in range(1, 12))):
+        if alignment <= limit and all(
+            gap.start % alignment == 0 and gap.start - gap.padding < alignment for gap in gaps
+        ):
+            return alignment
+    return 4
