@@ -11,7 +11,7 @@ Source: see `layout.padding` and `layout.layout`.
 from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING
-from nopfix.rewriter.layout import layout, padding
+from nopfix.rewriter.layout import layout, padding, vector_data
 from nopfix.rewriter.power import fill
 from nopfix.rewriter.power.instruction import NOP
 
@@ -36,16 +36,19 @@ def arrange(
     """The new layout of each section that something goes into, by number.
 
     ``sections`` are the object's code, ``claims`` who names places there.  Without ``realign``
-    nothing keeps its alignment.  Raises `Refusal` where a branch can't be made to reach.
+    nothing keeps its alignment.  Raises `Refusal` where a branch can't be made to reach, and where
+    vectors would be read from other addresses.
     """
     is_llvm = program.is_of_llvm
+    vectors = vector_data.find(program, sections, analysis, claims)
     aligned = {}
     for section in sections:
         number = section.number
         planned = plan.slots.get(number, ())
-        aligned[number] = padding.find(program, section, analysis, claims[number], planned, is_llvm)
+        found = padding.find(program, section, analysis, claims[number], planned, is_llvm)
+        aligned[number] = vector_data.beside(found, vectors.get(number, ()))
     styles = _styles(program, sections, analysis, aligned, is_llvm)
-    return {
+    layouts = {
         number: layout.lay_out(
             program.words(number),
             plan.slots[number],
@@ -57,6 +60,8 @@ def arrange(
         for number, found in sections
         if number in plan.slots
     }
+    vector_data.check(program, vectors, {number: own.map for number, own in layouts.items()})
+    return layouts
 
 
 def _styles(

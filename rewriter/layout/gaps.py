@@ -99,7 +99,7 @@ def _with_what_belongs_to_it(
 ) -> Alignment:
     """The gap in front of the words, from ``end`` on, that lie directly in front of ``item``."""
     start = _behind_padding(words, end, item)
-    if start >= item or words[(item >> 2) - 1] in _LAST_WORDS or _has_code(found, start, item):
+    if start >= item or words[(item >> 2) - 1] in _LAST_WORDS or has_code(found, start, item):
         return Alignment(item, item, 1)
     own = words[start >> 2 : item >> 2]
     if start == end and len(set(own)) == 1:
@@ -128,7 +128,7 @@ def _behind_padding(words: Sequence[int], end: int, item: int) -> int:
     return start if start == end or fill_style(words[end >> 2 : start >> 2]) is not None else end
 
 
-def _has_code(found: Instructions, start: int, end: int) -> bool:
+def has_code(found: Instructions, start: int, end: int) -> bool:
     """Whether a branch or a call lies from ``start`` to ``end``: code that no symbol declares."""
     places = [place for place, _ in found.branches]
     return any(

@@ -86,7 +86,8 @@ def find(
     aligned = function_alignments(gaps, alignment, bool(tables)) + tables
     aligned = _once(aligned + _named_alignments(program, number, kept))
     slots = {place + 4 for place in found.calls}.difference(planned)
-    labels = branched.union(analysis.targets.get(number, ()), claims.named)
+    addressed = (target for _, target in found.relative)
+    labels = branched.union(analysis.targets.get(number, ()), claims.named, addressed)
     aligned += _claimed_alignments(words, claims, slots, labels)
     labels.difference_update(a.start for a in aligned)
     last_word = last_word_of(words, aligned)
@@ -126,7 +127,7 @@ def _is_dead_padding(words: Sequence[int], place: int) -> bool:
     behind an instruction that goes elsewhere.
     """
     index = place >> 2
-    if place & 3 or not 0 < index < len(words) or not _goes_elsewhere(words[index - 1]):
+    if place & 3 or not 0 < index < len(words) or not instruction.goes_elsewhere(words[index - 1]):
         return False
     jump = branch_displacement(words[index]) or 0
     end = index + (jump >> 2)
@@ -134,17 +135,6 @@ def _is_dead_padding(words: Sequence[int], place: int) -> bool:
         end = next((at for at in range(index, len(words)) if words[at] != NOP), index) + 1
     style = fill_style(words[index:end])
     return style is not None and style.last in _GROUP_NOPS
-
-
-def _goes_elsewhere(word: int) -> bool:
-    """Whether the instruction ``word`` never goes on to the next one."""
-    if word & 1:
-        return False
-    opcode = word >> 26
-    is_through_register = opcode == instruction.BRANCH_REGISTER
-    return opcode == instruction.BRANCH or (
-        is_through_register and instruction.always_branches(word)
-    )
 
 
 def _claimed_alignments(

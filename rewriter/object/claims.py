@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING, Literal, Record
 from nopfix.rewriter.object import elf
-from nopfix.rewriter.power.relocation import TYPES
+from nopfix.rewriter.power.relocation import BRANCHES, TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Set
@@ -54,7 +54,8 @@ class Claims(Record):
     where functions are entered, and what other objects may call.  ``aligned`` are the places whose
     patcher needs them aligned, each with how many bytes to.  ``run`` are those of ``named`` that
     code, an exception table, a note or a section of known meaning names: what lies there is run,
-    or patched.
+    or patched.  ``addressed`` are those on a multiple of 16 whose address code makes, or data of
+    unknown meaning holds.
     """
 
     named: Mapping[int, Reason]
@@ -64,6 +65,7 @@ class Claims(Record):
     entries: Set[int] = frozenset()
     aligned: Mapping[int, int] = {}
     run: Set[int] = frozenset()
+    addressed: Set[int] = frozenset()
 
     def with_symbols(self, symbols: Mapping[int, int]) -> Claims:
         """The same and the places of ``symbols`` (their indices), which count first."""
@@ -134,7 +136,8 @@ def _collect(
     from nopfix.rewriter.object import kernel_sections
 
     found = {
-        number: _Sets({}, set(), set(), {}, _entries(program, number), {}, set()) for number in code
+        number: _Sets({}, set(), set(), {}, _entries(program, number), {}, set(), set())
+        for number in code
     }
     for site in program.landing_pads():
         if site.pad.section in found:
@@ -157,6 +160,7 @@ class _Sets(Record):
     entries: set[int]
     aligned: dict[int, int]
     run: set[int]
+    addressed: set[int]
 
 
 def _entries(program: Program, section: int) -> set[int]:
@@ -179,9 +183,12 @@ def _add_claims_of(
 ) -> None:
     """Add to ``found`` what the relocations of section ``number``, which is ``known``, claim."""
     size = known.entry_size if known and known.meaning == "entry" else 0
+    from nopfix.rewriter.object import kernel_sections
+
     is_note = program.obj.sections[number].type == elf.SHT_NOTE
     may_be_unclear = known is None and not is_note and not program.is_code(number)
-    is_run = known is not None or is_note or program.is_code(number)
+    is_any_data = known is None or known.name == kernel_sections.TOC
+    is_run = not is_any_data or is_note or program.is_code(number)
     fields: dict[Place, Place] = {}
     for reference in program.references_to_code_from(number):
         claims = found.get(reference.target)
@@ -193,6 +200,8 @@ def _add_claims_of(
         claims.named.setdefault(offset, (number, place))
         if is_run:
             claims.run.add(offset)
+        if is_any_data and not offset & 15 and reference.type not in BRANCHES:
+            claims.addressed.add(offset)
         if known is not None and known.alignment and place % known.entry_size == 0:
             claims.aligned[offset] = known.alignment
         if size:

@@ -44,6 +44,8 @@ class Descriptor(Record):
     alignment: int = 0
 
 
+TOC = ".toc"
+"""Addresses of anything, which code loads (ELFv2 ABI, 3.4.3)."""
 TABLE = (
     # Feature sections: mask, value, then start, end, alternative's start and end.
     Descriptor("__ftr_fixup", 48, (16, 24, 32, 40), "entry"),
@@ -79,7 +81,7 @@ TABLE = (
     Descriptor(".discard.*", 0, (0,), "place"),
     Descriptor(".orc_unwind_ip", 4, (0,), "place"),
     Descriptor("__ftr_alt_*", 0, (), "place"),
-    Descriptor(".toc", 8, (0,), "place"),
+    Descriptor(TOC, 8, (0,), "place"),
     Descriptor(".kcfi_traps", 4, (0,), "place"),
     Descriptor("xray_instr_map", 32, (0, 8), "place", 8),
     Descriptor(".altinstructions", 0, (0, 4), "alternative"),

@@ -161,6 +161,37 @@ def always_branches(word: int) -> bool:
     return word >> 21 & _ALWAYS == _ALWAYS
 
 
+def goes_elsewhere(word: int) -> bool:
+    """Whether an instruction never goes on to the next one, nor comes back to it."""
+    opcode = word >> 26
+    return not word & 1 and (
+        opcode == BRANCH or (opcode == BRANCH_REGISTER and always_branches(word))
+    )
+
+
+_INDEXED = 0xFC0007FE
+_DROPPING = frozenset(
+    REGISTERS << 26 | code << 1 for code in (7, 39, 71, 103, 359, 135, 167, 199, 231, 487)
+)
+"""lvebx, lvehx, lvewx, lvx, lvxl, and the stores."""
+_LQ, _LXV, _STQ = 56, 61, 62
+
+
+def drops_low_bits(word: int) -> bool:
+    """Whether ``word`` loads or stores a vector where the low bits of the address don't count."""
+    return word & _INDEXED in _DROPPING
+
+
+def needs_aligned_address(word: int) -> bool:
+    """Whether ``word`` does something else, or doesn't link, where the address isn't aligned to 16:
+    those of `drops_low_bits`, ``lq`` and ``stq``, and ``lxv`` and ``stxv`` with a relocation.
+    """
+    opcode = word >> 26
+    if opcode == REGISTERS:
+        return word & _INDEXED in _DROPPING
+    return opcode == _LQ or (opcode == _LXV and word & 3 == 1) or (opcode == _STQ and word & 3 == 2)
+
+
 def always_traps(word: int) -> bool:
     """Whether ``word`` is one of ``tw``, ``td``, ``twi``, ``tdi`` on any condition (TO is 31).
 

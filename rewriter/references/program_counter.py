@@ -47,11 +47,6 @@ _VECTOR, _SPECIAL = 1 << 8, 1 << 9
 """What is added to the number of a vector register or a special one, to tell it from others."""
 _MANY = 64
 """Values that one register may hold: more are no program's."""
-_VECTOR_MASK = 0xFC0007FE
-_ALIGNED = frozenset(
-    31 << 26 | code << 1 for code in (7, 39, 71, 103, 359, 135, 167, 199, 231, 487)
-)
-"""lvebx, lvehx, lvewx, lvx, lvxl, and the stores: the low bits of the address count for nothing."""
 _STACK = 1 << 20
 """What is added to the displacement from r1, to tell words of the stack from registers."""
 
@@ -189,7 +184,7 @@ class _Function:
         row = opcodes.find(word)
         formula = row.formula if row else ""
         address = semantics.addressed(word)
-        if word & _VECTOR_MASK in _ALIGNED:
+        if instruction.drops_low_bits(word):
             self._check_alignment(place, word, state)
         if address is not None:
             values = self._address(place, address, state)

@@ -1,0 +1,118 @@
+"""Data in code that stays aligned to 16 because vectors are read from it.
+
+The problem: ``lvx`` and its kin drop the low bits of an address, so what is read from a constant
+that moved by a word is another one, and nothing says so; ``lq`` traps, and a relocated ``lxv`` no
+longer links.  Hand-written code keeps such constants behind a function or a return, and where they
+needed no padding nothing shows that they were to be aligned.
+
+The rule: where an object has such an instruction, whatever has its address in the object, lies on a
+multiple of 16 and is no code stays there.  Padding goes in front of the data that it begins, or is
+in the midst of: behind a function's end, a no-op or an instruction that goes elsewhere.  Where that
+isn't found, and the data no longer lies on such a multiple, the object is refused.
+
+What is addressed by its distance from the program counter is looked at in
+`references.program_counter`.
+
+Source: Power ISA 3.1, Book I, 3.3.4 (lq), 6.7.2 (lvx), 7.6.1 (lxv).
+"""
+
+from __future__ import annotations
+
+from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.rewriter.errors import Refusal
+from nopfix.rewriter.layout.gaps import has_code
+from nopfix.rewriter.layout.layout import Alignment
+from nopfix.rewriter.power import instruction
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from nopfix.dwarf.offset_map import OffsetMap
+    from nopfix.rewriter.layout.plan import Code
+    from nopfix.rewriter.object.claims import Claims
+    from nopfix.rewriter.object.program import Program
+    from nopfix.rewriter.proof.analysis import Analysis
+
+_VECTOR = 16
+_MOST_WORDS = 1 << 12
+"""Words of data in front of what is addressed: a table has fewer."""
+
+
+def find(
+    program: Program,
+    sections: Sequence[Code],
+    analysis: Analysis,
+    claims: Mapping[int, Claims],
+) -> dict[int, list[Alignment]]:
+    """The data that has to stay aligned, by section number, each with where padding may go.
+
+    The arguments are those of `arrangement.arrange`.
+    """
+    found: dict[int, list[Alignment]] = {}
+    for number, instructions in sections:
+        addressed = {target for _, target in instructions.relative if not target % _VECTOR}
+        addressed |= claims[number].addressed
+        if not addressed or program.obj.sections[number].alignment < _VECTOR:
+            continue
+        entered = {target for _, target in instructions.branches}
+        entered.update(analysis.targets.get(number, ()), claims[number].entries)
+        ends = set(program.functions_in(number).ends)
+        ends.update(region.end for region in analysis.regions.get(number, ()))
+        for place in sorted(addressed - entered):
+            start = _first(program.words(number), place, ends)
+            if not has_code(instructions, start, place):
+                one = Alignment(start, start, _VECTOR, place - start)
+                found.setdefault(number, []).append(one)
+    if found and not _reads_vectors(program, sections):
+        return {}
+    return found
+
+
+def beside(aligned: Sequence[Alignment], kept: Iterable[Alignment]) -> list[Alignment]:
+    """``aligned`` of one section, and what is ``kept`` (`find`) where that leaves it out."""
+    found = {one.start: one for one in aligned}
+    for one in kept:
+        known = found.get(one.start + one.ahead)
+        if known is not None and not known.ahead:
+            found[known.start] = known._replace(alignment=max(known.alignment, _VECTOR))
+            continue
+        known = found.get(one.start, one)
+        if known.alignment < _VECTOR:
+            known = one._replace(padding=known.padding)
+        found[one.start] = known
+    return list(found.values())
+
+
+def _first(words: Sequence[int], place: int, ends: Collection[int]) -> int:
+    """Where the data begins that ``place`` is in: what is in front doesn't go on to it."""
+    if place >= 4 * len(words):
+        return place
+    for start in range(place, max(place - 4 * _MOST_WORDS, 0), -4):
+        word = words[(start >> 2) - 1]
+        if start in ends or word in instruction.NO_OPERATIONS or instruction.goes_elsewhere(word):
+            return start
+    return 0
+
+
+def _reads_vectors(program: Program, sections: Iterable[Code]) -> bool:
+    """Whether an instruction of the object needs what it reads aligned to 16."""
+    return any(
+        any(map(instruction.needs_aligned_address, program.words(code.number))) for code in sections
+    )
+
+
+def check(
+    program: Program, kept: Mapping[int, Iterable[Alignment]], maps: Mapping[int, OffsetMap]
+) -> None:
+    """Raise `Refusal` for what is ``kept`` aligned (`find`) and isn't in ``maps``."""
+    for number, moved in maps.items():
+        for one in kept.get(number, ()):
+            place = one.start + one.ahead
+            if moved.start(place) % _VECTOR:
+                raise Refusal(
+                    f"data at {place:#x}, which vectors may be read from, is no longer aligned to"
+                    f" {_VECTOR}",
+                    section=program.name(number),
+                    offset=place,
+                    remedy="keep it in a section of its own (.rodata)",
+                )
