@@ -97,6 +97,7 @@ TABLE = (
     Descriptor(".sframe", 0, (), "resolved"),
     Descriptor(".BTF.ext", 0, (), "resolved"),
     Descriptor(".gopclntab", 0, (), "resolved"),
+    Descriptor(".gdb_index", 0, (), "resolved"),
 )
 
 # Unwind and debug sections have modules of their own, which know what their numbers mean.

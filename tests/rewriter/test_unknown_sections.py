@@ -68,7 +68,9 @@ def test_numbers_that_belong_to_moved_code_are_refused(assemble: Assemble, secti
     assert rewrite(assemble(MOVED + numbers.format(".text.still"))).report.insertions
 
 
-@pytest.mark.parametrize("section", [".pseudo_probe", ".BTF.ext", ".gopclntab", ".llvm_stackmaps"])
+@pytest.mark.parametrize(
+    "section", [".pseudo_probe", ".BTF.ext", ".gopclntab", ".llvm_stackmaps", ".gdb_index"]
+)
 def test_formats_that_hold_offsets_of_code_are_refused_without_a_relocation(
     assemble: Assemble, section: str
 ) -> None:
