@@ -24,19 +24,17 @@ import shlex
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from tests.kernel.kernel_test import PREFIX, Failure, say
-from tests.kpatch import kernels
+from tests.kpatch import kernels, subroutines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from elftools.dwarf.die import DIE
 
     from tests.kpatch.kernels import Kernel
     from tests.kpatch.root import Root
@@ -113,35 +111,9 @@ def made(path: Path) -> Made:
         file = ELFFile(stream)
         symbols = file.get_section_by_name(".symtab").iter_symbols()
         functions = Counter(s.name for s in symbols if s["st_info"]["type"] == "STT_FUNC")
-        inlined = Counter[str]()
-        for unit in file.get_dwarf_info().iter_CUs():
-            _count(unit.get_top_DIE(), "", inlined)
         sections = file.iter_sections()
         code = sum(s.data_size for s in sections if s["sh_flags"] & SH_FLAGS.SHF_EXECINSTR)
-        return Made(functions, inlined, code)
-
-
-def _count(entry: DIE, caller: str, inlined: Counter[str]) -> None:
-    """Count the inlined subroutines below an entry of ``caller``."""
-    for child in entry.iter_children():
-        if child.tag == "DW_TAG_subprogram":
-            _count(child, _name(child), inlined)
-        elif child.tag == "DW_TAG_inlined_subroutine":
-            inlined[f"{caller} <- {_name(child)}"] += 1
-            _count(child, caller, inlined)
-        elif child.tag == "DW_TAG_lexical_block":
-            _count(child, caller, inlined)
-
-
-def _name(entry: DIE) -> str:
-    """A subroutine's name, its own or that of what it was made from."""
-    attributes: dict[str, Any] = entry.attributes
-    if "DW_AT_name" in attributes:
-        return str(attributes["DW_AT_name"].value, "utf-8", "replace")
-    for origin in ("DW_AT_abstract_origin", "DW_AT_specification"):
-        if origin in attributes:
-            return _name(entry.get_DIE_from_attribute(origin))
-    return ""
+        return Made(functions, subroutines.inlined(file), code)
 
 
 def differences(without: Made, having: Made) -> Differences:
