@@ -12,7 +12,8 @@ patches   every patch by the unmodified kpatch-build: the compiler alone, with k
 plain     one patch by `kpatch-build FILE`, for a kernel that seems to be the running one
 upstream  one patch by the copy of kpatch-build that docs/kpatch-upstream.md describes
 siblings  the patch that is refused for its sibling call, with NOPFIX_SIBLING_CALLS=compiler
-inlining  every C object with and without -fno-optimize-sibling-calls (tests/kpatch/inlining.py)
+inlining  every C object with and without -fno-optimize-sibling-calls (tests/kpatch/inlining.py);
+          inlining-defconfig: those of ppc64le_defconfig
 outside   a module out of the kernel's tree, by plain GCC, and a patch for it
 klp       a patch by the newest kernel's own klp-build (tests/kpatch/klp.py)
 boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
@@ -57,9 +58,10 @@ if TYPE_CHECKING:
     from tests.kpatch.kernels import Kernel
     from tests.kpatch.patches import Patch
 
+INLINING = ("inlining", "inlining-defconfig")
 STEPS = (
     *("root", "kernels", "patches", building.PLAIN, building.UPSTREAM, building.SIBLINGS),
-    *("inlining", "outside", klp.WAY, "boot", "table", "left", "native", "debian"),
+    *(*INLINING, "outside", klp.WAY, "boot", "table", "left", "native", "debian"),
 )
 # Objects as the compiler makes them; not what kpatch-build makes anew in the kernels' own folders.
 PLAIN = ("fs/namei.o", "kernel/signal.o", "mm/mmap.o")
@@ -181,9 +183,9 @@ def take(
     elif step == building.SIBLINGS:
         loads = patches.SIBLING_CALL._replace(result=LOADS)
         make_patches(root, kernel, [loads], [step], options, tally)
-    elif step == "inlining":
-        said = inlining.compare(root, kernel, options.jobs)
-        tally.count(True, f"{kernel.name}: inlining: {said}")
+    elif step in INLINING:
+        said = inlining.compare(root, kernel, options.jobs, whole=step == INLINING[1])
+        tally.count(True, f"{kernel.name}: {step}: {said}")
     elif step == "outside":
         built = outside.build(root, kernel, "nopfix", options.jobs)
         tally.count(built.module is not None, f"{kernel.name}: outside, nopfix: {built.said}")

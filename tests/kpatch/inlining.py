@@ -14,36 +14,34 @@ so where entries differ the compiler itself is asked what it inlined (-fopt-info
 object came to is kept, so a run can be resumed.
 
     python -m tests.kpatch --kernel 6.1 inlining
+    python -m tests.kpatch --kernel 6.1 inlining-defconfig
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
 from tests.kernel.kernel_test import PREFIX, Failure, say
-from tests.kpatch import kernels, subroutines
+from tests.kpatch import commands, kernels, subroutines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from tests.kpatch.commands import Command
     from tests.kpatch.kernels import Kernel
     from tests.kpatch.root import Root
 
 OPTION = "-fno-optimize-sibling-calls"
-# Not part of the running kernel, or without a function of its own.
-ELSEWHERE = ("arch/powerpc/boot/", "arch/powerpc/kernel/vdso/", "scripts/", "tools/", "usr/")
-# What is said of the object otherwise: where it goes, what it depends on, its debug information.
-OTHERWISE = ("-Wp,-MMD", "-Wp,-MD", "-g", "-fplugin=")
 
 
 class Made(NamedTuple):
@@ -75,36 +73,6 @@ class Compared(NamedTuple):
     having: int
 
 
-class Command(NamedTuple):
-    """How an object (by its name in the tree) is compiled: flags, and the source."""
-
-    name: str
-    flags: tuple[str, ...]
-    source: str
-
-
-def commands(tree: Path) -> list[Command]:
-    """The commands that make kept for the C objects of a kernel's tree, by name."""
-    return sorted(_commands(tree))
-
-
-def _commands(tree: Path) -> Iterator[Command]:
-    for kept in tree.rglob(".*.o.cmd"):
-        name = str(kept.relative_to(tree).with_name(kept.name[1:-4]))
-        line = kept.read_text(errors="replace").partition(":= ")[2].partition("\n")[0]
-        words = shlex.split(line.partition(" ; ")[0])
-        if name.startswith(ELSEWHERE) or not words or not words[-1].endswith(".c"):
-            continue
-        first = next(index for index, word in enumerate(words) if word.startswith("-"))
-        flags = words[first:-1]
-        if "-D__KERNEL__" not in flags:
-            continue
-        at = flags.index("-o")
-        del flags[at : at + 2]
-        wanted = [f for f in flags if f != "-c" and not f.startswith(OTHERWISE)]
-        yield Command(name, tuple(wanted), words[-1])
-
-
 def made(path: Path) -> Made:
     """What an object has of what is compared."""
     with path.open("rb") as stream:
@@ -132,19 +100,25 @@ def differences(without: Made, having: Made) -> Differences:
     return Differences(itself, other)
 
 
-def compare(root: Root, kernel: Kernel, jobs: int) -> str:
-    """All C objects of a kernel; raises Failure when one differs by more than calls of itself."""
-    place = kernels.folders(root, kernel)
-    work = place.source.with_name("inlining")
+def compare(root: Root, kernel: Kernel, jobs: int, *, whole: bool = False) -> str:
+    """All C objects of a kernel, of `commands.DEFCONFIG` where ``whole``; says how many differ.
+
+    Raises Failure when one differs by more than calls of itself.
+    """
+    log = kernels.folders(root, kernel).log
+    tree = commands.defconfig(root, kernel, jobs) if whole else kernels.folders(root, kernel).source
+    work = tree.with_name("inlining")
     work.mkdir(exist_ok=True)
     kept = work / "objects.json"
     known: dict[str, Compared] = {}
     if kept.exists():
         for name, (lines, *code) in json.loads(kept.read_text()).items():
             known[name] = Compared(Differences(*lines), *code)
-    todo = [command for command in commands(place.source) if command.name not in known]
+    todo = [command for command in commands.commands(tree) if command.name not in known]
+    if whole:  # any part of it that is done when the run is stopped stands for the rest
+        todo.sort(key=lambda command: crc32(command.name.encode()))
     with ThreadPoolExecutor(jobs) as pool:
-        compared = pool.map(lambda command: _compare(root, kernel, work, command), todo)
+        compared = pool.map(lambda one: _compare(root, kernel, (tree, work, log), one), todo)
         for command, one in zip(todo, compared, strict=True):
             known[command.name] = one
             kept.write_text(json.dumps(known, indent=1))
@@ -167,16 +141,18 @@ def _summary(known: Mapping[str, Compared]) -> str:
     return f"{said}, {len(differing)} differ in functions that call themselves"
 
 
-def _compare(root: Root, kernel: Kernel, work: Path, command: Command) -> Compared:
-    """Compile an object without and with the option, and compare."""
-    place = kernels.folders(root, kernel)
+def _compare(
+    root: Root, kernel: Kernel, places: tuple[Path, Path, Path], command: Command
+) -> Compared:
+    """Compile an object without and with the option, and compare; ``places``: tree, work, log."""
+    tree, work, log = places
     results, inlined = [], []
     for options in ((), (OPTION,)):
         path = work / f"{command.name.replace('/', '-')}{'-with' if options else ''}"
         said = path.with_suffix(".inlined")
         words = (f"{PREFIX}gcc-{kernel.compiler}", "-w", *command.flags, "-g", *options)
         words += (f"-fopt-info-inline-optimized={said}", "-c", command.source, "-o", path)
-        root.run(*words, log=place.log, cwd=place.source)
+        root.run(*words, log=log, cwd=tree)
         results.append(made(path))
         inlined.append(decisions(said.read_text()))
         path.unlink()

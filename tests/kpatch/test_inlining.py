@@ -64,21 +64,3 @@ def test_the_compilers_own_numbers_tell_nothing_of_what_it_inlined() -> None:
     other = "f.c:3:9: optimized:  Inlining a/13 into b/7.\n"
     assert inlining.decisions(one) == inlining.decisions(other)
     assert inlining.decisions(one) != inlining.decisions(one + other)
-
-
-def test_the_commands_are_those_of_the_kernels_own_objects_without_what_goes_elsewhere(
-    tmp_path: Path,
-) -> None:
-    for name, line in (
-        ("kernel/.fork.o.cmd", "gcc -Wp,-MMD,kernel/.fork.o.d -D__KERNEL__ -O2 -g -DN='\"a b\"'"),
-        ("scripts/.kallsyms.o.cmd", "gcc -D__KERNEL__ -O2"),
-        ("lib/.host.o.cmd", "gcc -O2"),
-    ):
-        kept = tmp_path / name
-        kept.parent.mkdir()
-        target = name.replace(".", "", 1).removesuffix(".cmd")
-        source = target.replace(".o", ".c")
-        kept.write_text(f"savedcmd_{target} := {line} -c -o {target} {source}\n\nsource := x\n")
-    assert inlining.commands(tmp_path) == [
-        ("kernel/fork.o", ("-D__KERNEL__", "-O2", '-DN="a b"'), "kernel/fork.c")
-    ]
