@@ -35,14 +35,16 @@ SIZES: Mapping[str, int] = {
     "DW_FORM_sec_offset": 4,
     "DW_FORM_strp": 4,
 }
-LEB128, BLOCK, BLOCK1, STRING = "leb128", "block", "block1", "string"
+LEB128, BLOCK, STRING = "leb128", "block", "string"
 KINDS: Mapping[str, str] = {
     "DW_FORM_sdata": LEB128,
     "DW_FORM_udata": LEB128,
     "DW_FORM_exprloc": BLOCK,
-    "DW_FORM_block1": BLOCK1,
+    "DW_FORM_block": BLOCK,
     "DW_FORM_string": STRING,
 }
+# Blocks behind a length of so many bytes.
+LENGTHS: Mapping[str, int] = {"DW_FORM_block1": 1, "DW_FORM_block2": 2, "DW_FORM_block4": 4}
 SUBPROGRAM, INLINED = "DW_TAG_subprogram", "DW_TAG_inlined_subroutine"
 ORIGINS = ("DW_AT_abstract_origin", "DW_AT_specification")
 
@@ -107,7 +109,8 @@ class _Shapes(dict[int, Shape]):
 def _shape(declaration: Any) -> Shape:
     attributes = tuple((spec["name"], spec["form"]) for spec in declaration["attr_spec"])
     forms = [form for _, form in attributes]
-    size = None if any(form in KINDS for form in forms) else sum(SIZES[form] for form in forms)
+    fixed = all(form in SIZES for form in forms)
+    size = sum(SIZES[form] for form in forms) if fixed else None
     return Shape(declaration["tag"], declaration.has_children(), size, attributes)
 
 
@@ -158,15 +161,16 @@ def _walk(
 
 def _behind(data: bytes, place: int, form: str) -> int:
     """The place behind a value."""
-    kind = KINDS.get(form)
-    if kind is None:
+    if form in SIZES:
         return place + SIZES[form]
+    if form in LENGTHS:
+        begin = place + LENGTHS[form]
+        return begin + int.from_bytes(data[place:begin], "little")
+    kind = KINDS[form]
     if kind == LEB128:
         return _unsigned(data, place)[1]
     if kind == STRING:
         return data.index(0, place) + 1
-    if kind == BLOCK1:
-        return place + 1 + data[place]
     length, begin = _unsigned(data, place)
     return begin + length
 

@@ -20,7 +20,8 @@ TEXT = """
 struct list { struct list *next; union { int i; double d; struct { char c[3]; } s; } u; };
 enum kind { A, B = 300, C = -1 };
 int outer(const struct list *, enum kind);
-static inline int twice(int x) { return outer(0, A) + x; }
+static const double large[40] = { 1.5, 2.5, [39] = 3 };
+static inline int twice(int x) { return outer(0, A) + x + (int)large[x & 31]; }
 static inline int four(int x) { { int y = twice(x); { return twice(y) + y; } } }
 static __attribute__((noinline)) int local(struct list *l) {
   struct in { int a; }; struct in i = { l->u.i };
