@@ -37,26 +37,34 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from elftools.elf.sections import Symbol
+
     from tests.kpatch.commands import Command
     from tests.kpatch.kernels import Kernel
     from tests.kpatch.root import Root
 
 OPTION = "-fno-optimize-sibling-calls"
+R_PPC64_REL24 = 10
+# `bl`: primary opcode and LK; AA is clear in what a compiler writes.
+BL, BL_MASK = 0x48000001, 0xFC000003
+LOCAL_ENTRY = 8  # bytes behind the global one, where there are two
 
 
 class Made(NamedTuple):
     """What two compilations are compared by: function symbols, and inlined subroutines.
 
-    Each counted; an inlined subroutine is "caller <- callee".  ``code``: bytes of instructions.
+    Each counted; an inlined subroutine is "caller <- callee".  ``code``: bytes of instructions;
+    ``recursive``: functions with a call of themselves.
     """
 
     functions: Counter[str]
     inlined: Counter[str]
     code: int
+    recursive: frozenset[str]
 
 
 class Differences(NamedTuple):
-    """Differences in functions that are inlined into themselves in one of the two, and others;
+    """Differences in functions that call themselves in one of the two, and others;
     ``entries`` are those of objects of which the compiler says that it inlined the same.
     """
 
@@ -77,17 +85,52 @@ def made(path: Path) -> Made:
     """What an object has of what is compared."""
     with path.open("rb") as stream:
         file = ELFFile(stream)
-        symbols = file.get_section_by_name(".symtab").iter_symbols()
-        functions = Counter(s.name for s in symbols if s["st_info"]["type"] == "STT_FUNC")
-        sections = file.iter_sections()
-        code = sum(s.data_size for s in sections if s["sh_flags"] & SH_FLAGS.SHF_EXECINSTR)
-        return Made(functions, subroutines.inlined(file), code)
+        symbols = list(file.get_section_by_name(".symtab").iter_symbols())
+        functions = [symbol for symbol in symbols if symbol["st_info"]["type"] == "STT_FUNC"]
+        names = Counter(symbol.name for symbol in functions)
+        code, recursive = 0, set[str]()
+        for number, section in enumerate(file.iter_sections()):
+            if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR:
+                code += section.data_size
+                within = [one for one in functions if one["st_shndx"] == number]
+                named = _named(file, section.name, symbols)
+                recursive |= {f.name for f in within if _calls_itself(section.data(), f, named)}
+        # A clone's name is that of what it was made from, a point, and what was done.
+        sources = frozenset(name.partition(".")[0] for name in recursive)
+        return Made(names, subroutines.inlined(file), code, sources)
+
+
+def _named(file: ELFFile, section: str, symbols: Sequence[Symbol]) -> Mapping[int, Symbol]:
+    """What the branches of a section lead to by relocation, by their place."""
+    relocations = file.get_section_by_name(f".rela{section}")
+    return {
+        relocation["r_offset"]: symbols[relocation["r_info_sym"]]
+        for relocation in (relocations.iter_relocations() if relocations else ())
+        if relocation["r_info_type"] == R_PPC64_REL24
+    }
+
+
+def _calls_itself(data: bytes, function: Symbol, named: Mapping[int, Symbol]) -> bool:
+    """Whether a `bl` of the function leads to one of its entries, by relocation or without."""
+    begin, size = function["st_value"], function["st_size"]
+    for place in range(begin, begin + size, 4):
+        word = int.from_bytes(data[place : place + 4], "little")
+        if word & BL_MASK == BL:
+            if place in named:
+                itself = named[place].name == function.name
+            else:
+                distance = (word & 0x03FFFFFC ^ 0x02000000) - 0x02000000
+                itself = place + distance in (begin, begin + LOCAL_ENTRY)
+            if itself:
+                return True
+    return False
 
 
 def differences(without: Made, having: Made) -> Differences:
     """How the object that was compiled with the option differs, a line each."""
-    recursive = set()
+    recursive: set[str] = set()
     for made in (without, having):
+        recursive |= made.recursive
         pairs = [what.split(" <- ") for what in made.inlined]
         recursive |= {callee for caller, callee in pairs if caller == callee}
     itself: list[str] = []

@@ -22,6 +22,17 @@ struct node { struct node *next; int value; };
 static void walk(struct node *n) { if (n) { visit(n->value); walk(n->next); } }
 void start(struct node *n) { walk(n); }
 """
+# A compiler may inline the loop, and not what calls itself.
+SEARCHES = """
+int find(int), next(int);
+static int search(int x) {
+  int found = find(x);
+  if (found >= 0) return found;
+  x = next(x);
+  return x ? search(x) : find(1);
+}
+int start(int x) { return search(x) + 1; }
+"""
 
 
 def compiled(folder: Path, text: str, *options: str) -> inlining.Made:
@@ -57,6 +68,18 @@ def test_what_differs_in_a_function_that_is_inlined_into_itself_is_told_from_the
     assert any(line.startswith("start <- walk: 1,") for line in found.recursive)
     assert found.other == []
     assert inlining.differences(compiled(tmp_path, CALLS), calls).other
+
+
+def test_a_function_that_calls_itself_need_not_be_inlined_to_be_told_from_the_rest(
+    tmp_path: Path,
+) -> None:
+    for more in ((), ("-ffunction-sections",)):
+        loop = compiled(tmp_path, SEARCHES, *more)
+        calls = compiled(tmp_path, SEARCHES, *more, inlining.OPTION, "-fno-inline")
+        assert (loop.recursive, calls.recursive) == (set(), {"search"})
+        found = inlining.differences(loop, calls)
+        assert "start <- search: 1, with the option 0" in found.recursive
+        assert found.other == []
 
 
 def test_the_compilers_own_numbers_tell_nothing_of_what_it_inlined() -> None:
