@@ -19,6 +19,7 @@ klp       a patch by the newest kernel's own klp-build (tests/kpatch/klp.py)
 boot      each kernel under qemu-system-ppc64: every patch loaded, its effect seen by a program,
           taken back, gone, unloaded; without nopfix those that need slots are refused
 table     the table of docs/kernel.md, from what the other steps left
+linked    vmlinux.o of plain objects rewritten, beside the link of rewritten objects
 left      what create-diff-object makes of code that nopfix can't follow (tests/kpatch/left.py)
 native    nopfix itself on ppc64le, under qemu-user (tests/kpatch/native.py)
 debian    Debian's own 6.12 configuration and three patches to modules: built, booted, loaded
@@ -44,6 +45,7 @@ from tests.kpatch import (
     kernels,
     klp,
     left,
+    linked,
     native,
     outside,
     patches,
@@ -61,7 +63,7 @@ if TYPE_CHECKING:
 INLINING = ("inlining", "inlining-defconfig")
 STEPS = (
     *("root", "kernels", "patches", building.PLAIN, building.UPSTREAM, building.SIBLINGS),
-    *(*INLINING, "outside", klp.WAY, "boot", "table", "left", "native", "debian"),
+    *(*INLINING, "outside", klp.WAY, "boot", "table", "linked", "left", "native", "debian"),
 )
 # Objects as the compiler makes them; not what kpatch-build makes anew in the kernels' own folders.
 PLAIN = ("fs/namei.o", "kernel/signal.o", "mm/mmap.o")
@@ -186,6 +188,10 @@ def take(
     elif step in INLINING:
         said = inlining.compare(root, kernel, options.jobs, whole=step == INLINING[1])
         tally.count(True, f"{kernel.name}: {step}: {said}")
+    elif step == "linked":
+        tally.count(
+            True, f"{kernel.name}: linked: {linked.compare_links(root, kernel, options.jobs)}"
+        )
     elif step == "outside":
         built = outside.build(root, kernel, "nopfix", options.jobs)
         tally.count(built.module is not None, f"{kernel.name}: outside, nopfix: {built.said}")

@@ -1,0 +1,123 @@
+"""The links of a kernel, rewritten: as good as the link of rewritten objects?
+
+klp-build works on vmlinux.o and the modules' objects, all of them the output of `ld -r`.  So every
+C object is compiled by plain GCC with klp-build's flags, by the command that make kept, and linked
+twice: as it is, the link being rewritten, and rewritten before.  Both are to be the same,
+nopfix-verify is to agree, and what it took is said.
+
+    python -m tests.kpatch --kernel 7.2 linked
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from nopfix.corpus import compare
+from tests.kernel.kernel_test import PREFIX, Failure, say
+from tests.kpatch import commands, kernels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.kpatch.commands import Command
+    from tests.kpatch.kernels import Kernel
+    from tests.kpatch.root import Root
+
+FLAGS = ("-ffunction-sections", "-fdata-sections")
+# kpatch-build leaves commands that say these.
+OTHERWISE = (*FLAGS, "-mcmodel=large")
+NOPFIX = ("nopfix", "-q", "--leave-unproved")
+
+
+class Cost(NamedTuple):
+    """What a command took: processor time in seconds, most memory in MB."""
+
+    seconds: float
+    memory: float
+
+
+def compare_links(root: Root, kernel: Kernel, jobs: int) -> str:
+    """Link, rewrite, compare; returns what was seen.  Raises Failure where the two differ."""
+    place = kernels.folders(root, kernel)
+    work = place.source.with_name("linked")
+    work.mkdir(exist_ok=True)
+    listed = place.source / "vmlinux.a"
+    names = [
+        str(Path(name).relative_to(place.source)) if name.startswith("/") else name
+        for name in _printed("ar", "t", listed).split()
+    ]
+    known = {command.name: command for command in commands.commands(place.source)}
+    with ThreadPoolExecutor(jobs) as pool:
+        todo = [known[name] for name in names if name in known]
+        list(pool.map(lambda command: _compiled(root, kernel, work, command), todo))
+    plain = [work / name if name in known else place.source / name for name in names]
+    rewritten = [_rewritten(path) if path.is_relative_to(work) else path for path in plain]
+    whole, parts, ours = (work / f"{name}.o" for name in ("plain", "parts", "ours"))
+    for objects, link in ((plain, whole), (rewritten, parts)):
+        _link(root, place.log, objects, link)
+    rewriting = _cost([*NOPFIX, whole, ours])
+    verifying = _cost(["nopfix-verify", whole, ours])
+    found = compare.differences(ours.read_bytes(), parts.read_bytes())
+    said = (
+        f"{len(names)} objects, {whole.stat().st_size / 1e6:.0f} MB: rewritten in"
+        f" {rewriting.seconds:.1f} s of processor time with {rewriting.memory:.0f} MB,"
+        f" verified in {verifying.seconds:.1f} s with {verifying.memory:.0f} MB"
+    )
+    for line in found:
+        say(f"{kernel.name}: {line}")
+    if found:
+        raise Failure(f"{said}; not as the link of rewritten objects")
+    return f"{said}; the same as the link of rewritten objects"
+
+
+def _compiled(root: Root, kernel: Kernel, work: Path, command: Command) -> None:
+    """Compile an object into ``work``, unless it is there."""
+    path, place = work / command.name, kernels.folders(root, kernel)
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    flags = [flag for flag in command.flags if flag not in OTHERWISE]
+    partial = path.with_suffix(".partial")
+    words = (f"{PREFIX}gcc-{kernel.compiler}", "-w", *flags, "-g", *FLAGS)
+    root.run(*words, "-c", command.source, "-o", partial, log=place.log, cwd=place.source)
+    partial.rename(path)
+
+
+def _rewritten(path: Path) -> Path:
+    """The object rewritten by itself, unless it is there."""
+    made = path.with_suffix(".nopfix.o")
+    if not made.exists():
+        _cost([*NOPFIX, path, made])
+    return made
+
+
+def _link(root: Root, log: Path, objects: Sequence[Path], link: Path) -> None:
+    listing = link.with_suffix(".list")
+    listing.write_text("\n".join(map(str, objects)))
+    words = (f"{PREFIX}ld", "-EL", "-m", "elf64lppc", "-z", "noexecstack", "-r")
+    root.run(*words, "-o", link, f"@{listing}", log=log, cwd=link.parent)
+
+
+def _cost(command: Sequence[object]) -> Cost:
+    """Run one of our own commands.  Raises Failure with what it said."""
+    words = [str(word) for word in command]
+    words[0] = str(Path(sys.executable).with_name(words[0]))
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(words, stdout=said, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise Failure(f"{' '.join(words)}: {said.read()[:500]}")
+    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
+
+
+def _printed(*words: object) -> str:
+    """What a command prints."""
+    return subprocess.run([*map(str, words)], check=True, capture_output=True, text=True).stdout
