@@ -43,37 +43,55 @@ class Cost(NamedTuple):
 
 
 def compare_links(root: Root, kernel: Kernel, jobs: int) -> str:
-    """Link, rewrite, compare; returns what was seen.  Raises Failure where the two differ."""
+    """Link, rewrite, compare vmlinux.o and each module; returns what was seen.
+
+    Raises Failure where a link differs from that of rewritten objects.
+    """
     place = kernels.folders(root, kernel)
     work = place.source.with_name("linked")
-    work.mkdir(exist_ok=True)
-    listed = place.source / "vmlinux.a"
-    names = [
-        str(Path(name).relative_to(place.source)) if name.startswith("/") else name
-        for name in _printed("ar", "t", listed).split()
-    ]
     known = {command.name: command for command in commands.commands(place.source)}
-    with ThreadPoolExecutor(jobs) as pool:
-        todo = [known[name] for name in names if name in known]
-        list(pool.map(lambda command: _compiled(root, kernel, work, command), todo))
-    plain = [work / name if name in known else place.source / name for name in names]
-    rewritten = [_rewritten(path) if path.is_relative_to(work) else path for path in plain]
-    whole, parts, ours = (work / f"{name}.o" for name in ("plain", "parts", "ours"))
-    for objects, link in ((plain, whole), (rewritten, parts)):
-        _link(root, place.log, objects, link)
+    wrong, said = [], []
+    for link, names in _links(place.source).items():
+        with ThreadPoolExecutor(jobs) as pool:
+            todo = [known[name] for name in names if name in known]
+            list(pool.map(lambda command: _compiled(root, kernel, work, command), todo))
+        plain = [(work if name in known else place.source) / name for name in names]
+        one, found = _compared(root, place.log, work / link, plain)
+        said.append(f"{link}, {len(names)} objects, {one}")
+        wrong += [f"{link}: {line}" for line in found]
+    for line in wrong:
+        say(f"{kernel.name}: {line}")
+    if wrong:
+        raise Failure(f"not as the link of rewritten objects: {'; '.join(said)}")
+    return f"the same as the link of rewritten objects: {'; '.join(said)}"
+
+
+def _links(tree: Path) -> dict[str, list[str]]:
+    """What is linked of which objects, by their names in the tree."""
+    members = _printed("ar", "t", tree / "vmlinux.a").split()
+    links = {"vmlinux": [name.removeprefix(f"{tree}/") for name in members]}
+    for module in (tree / "modules.order").read_text().split():
+        name = module.removesuffix(".o")
+        links[name] = (tree / f"{name}.mod").read_text().split()
+    return links
+
+
+def _compared(root: Root, log: Path, link: Path, plain: Sequence[Path]) -> tuple[str, list[str]]:
+    """Both links: what they took, and how they differ.  Assembly is as it is in both."""
+    work = link.parent
+    work.mkdir(parents=True, exist_ok=True)
+    rewritten = [_rewritten(p) if "linked" in p.parts else p for p in plain]
+    whole, parts, ours = (link.with_suffix(f".{way}.o") for way in ("plain", "parts", "ours"))
+    for objects, made in ((plain, whole), (rewritten, parts)):
+        _link(root, log, objects, made)
     rewriting = _cost([*NOPFIX, whole, ours])
     verifying = _cost(["nopfix-verify", whole, ours])
-    found = compare.differences(ours.read_bytes(), parts.read_bytes())
-    said = (
-        f"{len(names)} objects, {whole.stat().st_size / 1e6:.0f} MB: rewritten in"
-        f" {rewriting.seconds:.1f} s of processor time with {rewriting.memory:.0f} MB,"
-        f" verified in {verifying.seconds:.1f} s with {verifying.memory:.0f} MB"
+    took = (
+        f"{whole.stat().st_size / 1e6:.1f} MB, rewritten in {rewriting.seconds:.1f} s of processor"
+        f" time with {rewriting.memory:.0f} MB, verified in {verifying.seconds:.1f} s with"
+        f" {verifying.memory:.0f} MB"
     )
-    for line in found:
-        say(f"{kernel.name}: {line}")
-    if found:
-        raise Failure(f"{said}; not as the link of rewritten objects")
-    return f"{said}; the same as the link of rewritten objects"
+    return took, compare.differences(ours.read_bytes(), parts.read_bytes())
 
 
 def _compiled(root: Root, kernel: Kernel, work: Path, command: Command) -> None:
