@@ -9,7 +9,8 @@ nopfix      the same through nopfix-toolchain's folder, in a folder of the same 
 objects     every C object: a call without slot fails; those that needed slots are compared with the
             plain ones by nopfix-verify, all others have to equal them byte for byte
 overhead    build some folders again, untouched, with the wrapper, and with the wrapper under
-            nopfix-serve, in turns; wall and CPU time of each; the last two make the same objects
+            nopfix-serve, without and with NOPFIX_VERIFY=1, in turns; wall and CPU time of each; all
+            but the first make the same objects
 boot        vmlinux of both builds: init loads the livepatch sample, which patches /proc/cmdline
 mission     a livepatch that calls a function which was static: the module loader has to refuse it
             as the compiler made it, and to load it with slots; r2 has to be intact after the call
@@ -286,6 +287,7 @@ def overhead(work: Path, rounds: int, jobs: int) -> list[Overhead]:
         Side("neither", "plain", PREFIX, ()),
         Side("wrapper", "nopfix", tools, ()),
         Side("nopfix-serve", "nopfix", tools, serve),
+        Side("NOPFIX_VERIFY=1", "nopfix", tools, ("env", "NOPFIX_VERIFY=1", *serve)),
     )
     log = work / "overhead.log"
     log.unlink(missing_ok=True)

@@ -55,8 +55,11 @@ def compare_links(root: Root, kernel: Kernel, jobs: int) -> str:
         with ThreadPoolExecutor(jobs) as pool:
             todo = [known[name] for name in names if name in known]
             list(pool.map(lambda command: _compiled(root, kernel, work, command), todo))
-        plain = [(work if name in known else place.source) / name for name in names]
-        one, found = _compared(root, place.log, work / link, plain)
+        pairs = []  # assembly is as it is in both links
+        for name in names:
+            plain = (work if name in known else place.source) / name
+            pairs.append((plain, _rewritten(plain) if name in known else plain))
+        one, found = _compared(root, place.log, work / link, pairs)
         said.append(f"{link}, {len(names)} objects, {one}")
         wrong += [f"{link}: {line}" for line in found]
     for line in wrong:
@@ -76,13 +79,12 @@ def _links(tree: Path) -> dict[str, list[str]]:
     return links
 
 
-def _compared(root: Root, log: Path, link: Path, plain: Sequence[Path]) -> tuple[str, list[str]]:
-    """Both links: what they took, and how they differ.  Assembly is as it is in both."""
-    work = link.parent
-    work.mkdir(parents=True, exist_ok=True)
-    rewritten = [_rewritten(p) if "linked" in p.parts else p for p in plain]
+def _compared(
+    root: Root, log: Path, link: Path, pairs: Sequence[tuple[Path, Path]]
+) -> tuple[str, list[str]]:
+    """Both links of objects as they were and as they are: what they took, how they differ."""
     whole, parts, ours = (link.with_suffix(f".{way}.o") for way in ("plain", "parts", "ours"))
-    for objects, made in ((plain, whole), (rewritten, parts)):
+    for objects, made in zip(zip(*pairs, strict=True), (whole, parts), strict=True):
         _link(root, log, objects, made)
     rewriting = _cost([*NOPFIX, whole, ours])
     verifying = _cost(["nopfix-verify", whole, ours])
@@ -116,6 +118,7 @@ def _rewritten(path: Path) -> Path:
 
 
 def _link(root: Root, log: Path, objects: Sequence[Path], link: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
     listing = link.with_suffix(".list")
     listing.write_text("\n".join(map(str, objects)))
     words = (f"{PREFIX}ld", "-EL", "-m", "elf64lppc", "-z", "noexecstack", "-r")
