@@ -24,6 +24,7 @@ from nopfix.verifier import (
     pairing,
     regions,
     relocations,
+    stale_tables,
     understood,
     units,
     walk,
@@ -85,8 +86,9 @@ def verify(old: bytes, new: bytes, *, need_slots: bool = False) -> Report:
         # Nothing has to be understood of what is as it was, but for the calls that lack a slot.
         findings.count("byte compared", len(old))
         if need_slots:
-            named = names.collect(before, names.references(before)[0])
-            pair_code(before, after, named, findings, need_slots=True)
+            found = names.references(before)[0]
+            stale = stale_tables.Checker(before, after, found, findings)
+            pair_code(before, after, names.collect(before, found), stale, findings, need_slots=True)
     elif container.check_headers(before, after, findings):
         _Verification(before, after, findings).run(need_slots)
     findings.differences = placed(before, findings.differences)
@@ -116,6 +118,7 @@ def pair_code(
     old: Object,
     new: Object,
     named: Mapping[int, names.Names],
+    stale: stale_tables.Checker,
     findings: Findings,
     *,
     need_slots: bool,
@@ -145,12 +148,15 @@ def pair_code(
         if same:
             walk.missing_slots(found, findings)
             continue
+        read = stale.find(found)
+        found = found._replace(labels=found.labels.union(*(table.targets for table in read)))
         paired = walk.pair(found, counterpart, findings, plain=plain, need_slots=need_slots)
         complete &= paired is not None
         if paired is not None:
             pairings[number] = paired[0]
             branches.Checked(found, *paired, counterpart.data, findings).run()
             distances.check_program_counter(found, paired[0], findings)
+            stale.check(read, paired[0])
     return pairings, complete
 
 
@@ -164,6 +170,7 @@ class _Verification:
         self.pairings: dict[int, pairing.AnyPairing] = {}
         found, labels = names.references(old)
         self.names = names.collect(old, found)
+        self.stale = stale_tables.Checker(old, new, found, findings)
         self.tables = label_tables.find(old, new, found)
         for table in self.tables:
             number = table.base.number
@@ -175,7 +182,7 @@ class _Verification:
     def run(self, need_slots: bool) -> None:
         """Check everything, or stop where code can't be paired: nothing else could be judged."""
         pairings, paired = pair_code(
-            self.old, self.new, self.names, self.findings, need_slots=need_slots
+            self.old, self.new, self.names, self.stale, self.findings, need_slots=need_slots
         )
         self.pairings.update(pairings)
         distances.check_numbers(self.old, pairings, self.findings)
@@ -277,7 +284,7 @@ class _Verification:
             if not section.executable:
                 but = {
                     offset
-                    for table in self.tables
+                    for table in self.tables + self.stale.tables
                     if table.section == section.number
                     and label_tables.follows(table, counterpart, self.pairings)
                     for offset in table.offsets

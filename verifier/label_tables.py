@@ -14,9 +14,10 @@ table, and it is one only if
 - the numbers are as close together as that allows: between them may be a structure's other members;
 - the base is a label that a relocation names, or the word behind one that reads the program
   counter;
-- the function jumps by CTR and refers to where the table begins, or, if none does, to its section.
+- the function jumps by CTR and refers to where the table begins, or, if none does, to its section;
 
-Then each number of OUT has to be the distance of the same two places there.
+or if the branch that reads it tells of it (`stale_tables`). Then each number of OUT has to be the
+distance of the same two places there.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power
 from nopfix.verifier.code import words_of
-from nopfix.verifier.elf import SHF_ALLOC, SHT_PROGBITS, STT_OBJECT
+from nopfix.verifier.elf import SHF_ALLOC, SHT_PROGBITS
 from nopfix.verifier.pairing import RET, START
 from nopfix.verifier.regions import functions
 
@@ -59,7 +60,7 @@ class LabelTable(NamedTuple):
     """Numbers of IN that may be distances from `base` to `targets`."""
 
     section: int
-    places: range
+    places: Sequence[int]
     """Where each of them is."""
     size: int
     """Bytes of a number."""
@@ -93,7 +94,7 @@ def _runs(
     """Start, bytes that differ, and end of what lies between two places that have names."""
     named = {r.offset for r in references if r.number == section.number}
     for symbol in old.symbols:
-        if symbol.section == section.number and symbol.type == STT_OBJECT:
+        if symbol.section == section.number:
             named.update((symbol.value, symbol.value + symbol.size))
     places = sorted({0, *named, section.size})
     differing: dict[int, list[int]] = {}
@@ -165,17 +166,25 @@ def _table(
     return []
 
 
-def follows(table: LabelTable, counterpart: Section, pairings: Mapping[int, AnyPairing]) -> bool:
-    """Whether the table's numbers in OUT are the distances of the same places."""
-    pairing = pairings.get(table.base.number)
-    if pairing is None:
-        return False
+def numbers(table: LabelTable, pairing: AnyPairing) -> Iterator[tuple[int, bytes | None]]:
+    """Where each number of a table is in IN, and its bytes as they should be in OUT.
+
+    `pairing` is that of the base's section. None: there are none that can be right.
+    """
     origin = pairing.sides[table.base.side](table.base.place)
     for place, target in zip(table.places, table.targets, strict=True):
         there = pairing.sides[START](target)
         if origin is None or there is None:
-            return False
-        wanted = (there - origin) % (1 << 8 * table.size)
-        if counterpart.data[place : place + table.size] != wanted.to_bytes(table.size, "little"):
-            return False
-    return True
+            yield place, None
+        else:
+            distance = (there - origin) % (1 << 8 * table.size)
+            yield place, distance.to_bytes(table.size, "little")
+
+
+def follows(table: LabelTable, counterpart: Section, pairings: Mapping[int, AnyPairing]) -> bool:
+    """Whether the table's numbers in OUT are the distances of the same places."""
+    pairing = pairings.get(table.base.number)
+    return pairing is not None and all(
+        counterpart.data[place : place + table.size] == wanted
+        for place, wanted in numbers(table, pairing)
+    )

@@ -1,9 +1,10 @@
 """Gaps: the padding in front of something aligned, which may be longer or shorter in OUT.
 
-A gap is a run of no-ops that belong to nobody (`Code.owned`), in front of a label or of data. It
-may change only so that what follows is aligned as before: to a power of two, no more than the
-section's own, that both lengths are shorter than. gas fills gaps with nops, the last one `ori
-2,2,0` where the processor has group-ending ones, or with a branch over nops (binutils,
+A gap is a run of no-ops that belong to nobody (`Code.owned`), in front of a label or of data.
+Behind an instruction that doesn't go on, what follows has a label, known or not: nothing else leads
+there. A gap may change only so that what follows is aligned as before: to a power of two, no more
+than the section's own, that both lengths are shorter than. gas fills gaps with nops, the last one
+`ori 2,2,0` where the processor has group-ending ones, or with a branch over nops (binutils,
 gas/config/tc-ppc.c, ppc_handle_align). The linker fills those between input sections with plain
 nops (bfd/elf64-ppc.c, the section's fill), so where a function ends and another begins both are
 padding. Inside a function of an object whose gaps end in `ori 2,2,0`, nops that don't are
@@ -18,9 +19,11 @@ a gap lies in front of them, none behind.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power
+from nopfix.verifier.registers import goes_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +53,7 @@ def gaps(code: Code) -> list[Gap]:
     words = code.words
     stops = set(code.labels) | set(code.functions.names) | set(code.widths)
     stops.update(4 * index for index in _data_starts(code))
+    stops.update(4 * index for index in _unreached(code))
     stops.update(code.ahead)
     traps = _traps(code)
     fronted = {place + size for place, size in code.ahead.items()}
@@ -96,6 +100,18 @@ def _traps(code: Code) -> dict[int, int]:
 def _data_starts(code: Code) -> list[int]:
     data = code.regions.data_words
     return [index for index in data if index - 1 not in data]
+
+
+def _unreached(code: Code) -> list[int]:
+    """Words behind no-ops that nothing runs into: what follows those is entered from elsewhere."""
+    words, found = code.words, []
+    for index, (before, word) in enumerate(itertools.pairwise(words), 1):
+        if word not in power.PADDING or goes_on(before) or index - 1 in code.regions.data_words:
+            continue
+        while index < len(words) and _is_free(code, index):
+            index += 1
+        found.append(index)
+    return found
 
 
 def _start(code: Code, end: int) -> int:

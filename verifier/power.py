@@ -16,6 +16,8 @@ NOP = 0x60000000
 """`ori 0,0,0`"""
 GROUP_ENDING_NOPS = (0x60210000, 0x60420000)
 """`ori 1,1,0` and `ori 2,2,0`: gas ends a run of padding with one, on power6 and on power7."""
+PADDING = frozenset({NOP, *GROUP_ENDING_NOPS})
+"""What gas fills padding in code with, the branch over it excepted."""
 RESTORE_TOC = 0xE8410018
 """`ld r2,24(r1)`"""
 SLOTS = (NOP, RESTORE_TOC, 0x4DEF7B82, 0x4FFFFB82)
@@ -154,7 +156,7 @@ def inverted(word: int) -> int | None:
 
 def is_padding(word: int) -> bool:
     """True for the words that gas fills padding in code with (the branch over it excepted)."""
-    return word == NOP or word in GROUP_ENDING_NOPS
+    return word in PADDING
 
 
 def crosses_64_bytes(offset: int) -> bool:

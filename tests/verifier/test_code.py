@@ -416,6 +416,10 @@ k:  blr
 """
 #: A branch over padding, as compilers write one.
 OVER_PADDING = inside("bl g\n SLOT\n mr 3,4\n b .Lover\n ALIGN\n.Lover: mr 3,4\n bl g\n SLOT")
+#: Padding behind what doesn't go on, in front of a label that only a number in data leads to.
+BEHIND_JUMP = inside("bl g\n SLOT\n mtctr 9\n JUMP\n PAD\n mr 3,5\n bl g\n SLOT\n MORE").replace(
+    "BAD", ""
+)
 #: What `ld -r` makes of an object of gas and one of LLVM's assembler, which fills with plain nops.
 OF_BOTH = (
     inside("bl g\n SLOT\n mr 3,4\n GAS\n.Lgas: addi 3,3,1\n cmpwi 3,5\n blt .Lgas")
@@ -451,6 +455,18 @@ PADDING = {
     "a branch over padding is an instruction": right(OVER_PADDING, ALIGN=(".p2align 4",) * 2),
     "padding behind a branch that aligns nothing": wrong(
         OVER_PADDING, ALIGN=(".p2align 4", "nop\n ori 2,2,0\n ori 2,2,0")
+    ),
+    "padding behind a jump": right(
+        BEHIND_JUMP, JUMP=("bctr",) * 2, PAD=("nop\n ori 2,2,0", "ori 2,2,0"), MORE=NOTHING
+    ),
+    "padding behind a jump that is gone": right(
+        BEHIND_JUMP, JUMP=("mr 6,7\n b g",) * 2, PAD=("ori 2,2,0", ""), MORE=NOTHING
+    ),
+    "padding behind a jump that aligns nothing": wrong(
+        BEHIND_JUMP, JUMP=("bctr",) * 2, PAD=("nop\n ori 2,2,0",) * 2, MORE=BAD
+    ),
+    "no-ops that are run into are instructions": wrong(
+        BEHIND_JUMP, JUMP=("mr 3,4",) * 2, PAD=("nop\n ori 2,2,0", "ori 2,2,0"), MORE=NOTHING
     ),
     "plain nops are LLVM's padding in a function, beside gas's": right(
         OF_BOTH, **OF_CLANG, FILL=("nop\n nop\n nop", "nop\n nop")
