@@ -1,4 +1,4 @@
-"""What in code depends on offsets: branches, switch tables, traceback tables.
+"""What in code depends on offsets: branches, prefixed instructions, switch and traceback tables.
 
 All of it was resolved by the assembler and carries no relocation; IN and OUT are paired by now, so
 each value in OUT can be held against where its target went.
@@ -41,6 +41,7 @@ class Checked:
     def run(self) -> None:
         """Check all of it."""
         self.branches()
+        self.distances()
         self.tables()
         self.tracebacks()
 
@@ -70,6 +71,27 @@ class Checked:
                     f" {reached:#x}",
                 )
         self.findings.count("branch", count)
+
+    def distances(self) -> None:
+        """Every prefixed instruction reaches from its own place what it reached."""
+        size = self.code.section.size
+        for index in self.code.distances:
+            offset, old = index * 4, self.code.words[index : index + 2]
+            place = self.pairing.word(offset)
+            if place is None or self.pairing.word(offset + 4) != place + 4:
+                self.differ("displacement", offset, place, "has no counterpart")
+                continue
+            new = self.word(place), self.word(place + 4)
+            target = offset + power.prefixed_displacement(*old)
+            reached = place + power.prefixed_displacement(*new)
+            # What isn't in the section is no place that anything knows.
+            expected = (
+                self.pairing.start(target) if 0 <= target <= size else target - offset + place
+            )
+            if power.prefixed_shape(*old) != power.prefixed_shape(*new) or reached != expected:
+                text = f"reaches {target:#x} in IN, so {expected or 0:#x} in OUT, but {reached:#x}"
+                self.differ("displacement", offset, place, text)
+        self.findings.count("displacement", len(self.code.distances))
 
     def tables(self) -> None:
         """Every entry of a switch table leads to where its target went."""

@@ -65,6 +65,9 @@ class Code(NamedTuple):
     ahead: dict[int, int]
     """Offset of words directly in front of a function that are neither padding nor code (LLVM's
     prefix data, say, which is read from the function's address): how far it is from there."""
+    distances: frozenset[int]
+    """Indices of the prefixed instructions that reach something at a distance from themselves
+    which the assembler resolved."""
 
     def function(self, offset: int) -> str:
         """Name of the function that an offset lies in, for messages."""
@@ -161,6 +164,17 @@ def examine(
         names.unknown,
         widths,
         _ahead(words, functions, found, alike, labels),
+        _distances(words, found),
+    )
+
+
+def _distances(words: tuple[int, ...], found: regions.Regions) -> frozenset[int]:
+    return frozenset(
+        index
+        for index, word in enumerate(words[:-1])
+        if power.is_pc_relative(word)
+        and index not in found.data_words
+        and index * 4 not in found.filled
     )
 
 

@@ -54,8 +54,6 @@ _LD_FORM, _LWA_FORM = 0, 2
 _ADD, _OR = 266, 444
 _MTCTR, _MTCTR_MASK = 0x7C0903A6, 0xFC1FFFFF
 _MTLR, _MTLR_MASK = 0x7C0803A6, 0xFC1FFFFF
-_PADDI_PCREL, _PREFIX_MASK = 0x06100000, 0xFFF00000
-"""The prefix of `paddi` with R, reserved bits aside."""
 _EXTENSIONS = {954: 1, 922: 2, 986: 4}
 """extsb, extsh, extsw: the bytes that they extend."""
 _INDEXED = {
@@ -255,10 +253,10 @@ class _Flow:
     def _displacement(self, at: int) -> Place | None:
         """What a `pla` names whose displacement the assembler resolved."""
         prefix, word = self.words[at - 1], self.words[at]
-        if prefix & _PREFIX_MASK != _PADDI_PCREL or word >> 26 != _ADDI or word >> 16 & 31:
+        if at - 1 not in self.code.distances or word >> 26 != _ADDI:
             return None
-        distance = ((prefix & 0x3FFFF) << 16 | word & 0xFFFF) ^ 1 << 33
-        return Place(self.code.section.number, 4 * (at - 1) + distance - (1 << 33))
+        distance = power.prefixed_displacement(prefix, word)
+        return Place(self.code.section.number, 4 * (at - 1) + distance)
 
     def _counter(self, at: int) -> Place | None:
         """What `mflr` reads: the address behind the `bcl` that was the last to set LR."""

@@ -121,6 +121,24 @@ def displacement(word: int) -> int:
     return ((word & 0xFFFC) ^ 0x8000) - 0x8000
 
 
+def is_pc_relative(prefix: int) -> bool:
+    """Whether a prefix says that the instruction's operand lies at a distance from itself.
+
+    R is 1, in a prefix of type 8LS or MLS (Power ISA 3.1, Book I, 1.6.3).
+    """
+    return prefix & 0xFD100000 == 0x04100000
+
+
+def prefixed_shape(prefix: int, suffix: int) -> tuple[int, int]:
+    """The two words without d0 and d1, the parts of a distance."""
+    return prefix & ~0x3FFFF, suffix & ~0xFFFF
+
+
+def prefixed_displacement(prefix: int, suffix: int) -> int:
+    """Displacement in bytes of a prefixed instruction, of 34 bits."""
+    return (((prefix & 0x3FFFF) << 16 | suffix & 0xFFFF) ^ 1 << 33) - (1 << 33)
+
+
 def disassemble(word: int, place: int = 0) -> str:
     """Text for messages: mnemonic and operands, or `.long` where nothing can disassemble it."""
     # Imported here: a verification that finds no difference does without.

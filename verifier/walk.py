@@ -1,9 +1,9 @@
 """Pairing the words of a code section of IN with those of OUT.
 
-Both sections are walked together. A word of IN pairs with the word of OUT that equals it, but
-for the displacement of a PC-relative branch and the entries of switch tables, which are checked
-afterwards (`branches`), when all offsets are known. OUT may have more in four places, and only
-there; between them the two are equal word by word:
+Both sections are walked together. A word of IN pairs with the word of OUT that equals it, but for
+the displacement of a PC-relative branch or prefixed instruction and the entries of switch tables,
+which are checked afterwards (`branches`), when all offsets are known. OUT may have more in four
+places, and only there; between them the two are equal word by word:
 
 - a nop behind a `bl` that has no TOC-restore slot (`code`);
 - padding that is longer or shorter than in IN (`padding`);
@@ -156,11 +156,13 @@ class _Walk:
     def _first_difference(self, count: int) -> int:
         """Words from here that are equal, or entries of tables."""
         old, new, index, place = self.old_shapes, self.new_shapes, self.index, self.place
-        entries = self.code.regions.entries
+        entries, distances = self.code.regions.entries, self.code.distances
         for step in range(count):
             if place + step >= len(new):
                 return step
-            if old[index + step] != new[place + step] and (index + step) * 4 not in entries:
+            if old[index + step] == new[place + step] or (index + step) * 4 in entries:
+                continue
+            if distances.isdisjoint((index + step - 1, index + step)):
                 return step
         return count
 
@@ -274,26 +276,32 @@ class _Walk:
 
         A label of the instruction stays in front of the nop: gas binds it before it aligns.
         """
-        old, new, index, place = self.old, self.new, self.index, self.place
+        new, index, place = self.new, self.index, self.place
         if self.code.is_prefixed(index):
-            instruction = old[index : index + 2]
             came = power.crosses_64_bytes(place * 4) and new[place : place + 1] == (power.NOP,)
-            if came and new[place + 1 : place + 3] == instruction:
+            if came and self._same_prefixed(index, place + 1):
                 self.place += 1
                 self._seam(place * 4, place * 4, place * 4, place * 4 + 4)
                 self.findings.count("padding resized")
-            elif power.crosses_64_bytes(place * 4) and new[place : place + 2] == instruction:
+            elif power.crosses_64_bytes(place * 4) and self._same_prefixed(index, place):
                 self.differ("prefixed", "a prefixed instruction crosses a 64-byte boundary in OUT")
         elif (
             self.code.is_prefixed(index + 1)
             and self._is_nop_for_next(index)
-            and new[place : place + 2] == old[index + 1 : index + 3]
+            and self._same_prefixed(index + 1, place)
         ):
             at = place * 4
             self._seam(at, at, at, None)
             self.index += 1
             self._seam(at, at, at, at)
             self.findings.count("padding resized")
+
+    def _same_prefixed(self, index: int, place: int) -> bool:
+        """Whether word `place` of OUT begins the prefixed instruction of word `index` of IN."""
+        old, new = self.old[index : index + 2], self.new[place : place + 2]
+        if index not in self.code.distances or len(new) < 2:
+            return old == new
+        return power.prefixed_shape(*old) == power.prefixed_shape(*new)
 
     def _is_nop_for_next(self, index: int) -> bool:
         return (

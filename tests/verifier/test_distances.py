@@ -130,6 +130,56 @@ def test_numbers_beside_addresses_of_labels(
     assert rules(LABELS, "", data, variants) == expected
 
 
+#: A prefixed instruction in front of a call, which reaches what is behind it.
+PREFIXED = """
+    .text
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .p2align 6
+    .type f, @function
+f:  mflr 0
+    .rept COUNT
+    mr 3,4
+    .endr
+    bl g
+    SLOT
+    READS
+    bl g
+    SLOT
+    mtlr 0
+    blr
+    .size f, .-f
+    .type k, @function
+k:  .quad 1, 2
+    .size k, .-k
+"""
+
+
+@pytest.mark.parametrize("count", ["1", "12", "13"])
+@pytest.mark.parametrize(
+    "reads",
+    [
+        *("pld 3,k+MORE@pcrel", "pla 3,k+8+MORE@pcrel", "plwa 4,k+MORE@pcrel"),
+        *("pstd 4,k+MORE@pcrel", "plxv 3,k+MORE@pcrel", "pla 3,g+MORE@pcrel"),
+    ],
+)
+def test_what_a_prefixed_instruction_reaches_from_its_own_place_is_where_it_went(
+    reads: str, count: str, variants: Variants
+) -> None:
+    """Where it crosses 64 bytes in OUT or in IN, a nop comes or goes."""
+    source = PREFIXED.replace("READS", reads).replace("COUNT", count)
+    for more, expected in (("0", set()), ("4", {"displacement"}), ("-4", {"displacement"})):
+        old, new = variants(source, "-mpower10", MORE=("0", more))
+        assert {difference.rule for difference in verify(old, new).differences} == expected
+
+
+def test_a_prefixed_instruction_is_otherwise_as_it_was(variants: Variants) -> None:
+    source = PREFIXED.replace("READS", "pld REGISTER,k@pcrel").replace("COUNT", "1")
+    old, new = variants(source, "-mpower10", REGISTER=("3", "4"))
+    assert {difference.rule for difference in verify(old, new).differences} == {"displacement"}
+
+
 # A switch's table in data; BASE is what its numbers count from.
 TABLE = """
     .text
