@@ -10,10 +10,11 @@ of debug information and unwinding, which describe code and own none of it.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import meaning
-from nopfix.verifier.elf import STT_FUNC
+from nopfix.verifier.elf import STT_FUNC, STT_OBJECT
 from nopfix.verifier.pairing import RET, START
 from nopfix.verifier.relocation_types import R_PPC64_ADDR64, R_PPC64_UADDR64, is_marker
 
@@ -38,6 +39,13 @@ _NAMING_LABELS = (".toc", ".got", "__")
 reads to use as an address, and the kernel's own tables."""
 
 
+_STB_LOCAL = 0
+_OF_A_FUNCTION = re.compile(r"_ZZ|.*\.\d+$")
+"""Names of variables that are static in a function: C++'s (Itanium C++ ABI, 5.1.6, "Scope
+Encoding") and C's of GCC (gcc/defaults.h, ASM_PN_FORMAT). LLVM's in C begin with the function's name
+and a dot (clang/lib/CodeGen/CGDecl.cpp, getStaticDeclName)."""
+
+
 class Names(NamedTuple):
     """What is named in one section of IN; offsets in it."""
 
@@ -57,7 +65,8 @@ class Names(NamedTuple):
     """Return addresses in tables known to hold them."""
     unknown: frozenset[int]
     """Absolute addresses in data without a rule, of no function's entry: labels or return
-    addresses."""
+    addresses. What a function's own variable holds is a label's: C and C++ have no other (GCC's
+    manual, "Labels as Values")."""
 
 
 NOTHING = Names(*(frozenset[int]() for _ in Names._fields))
@@ -113,16 +122,34 @@ def _resolved(old: Object, labels: meaning.Labels, found: Reference) -> Referenc
 def collect(old: Object, found: list[Reference]) -> dict[int, Names]:
     """What is named, by section."""
     entries = {(s.section, s.value) for s in old.symbols if s.type == STT_FUNC}
+    own = _own_variables(old)
     sets: dict[int, list[set[int]]] = {}
     for reference in found:
         columns = sets.setdefault(reference.number, [set() for _ in Names._fields])
-        for column, belongs in zip(columns, _columns(reference, entries), strict=True):
+        for column, belongs in zip(columns, _columns(reference, entries, own), strict=True):
             if belongs:
                 column.add(reference.offset)
     return {number: Names(*map(frozenset, columns)) for number, columns in sets.items()}
 
 
-def _columns(reference: Reference, entries: set[tuple[int, int]]) -> tuple[bool, ...]:
+def _own_variables(old: Object) -> dict[int, list[range]]:
+    """The extents of the static variables of functions, by section."""
+    functions = {symbol.name for symbol in old.symbols if symbol.type == STT_FUNC}
+    found: dict[int, list[range]] = {}
+    for symbol in old.symbols:
+        if symbol.type != STT_OBJECT or symbol.info >> 4 != _STB_LOCAL or not symbol.size:
+            continue
+        parts = symbol.name.split(".")
+        begins = (".".join(parts[:count]) for count in range(1, len(parts)))
+        if _OF_A_FUNCTION.match(symbol.name) or not functions.isdisjoint(begins):
+            extent = range(symbol.value, symbol.value + symbol.size)
+            found.setdefault(symbol.section, []).append(extent)
+    return found
+
+
+def _columns(
+    reference: Reference, entries: set[tuple[int, int]], own: dict[int, list[range]]
+) -> tuple[bool, ...]:
     """Which of `Names` a reference belongs to."""
     section, relocation = reference.section, reference.relocation
     returns = reference.side == RET
@@ -132,6 +159,9 @@ def _columns(reference: Reference, entries: set[tuple[int, int]]) -> tuple[bool,
     absolute = relocation.type in (R_PPC64_ADDR64, R_PPC64_UADDR64)
     known = section.name.startswith(_NAMING_LABELS) or not section.flags & 2
     entry = (reference.number, reference.offset) in entries
+    unknown = data and absolute and not returns and not known and not entry
+    if unknown:
+        unknown = not any(relocation.place in extent for extent in own.get(section.number, ()))
     return (
         not returns,
         data and reference.side == START,
@@ -139,5 +169,5 @@ def _columns(reference: Reference, entries: set[tuple[int, int]]) -> tuple[bool,
         sled,
         sled and kind == bytes((_FUNCTION_EXIT,)),
         returns,
-        data and absolute and not returns and not known and not entry,
+        unknown,
     )

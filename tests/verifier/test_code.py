@@ -149,11 +149,27 @@ CASES = {
     "a label's or a return address in data, nobody can tell": wrong(
         ADDRESS, TABLE=UNKNOWN, JUMP=NOTHING, BEFORE=BAD
     ),
+    "a label's or a return address in a variable that no function's name begins": wrong(
+        ADDRESS,
+        TABLE=(".type fb.b, @object\n .size fb.b, 16\nfb.b",) * 2,
+        JUMP=NOTHING,
+        BEFORE=BAD,
+    ),
     "a return address in a frame table": right(ADDRESS, TABLE=FRAMES, JUMP=NOTHING, BEFORE=NOTHING),
     "a second nop in front of a return address": wrong(
         ADDRESS, TABLE=FRAMES, JUMP=NOTHING, BEFORE=BAD
     ),
 }
+for _name in ("b.0", "f.b", "f.b.3", "_ZZ1fvE1b"):
+    _table = f".type {_name}, @object\n .size {_name}, 16\n{_name}"
+    CASES |= {
+        f"a label's address in {_name}, a function's own variable": right(
+            ADDRESS, TABLE=(_table,) * 2, JUMP=NOTHING, BEFORE=BAD
+        ),
+        f"a label's or a return address in {_name}, which others see": wrong(
+            ADDRESS, TABLE=(f".globl {_name}\n {_table}",) * 2, JUMP=NOTHING, BEFORE=BAD
+        ),
+    }
 for _what, _name in NAMES.items():
     _same = {"OWN": NOTHING, "NAME": (_name, _name)}
     CASES |= {
