@@ -42,8 +42,8 @@ reads to use as an address, and the kernel's own tables."""
 _STB_LOCAL = 0
 _OF_A_FUNCTION = re.compile(r"_ZZ|.*\.\d+$")
 """Names of variables that are static in a function: C++'s (Itanium C++ ABI, 5.1.6, "Scope
-Encoding") and C's of GCC (gcc/defaults.h, ASM_PN_FORMAT). LLVM's in C begin with the function's name
-and a dot (clang/lib/CodeGen/CGDecl.cpp, getStaticDeclName)."""
+Encoding") and C's of GCC (gcc/defaults.h, ASM_PN_FORMAT). LLVM's in C begin with the function's
+name and a dot (clang/lib/CodeGen/CGDecl.cpp, getStaticDeclName)."""
 
 
 class Names(NamedTuple):
