@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nopfix.corpus import oracle, plan, toolchain
 from nopfix.corpus.prepare import Compile
 from nopfix.corpus.toolchain import Tools
-from nopfix.verifier import check, elf, names, pairing, verify
+from nopfix.verifier import check, elf, names, pairing, stale_tables, verify
 from nopfix.verifier.report import Findings
 
 if TYPE_CHECKING:
@@ -205,8 +205,10 @@ def _code_size(obj: elf.Object) -> int:
 
 def _pairings(old: elf.Object, new: elf.Object) -> dict[int, pairing.Pairing]:
     """Where each offset of code went, by section number."""
-    named = names.collect(old, names.references(old)[0])
-    found, _ = check.pair_code(old, new, named, Findings(), need_slots=False)
+    references, findings = names.references(old)[0], Findings()
+    named = names.collect(old, references)
+    stale = stale_tables.Checker(old, new, references, findings)
+    found, _ = check.pair_code(old, new, named, stale, findings, need_slots=False)
     return {
         section.number: found.get(section.number, pairing.unmoved(section.size))
         for section in old.sections
