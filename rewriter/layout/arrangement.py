@@ -40,12 +40,13 @@ def arrange(
     vectors would be read from other addresses.
     """
     is_llvm = program.is_of_llvm
+    origin = padding.Origin(is_llvm, 0 if is_llvm else _told_alignment(program))
     vectors = vector_data.find(program, sections, analysis, claims)
     aligned = {}
     for section in sections:
         number = section.number
         planned = plan.slots.get(number, ())
-        found = padding.find(program, section, analysis, claims[number], planned, is_llvm)
+        found = padding.find(program, section, analysis, claims[number], planned, origin)
         aligned[number] = vector_data.beside(found, vectors.get(number, ()))
     styles = _styles(program, sections, analysis, aligned, is_llvm)
     layouts = {
@@ -85,6 +86,14 @@ def _styles(
             other if own_last is None else own_last, long if own_jumps is None else own_jumps
         )
     return styles
+
+
+def _told_alignment(program: Program) -> int:
+    """What the debug information says that functions were to be aligned to; 0 without that."""
+    for header in program.obj.sections:
+        if header.name == ".debug_str":
+            return padding.told_alignment(program.obj.contents(header.number))
+    return 0
 
 
 def _group_nop(program: Program, sections: Iterable[Code], analysis: Analysis) -> int:

@@ -15,7 +15,9 @@ of its function as other words do.
 
 The alignment of functions is the smallest that explains all gaps of the section, since compilers
 align all functions of a section alike; without a gap to judge by it is 16 where the section's own
-alignment and every function's offset agree with that.
+alignment and every function's offset agree with that.  It is coarser where the compiler's options,
+kept in the debug information, say so, or where nothing else accounts for the section's alignment:
+no loop, table or constant lies on that grid.
 
 Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign; LLVM Language
 Reference, "Prefix Data".
@@ -32,7 +34,7 @@ from nopfix.rewriter.power.instruction import GROUP_NOPS, NOP, NOTHING_FOUND, br
 from nopfix.rewriter.proof.analysis import RELOCATED_DATA, TOC_WORD, TYPE_HASH, UNENTERED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence, Set
+    from collections.abc import Iterable, Sequence, Set
 
     from nopfix.rewriter.object.program import Functions
     from nopfix.rewriter.power.instruction import Instructions
@@ -46,7 +48,8 @@ _PREFIXES = frozenset((TOC_WORD, TYPE_HASH))
 """What is aligned in place of the function behind it."""
 _UNDECLARED = frozenset((RELOCATED_DATA, UNENTERED))
 """Data that nothing but its place gives to anybody."""
-_LABEL_ALIGNMENT = 32
+LABEL_ALIGNMENT = 32
+"""What compilers align loops to at most, in bytes."""
 _MANY = 6
 
 
@@ -138,16 +141,26 @@ def has_code(found: Instructions, start: int, end: int) -> bool:
     )
 
 
+def accounted_alignment(labels: Iterable[int], tables: Iterable[Alignment]) -> int:
+    """The greatest alignment that something else than functions accounts for, in bytes; else 0.
+
+    ``labels`` are the places in functions that something leads to, by offset.
+    """
+    aligned = [label & -label for label in labels if label and not label % FUNCTION_ALIGNMENT]
+    most = min(max(aligned, default=0), LABEL_ALIGNMENT)
+    return max([most, *(table.alignment for table in tables)])
+
+
 def function_alignments(
-    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
+    gaps: Sequence[Alignment], section_alignment: int, accounted: int, told: int = 0
 ) -> list[Alignment]:
     """``gaps`` with the alignment of each; those that aren't aligned at all are left out.
 
-    ``section_alignment`` is sh_addralign; ``has_aligned_data`` says that a table in the section
-    accounts for an alignment of 8.
+    ``section_alignment`` is sh_addralign; ``accounted`` is how much of it something else accounts
+    for; ``told`` what the compiler was told, or 0.
     """
     gaps = _judge_fillers(gaps, section_alignment)
-    common = _common_alignment(gaps, section_alignment, has_aligned_data)
+    common = _common_alignment(gaps, section_alignment, accounted, told)
     aligned = []
     for gap in gaps:
         if _aligned_place(gap) % common == 0 and gap.start - gap.padding < common:
@@ -197,7 +210,7 @@ def kept_in_front(gap: Alignment, alignment: int) -> Alignment:
 
 
 def _common_alignment(
-    gaps: Sequence[Alignment], section_alignment: int, has_aligned_data: bool
+    gaps: Sequence[Alignment], section_alignment: int, accounted: int, told: int
 ) -> int:
     padded = [gap for gap in gaps if gap.padding < gap.start]
     if padded:
@@ -205,19 +218,18 @@ def _common_alignment(
     elif section_alignment >= FUNCTION_ALIGNMENT:
         common = FUNCTION_ALIGNMENT
     else:
-        common = 4 if has_aligned_data else max(section_alignment, 4)
-    if any(_aligned_place(gap) % common for gap in gaps) and not padded:
+        common = max(section_alignment, 4) if section_alignment > accounted else 4
+    places = [_aligned_place(gap) for gap in gaps]
+    if any(place % common for place in places) and not padded:
         return 4
-    # What loops and branches are aligned to at most doesn't account for more: functions do, if all
-    # lie on that grid.
-    on_grid = not any(_aligned_place(gap) % section_alignment for gap in gaps)
-    if section_alignment > _LABEL_ALIGNMENT and gaps and on_grid:
-        return section_alignment
+    for coarser in (section_alignment if section_alignment > accounted else 0, told):
+        if common < coarser <= section_alignment and not any(place % coarser for place in places):
+            return coarser
     # Many functions on a coarser grid are no coincidence (-falign-functions=32).
     while (
         len(gaps) >= _MANY
         and common * 2 <= section_alignment
-        and not any(_aligned_place(gap) % (common * 2) for gap in gaps)
+        and not any(place % (common * 2) for place in places)
     ):
         common *= 2
     return common

@@ -24,7 +24,9 @@ from bisect import bisect_right
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.layout.gaps import (
     FUNCTION_ALIGNMENT,
+    LABEL_ALIGNMENT,
     TRAP,
+    accounted_alignment,
     function_alignments,
     function_gaps,
     kept_in_front,
@@ -58,9 +60,19 @@ _SINCE_POWER9 = {
     4: ((0xFC00003F, 0x10000033),),  # maddld
     1: ((0xFC000000, 0x04000000),),  # prefixed
 }
-_LABEL_ALIGNMENT = 32
 _GROUP_NOPS = frozenset(GROUP_NOPS.values())
 _LAST_WORDS = frozenset((NOP, *_GROUP_NOPS))
+
+
+class Origin(Record):
+    """What an object says of who wrote it.
+
+    ``is_llvm``: LLVM's assembler, which jumps over no padding.  ``functions`` is the alignment, in
+    bytes, that the compiler was told to give functions; 0 where that isn't said.
+    """
+
+    is_llvm: bool = False
+    functions: int = 0
 
 
 def find(
@@ -69,32 +81,35 @@ def find(
     analysis: Analysis,
     claims: Claims,
     planned: Collection[int],
-    is_llvm: bool = False,
+    origin: Origin,
 ) -> list[Alignment]:
     """Everything in one section that is aligned, with its padding, in no particular order.
 
     ``claims`` are who names places in ``section``, ``planned`` the offsets in bytes at which slots
-    go in.  ``is_llvm`` tells that LLVM's assembler wrote it, which jumps over no padding.
+    go in.
     """
     number, found = section
     words, alignment = program.words(number), program.obj.sections[number].alignment
-    regions = analysis.regions.get(number, ())
+    functions, regions = program.functions_in(number), analysis.regions.get(number, ())
     tables = table_alignments(words, regions)
     branched = {target for _, target in found.branches}
     kept = claims.named.keys() - _ends(program, number, claims, branched) | claims.held
-    gaps = function_gaps(words, program.functions_in(number), regions, kept, found)
-    aligned = function_alignments(gaps, alignment, bool(tables)) + tables
-    aligned = _once(aligned + _named_alignments(program, number, kept))
     slots = {place + 4 for place in found.calls}.difference(planned)
     addressed = (target for _, target in found.relative)
     labels = branched.union(analysis.targets.get(number, ()), claims.named, addressed)
+    accounted = accounted_alignment(labels.difference(functions.starts), tables)
+    gaps = function_gaps(words, functions, regions, kept, found)
+    aligned = function_alignments(gaps, alignment, accounted, origin.functions) + tables
+    aligned = _once(aligned + _named_alignments(program, number, kept))
     aligned += _claimed_alignments(words, claims, slots, labels)
     labels.difference_update(a.start for a in aligned)
     last_word = last_word_of(words, aligned)
     loops = {target for place, target in found.branches if target < place}
     places = Labels(labels, loops, kept, slots)
     inner = label_alignments(words, places, alignment, last_word)
-    aligned += inner if is_llvm else [a for a in inner if jumps_over(words, [a]) is not False]
+    if not origin.is_llvm:
+        inner = [label for label in inner if jumps_over(words, [label]) is not False]
+    aligned += inner
     taken = {a.start for a in aligned}
     prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
     return aligned + [a for a in prefixed if a.start not in taken]
@@ -268,6 +283,26 @@ def tells_power9(strings: bytes | memoryview) -> bool:
     return b"-mcpu=power9" in text or b"-mcpu=power1" in text
 
 
+_ALIGN_FUNCTIONS = (b"-falign-functions=", b"-fmin-function-alignment=")
+
+
+def told_alignment(strings: bytes | memoryview) -> int:
+    """The alignment that a compiler's options, kept in .debug_str, give functions; 0 without one.
+
+    What isn't a power of 2 (``24``, ``32:16``) aligns some functions and others not.
+    """
+    text = bytes(strings)
+    for option in _ALIGN_FUNCTIONS:
+        at = text.find(option) + len(option)
+        if at < len(option):
+            continue
+        digits = text[at : at + 6].replace(b"\0", b" ").split()[:1]
+        number = int(digits[0]) if digits and digits[0].isdigit() else 0
+        if number > 0 and not number & number - 1:
+            return number
+    return 0
+
+
 DEFAULT_GROUP_NOP = GROUP_NOPS["power7"]
 """What the assembler ends padding with for its default processor (binutils 2.40)."""
 
@@ -295,7 +330,7 @@ def label_alignments(
     code, and so is a run of nops longer than padding could be, and in a section whose functions are
     padded with another ``last_word``.
     """
-    limit = min(section_alignment, _LABEL_ALIGNMENT)
+    limit = min(section_alignment, LABEL_ALIGNMENT)
     aligned: list[Alignment] = []
     if limit < FUNCTION_ALIGNMENT:
         return aligned

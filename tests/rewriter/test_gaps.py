@@ -38,29 +38,48 @@ def test_what_somebody_names_in_a_gap_begins_the_function() -> None:
 
 def test_functions_that_share_a_gap_size_share_the_alignment() -> None:
     between = [Alignment(8, 16, 1), Alignment(32, 32, 1), Alignment(60, 64, 1)]
-    found = gaps.function_alignments(between, 16, has_aligned_data=False)
+    found = gaps.function_alignments(between, 16, 0)
     assert [gap.alignment for gap in found] == [16, 16, 16]
 
 
 def test_functions_off_the_grid_are_not_aligned() -> None:
     between = [Alignment(20, 20, 1), Alignment(32, 32, 1)]
-    assert gaps.function_alignments(between, 16, has_aligned_data=False) == []
+    assert gaps.function_alignments(between, 16, 0) == []
 
 
-def test_functions_account_for_a_sections_alignment_that_loops_do_not() -> None:
+def test_functions_account_for_a_sections_alignment_that_nothing_else_does() -> None:
     between = [Alignment(56, 64, 1), Alignment(192, 192, 1)]
-    found = gaps.function_alignments(between, 64, has_aligned_data=False)
+    found = gaps.function_alignments(between, 64, 32)
     assert [gap.alignment for gap in found] == [64, 64]
-    found = gaps.function_alignments(between, 32, has_aligned_data=False)
+    found = gaps.function_alignments(between, 32, 32)
     assert [gap.alignment for gap in found] == [16, 16]
+    found = gaps.function_alignments(between, 32, 16)
+    assert [gap.alignment for gap in found] == [32, 32]
     off = [*between, Alignment(204, 208, 1)]
-    found = gaps.function_alignments(off, 64, has_aligned_data=False)
+    found = gaps.function_alignments(off, 64, 0)
     assert [gap.alignment for gap in found] == [16, 16, 16]
+
+
+def test_labels_account_for_no_more_than_compilers_align_loops_to() -> None:
+    assert gaps.accounted_alignment({4, 24, 100}, []) == 0
+    assert gaps.accounted_alignment({4, 48}, []) == 16
+    assert gaps.accounted_alignment({48, 96}, []) == 32
+    assert gaps.accounted_alignment({256}, []) == 32
+    assert gaps.accounted_alignment({4}, [Alignment(8, 8, 8)]) == 8
+
+
+def test_functions_are_aligned_as_the_compiler_was_told_where_they_lie_on_that_grid() -> None:
+    between = [Alignment(56, 64, 1), Alignment(192, 192, 1)]
+    found = gaps.function_alignments(between, 64, 64, 64)
+    assert [gap.alignment for gap in found] == [64, 64]
+    for section, told in ((32, 64), (128, 128)):
+        found = gaps.function_alignments(between, section, 128, told)
+        assert [gap.alignment for gap in found] == [16, 16]
 
 
 def test_alignment_is_capped_by_the_sections_own() -> None:
     between = [Alignment(64, 64, 1)]
-    assert gaps.function_alignments(between, 4, has_aligned_data=False) == []
+    assert gaps.function_alignments(between, 4, 0) == []
 
 
 FUNCTION = """

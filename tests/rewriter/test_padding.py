@@ -59,3 +59,11 @@ def test_long_padding_shows_whether_it_is_jumped_over() -> None:
     assert padding.jumps_over([BLR, 0x48000014, NOP, NOP, NOP, GROUP, LI], gap) is True
     assert padding.jumps_over([BLR, NOP, NOP, NOP, NOP, NOP, LI], gap) is False
     assert padding.jumps_over([BLR, NOP, NOP, LI], [Alignment(4, 12, 16)]) is None
+
+
+def test_what_the_compiler_was_told_is_read_from_its_options() -> None:
+    told = padding.told_alignment
+    assert told(b"GNU C17 12.2.0 -O2 -falign-functions=32 -fPIC\0int\0") == 32
+    assert told(b"GNU C17 14.2.0 -O2 -fmin-function-alignment=64\0int\0") == 64
+    for without in (b"-falign-functions", b"-falign-functions=24", b"-falign-functions=32:16", b""):
+        assert told(b"GNU C17 12.2.0 -O2 " + without + b"\0int\0") == 0
