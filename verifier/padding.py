@@ -78,6 +78,10 @@ def gaps(code: Code) -> list[Gap]:
         if start < index - 1 and not power.is_padding(words[start]):
             # The branch may as well be an instruction, with gas's nops behind it.
             found.append(Gap(start + 1, index, between))
+        for own in range(start + 1, index + 1):
+            # So may be no-ops at a function's end.
+            if between and own * 4 in code.functions.ends:
+                found.append(Gap(own, index, between))
     return found
 
 
@@ -249,12 +253,12 @@ def evident_alignment(code: Code, gap: Gap) -> int:
     """What the length of a gap shows that what follows is aligned to; 4 where it shows nothing.
 
     That is said only of gaps that no one runs through, behind a function's end (less wouldn't have
-    needed as many words), and of XRay's sleds.
+    needed as many words), and of XRay's sleds. Behind a section's end nothing follows.
     """
     if gap.end * 4 in code.exits:
         return 8
     is_shown = gap.between and gap.length and gap.start * 4 in code.functions.ends
-    if gap.filler is not None or not is_shown:
+    if gap.filler is not None or not is_shown or gap.end * 4 == code.section.size:
         return 4
     alignment = 8
     while alignment <= code.section.alignment:

@@ -432,6 +432,32 @@ k:  blr
 """
 #: A branch over padding, as compilers write one.
 OVER_PADDING = inside("bl g\n SLOT\n mr 3,4\n b .Lover\n ALIGN\n.Lover: mr 3,4\n bl g\n SLOT")
+#: A function without bytes and its alias, aligned at the end of the section; f ends in a no-op.
+EMPTY_AT_END = """
+    .text
+    .p2align 4
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .p2align 4
+    .type f, @function
+f:  mflr 0
+    bl g
+    SLOT
+    .rept COUNT
+    mr 3,4
+    .endr
+    blr
+    nop
+    .size f, .-f
+    MORE
+    .type e, @function
+e:  .size e, 0
+    .globl a
+    .set a, e
+"""
+#: A section's end that was aligned: nothing follows.
+ALIGNED_END = inside("bl g\n SLOT\n mr 3,4", "a = .\n .globl a\n PAD")
 #: Padding behind what doesn't go on, in front of a label that only a number in data leads to.
 BEHIND_JUMP = inside("bl g\n SLOT\n mtctr 9\n JUMP\n PAD\n mr 3,5\n bl g\n SLOT\n MORE").replace(
     "BAD", ""
@@ -472,6 +498,13 @@ PADDING = {
     "padding behind a branch that aligns nothing": wrong(
         OVER_PADDING, ALIGN=(".p2align 4", "nop\n ori 2,2,0\n ori 2,2,0")
     ),
+    "a function without bytes stays aligned at the end": right(
+        EMPTY_AT_END, COUNT=("8",) * 2, MORE=("", "nop\n nop\n nop")
+    ),
+    "a function without bytes is aligned to no more": wrong(
+        EMPTY_AT_END, COUNT=("8",) * 2, MORE=("", "nop\n nop\n nop\n nop")
+    ),
+    "a section's end isn't aligned": right(ALIGNED_END, PAD=("nop\n nop\n nop",) * 2),
     "padding behind a jump": right(
         BEHIND_JUMP, JUMP=("bctr",) * 2, PAD=("nop\n ori 2,2,0", "ori 2,2,0"), MORE=NOTHING
     ),
