@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power, regions
 from nopfix.verifier.elf import STT_SECTION
+from nopfix.verifier.registers import goes_on
 from nopfix.verifier.relocation_types import DATA_WIDTH, FIELD, R_PPC64_REL24
 
 if TYPE_CHECKING:
@@ -113,6 +114,20 @@ class Code(NamedTuple):
             self.words[index] & power.BCCTR_MASK == power.BCCTR
             for index in range(start // 4, end // 4)
         )
+
+    def is_entered(self, index: int) -> bool:
+        """Whether anything may lead to word `index`; if not, it is data, or never executed.
+
+        Nothing does if one goes back from there to an instruction that doesn't go on, without
+        meeting a label, in a function without a branch by CTR: all its ways in are known.
+        """
+        if self.jumps_by_address(index * 4):
+            return True
+        while index and index * 4 not in self.labels:
+            index -= 1
+            if index in self.regions.data_words or not goes_on(self.words[index]):
+                return False
+        return True
 
     def is_prefixed(self, index: int) -> bool:
         """Whether word `index` begins a prefixed instruction."""

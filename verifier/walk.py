@@ -55,7 +55,7 @@ def missing_slots(code: Code, findings: Findings) -> None:
     """Report the calls of a section that is as it was which have no slot."""
     for index in sorted(code.calls):
         callee = code.lacks_slot(index + 1)
-        if callee:
+        if callee and code.is_entered(index):
             _missing(code, index, callee, findings)
 
 
@@ -216,7 +216,7 @@ class _Walk:
         if callee is None:
             return
         if self.place >= len(self.new) or self.new[self.place] != power.NOP:
-            if self.need_slots:
+            if self.need_slots and code.is_entered(index - 1):
                 _missing(code, index - 1, callee, self.findings)
             if index < len(self.old) and self.old[index] == power.NOP:
                 self.differ("call-slot", "the nop behind the call is gone")

@@ -74,6 +74,8 @@ OBJECT = inside(
     ".type words, @object\nwords: .long 0x7c0802a6, 0x48000001\n BAD\n .long 0x4bfffff9\n"
     ".size words, .-words\n",
 )
+#: Words behind a branch that doesn't go on: the one looks like `b .-16`, the other like a call.
+UNENTERED = inside("bl g\n SLOT\n mr 3,4\n JUMP\n NAME .long WORD\n.Lover: mr 5,6\n bl g\n SLOT")
 #: A nop that is named from outside, in front of an aligned loop. With a COUNT of 7 the loop needs
 #: no padding in IN, with less it needs some.
 BEFORE_LOOP = inside(
@@ -160,6 +162,30 @@ CASES = {
         ADDRESS, TABLE=FRAMES, JUMP=NOTHING, BEFORE=BAD
     ),
 }
+OVER = ("b .Lover",) * 2
+CASES |= {
+    "a word that nothing enters stays as it was": right(
+        UNENTERED, JUMP=OVER, NAME=NOTHING, WORD=("0x4bfffff0",) * 2
+    ),
+    "a branch that nothing enters may as well be followed": right(
+        UNENTERED, JUMP=OVER, NAME=NOTHING, WORD=("0x4bfffff0", "0x4bffffec")
+    ),
+    "a branch that nothing enters leads elsewhere": wrong(
+        UNENTERED, JUMP=OVER, NAME=NOTHING, WORD=("0x4bfffff0", "0x4bffffe8")
+    ),
+    "a branch behind one that goes on": wrong(
+        UNENTERED, JUMP=("beq .Lover",) * 2, NAME=NOTHING, WORD=("0x4bfffff0",) * 2
+    ),
+    "a branch that a symbol names": wrong(
+        UNENTERED, JUMP=OVER, NAME=("named:",) * 2, WORD=("0x4bfffff0",) * 2
+    ),
+    "a branch in a function that jumps by CTR": wrong(
+        UNENTERED, JUMP=("beq .Lover\n bctr",) * 2, NAME=NOTHING, WORD=("0x4bfffff0",) * 2
+    ),
+    "a prefix that nothing enters stays as it was": right(
+        UNENTERED, JUMP=OVER, NAME=NOTHING, WORD=("0x04100000, 0xe460ffe0",) * 2
+    ),
+}
 for _name in ("b.0", "f.b", "f.b.3", "_ZZ1fvE1b"):
     _table = f".type {_name}, @object\n .size {_name}, 16\n{_name}"
     CASES |= {
@@ -207,6 +233,17 @@ def test_nothing_is_missed_behind_a_call_that_gets_no_slot(variants: Variants) -
         old, new = variants(source, BAD=NOTHING)
         assert verify(old, new, need_slots=True).verified
     assert verify(old, old, need_slots=True).total == 1
+
+
+def test_a_word_like_a_call_that_nothing_enters_needs_no_slot(variants: Variants) -> None:
+    for jump, needed in (("b .Lover", 0), ("beq .Lover", 1)):
+        words = {"JUMP": (jump,) * 2, "NAME": NOTHING, "WORD": ("0x48000101",) * 2}
+        old, new = variants(UNENTERED, **words)
+        missing = [
+            [d.rule for d in verify(old, other, need_slots=True).differences].count("call-slot")
+            for other in (old, new)
+        ]
+        assert missing == [2 + needed, needed]
 
 
 # Padding
