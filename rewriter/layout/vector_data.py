@@ -23,6 +23,7 @@ from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout.gaps import has_code
 from nopfix.rewriter.layout.layout import Alignment
 from nopfix.rewriter.power import instruction
+from nopfix.rewriter.proof.analysis import SWITCH_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -56,8 +57,12 @@ def find(
             continue
         entered = {target for _, target in instructions.branches}
         entered.update(analysis.targets.get(number, ()), claims[number].entries)
+        regions = analysis.regions.get(number, ())
         ends = set(program.functions_in(number).ends)
-        ends.update(region.end for region in analysis.regions.get(number, ()))
+        ends.update(region.end for region in regions)
+        for region in regions:
+            if region.kind == SWITCH_TABLE:  # read an entry at a time, by a branch that is known
+                addressed.difference_update(range(region.start, region.end, 4))
         for place in sorted(addressed - entered):
             start = _first(program.words(number), place, ends)
             if not has_code(instructions, start, place):

@@ -129,3 +129,32 @@ f:  mflr 0
 """
     plain = assemble(text)
     assert len(rewrite(plain).report.insertions) == 1
+
+
+def test_a_switch_table_is_read_by_its_branch_and_needs_no_alignment(assemble: Assemble) -> None:
+    text = """
+    .abiversion 2
+    .p2align 4
+    .type f,@function
+f:  cmplwi 3,1
+    bgt 9f
+    bl ext
+    addis 9,2,.Lt@toc@ha
+    addi 9,9,.Lt@toc@l
+    sldi 3,3,2
+    lwax 3,9,3
+    add 3,3,9
+    lvx 0,0,4
+    mtctr 3
+    nop
+    bctr
+    .p2align 2
+.Lt: .long 0f-.Lt, 9f-.Lt
+0:  li 3,1
+9:  blr
+    .size f,.-f
+"""
+    plain = assemble(text)
+    table = plain.index(bytes([8, 0, 0, 0, 12, 0, 0, 0]))
+    moved = rewrite(plain).data
+    assert moved.index(bytes([8, 0, 0, 0, 12, 0, 0, 0])) - table == 4
