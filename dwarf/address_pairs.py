@@ -20,6 +20,7 @@ from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.lists import ADDRESS_SIZE, NO_LIMIT, Moved, Walk, moved_pair, reach, walk_whole
 from nopfix.dwarf.offset_map import IDENTITY
 from nopfix.dwarf.record import TYPE_CHECKING
+from nopfix.dwarf.section import discarded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -186,14 +187,20 @@ class _Walk(Walk):
             self.sides[place] = "after"
 
     def _base_target(self, place: int, value: int) -> Target | None:
-        """A base address selection: a relocated address, or 0 where the base is to be gone."""
-        if place not in self.relocated and value == 0:
+        """A base address selection: a relocated address, or 0 where the base is to be gone.
+
+        0 in front of offsets is what a linker has left of one whose code it discarded.
+        """
+        following = place + ADDRESS_SIZE
+        if place not in self.relocated and value == 0 and following in self.relocated:
             return None
         return self.address(place)
 
     def _move_pair(self, position: int, start: int, end: int, base: Base | None) -> None:
         if position + ADDRESS_SIZE in self.relocated:
             raise self.malformed(position, "a relocated end with a start that isn't")
+        if base is None and start == end and discarded(self.data, position):
+            return  # an address pair of discarded code
         if base is None:
             raise self.unknown(position, "offsets without a base address")
         if not start <= end < _HIGHEST:

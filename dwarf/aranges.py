@@ -13,7 +13,7 @@ from struct import Struct
 from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.numbers import changed, initial_length
 from nopfix.dwarf.record import TYPE_CHECKING
-from nopfix.dwarf.section import Rewritten, splice
+from nopfix.dwarf.section import Rewritten, discarded, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +65,7 @@ def _moved_lengths(
         address, length = _TUPLE.unpack_from(data, place)
         target = section.relocations.target(place)
         if target is None:
-            if address or length:
+            if (address or length) and discarded(data, place) is None:
                 found = "an address without relocation"
                 raise Unsupported(section.name, place, found, _UNKNOWN)
             continue

@@ -34,7 +34,7 @@ from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.leb128 import unsigned
 from nopfix.dwarf.offset_map import IDENTITY, OffsetMap
 from nopfix.dwarf.record import TYPE_CHECKING, Record, make
-from nopfix.dwarf.section import Change, Rewritten, Target, splice
+from nopfix.dwarf.section import Change, Rewritten, Target, discarded, splice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -241,7 +241,7 @@ class Walk:
         """
         index = self.relocated.get(place)
         if index is None:
-            raise self.unknown(place, NOT_RELOCATED)
+            return self.prepared(self.address(place))
         relocations = self.relocations
         symbol = relocations.symbols[index]
         value = relocations.symbol_values[symbol] + relocations.addends[index]
@@ -284,11 +284,17 @@ class Walk:
         return Unsupported(self.name, offset, found, UNKNOWN)
 
     def address(self, place: int) -> Target:
-        """What the address at ``place`` points to.  Raises `Unsupported` without relocation."""
+        """What the address at ``place`` points to; that may be discarded code (`discarded`).
+
+        Raises `Unsupported` for any other address without relocation.
+        """
         index = self.relocated.get(place)
-        if index is None:
+        if index is not None:
+            return self.relocations.at(index)
+        target = discarded(self.data, place)
+        if target is None:
             raise self.unknown(place, NOT_RELOCATED)
-        return self.relocations.at(index)
+        return target
 
     def indexed(self, offset: int, unit: Unit, index: int) -> tuple[Target, Target]:
         """Entry ``index`` of the unit's address table: where it is, and what it points to."""
@@ -296,8 +302,8 @@ class Walk:
         if table is not None:
             place = table.place(index)
             target = table.relocations.target(place)
-            if target is not None:
-                return Target(table.section, place), target
+            if place >= 0:  # without a relocation: discarded code
+                return Target(table.section, place), target or Target(0, 0)
         raise self.malformed(offset, f"index {index} into .debug_addr names no address")
 
     def indexed_base(self, position: int, unit: Unit) -> tuple[Base | None, int]:

@@ -30,6 +30,22 @@ class Target(Record):
     offset: int
 
 
+_DISCARDED = frozenset((0, 1, (1 << 64) - 1, (1 << 64) - 2))
+
+
+def discarded(data: bytes | memoryview, place: int) -> Target | None:
+    """The target of an address without relocation at ``place`` of ``data``; None if it has to be
+    relocated.
+
+    A linker that discards code (``ld -r`` of two objects with the same function of a group,
+    --gc-sections) leaves the debug information that speaks of it, with 0 or 1 (binutils,
+    bfd/reloc.c, _bfd_clear_contents), -1 or -2 (lld, ELF/InputSection.cpp, getTombstone) for an
+    address.  Nothing there moves, nor what counts from there: such a target is in section 0.
+    """
+    value = int.from_bytes(data[place : place + 8], "little")
+    return Target(0, value) if value in _DISCARDED else None
+
+
 class Relocations:
     """The relocations of one section, sorted by place, as columns.
 

@@ -19,6 +19,7 @@ from nopfix.dwarf import abbrev, addr, leb128
 from nopfix.dwarf.encodings import (
     DW_AT_addr_base,
     DW_AT_GNU_addr_base,
+    DW_AT_high_pc,
     DW_AT_low_pc,
     DW_FORM_addr,
     DW_FORM_indirect,
@@ -29,6 +30,7 @@ from nopfix.dwarf.forms import ADDRESSES, INDEXED_ADDRESSES, SIZES, Sizes, skip
 from nopfix.dwarf.notes import OF_INTEREST, Indirect, no_columns, notes_of, taken
 from nopfix.dwarf.numbers import number
 from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.dwarf.section import Target, discarded
 from nopfix.dwarf.unit import AddressTable, Unit
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from nopfix.dwarf.abbrev import Abbreviation
     from nopfix.dwarf.entries import Header, Value
     from nopfix.dwarf.notes import Columns, Note
-    from nopfix.dwarf.section import Section, Target
+    from nopfix.dwarf.section import Section
     from nopfix.dwarf.unit import File
 
 _STEP, _BLOCK, _LEB128, _STRING, _INDIRECT, _BLOCK1, _BLOCK2, _, _BLOCK4 = range(9)
@@ -328,8 +330,12 @@ def _unit(
     start = skeleton.unit.base if skeleton else None
     if low is not None and low.form == DW_FORM_addr:
         start = section.relocations.target(low.place)
+        if start is None and DW_AT_high_pc in entry:
+            start = discarded(section.data, low.place)
     elif low is not None and low.form in INDEXED_ADDRESSES and addresses is not None:
         start = addresses.target(constant(bytes(section.data), low))
+        if start is None and DW_AT_high_pc in entry:
+            start = Target(0, 0)
     return Unit(
         header.section,
         header.offset,
