@@ -175,7 +175,7 @@ class _Verification:
         for table in self.tables:
             number = table.base.number
             mine = self.names.get(number, names.NOTHING)
-            self.names[number] = mine._replace(labels=mine.labels.union(table.targets))
+            self.names[number] = mine._replace(guesses=mine.guesses.union(table.targets))
         self.checker = relocations.Checker(old, new, self.pairings, labels, findings)
         self.fields: list[Fields] = []
 

@@ -57,6 +57,8 @@ class Code(NamedTuple):
     """Those of them at returns, where all of these are."""
     labels: frozenset[int]
     """Offsets that something refers to: padding never reaches across one."""
+    guesses: frozenset[int]
+    """Offsets that something may refer to: padding may be in front of them."""
     owned: frozenset[int]
     """Indices of nops that belong to whoever names them, or to the function that they begin."""
     unknown: frozenset[int]
@@ -175,6 +177,7 @@ def examine(
         frozenset(offset for offset in names.sleds if not offset % 8),
         names.exits if not any(offset % 8 for offset in names.exits) else frozenset(),
         labels,
+        names.guesses,
         _owned(words, functions, symbols, names),
         names.unknown,
         widths,

@@ -67,6 +67,8 @@ class Names(NamedTuple):
     """Absolute addresses in data without a rule, of no function's entry: labels or return
     addresses. What a function's own variable holds is a label's: C and C++ have no other (GCC's
     manual, "Labels as Values")."""
+    guesses: frozenset[int]
+    """Where numbers in data may lead to, if they are distances between labels (`label_tables`)."""
 
 
 NOTHING = Names(*(frozenset[int]() for _ in Names._fields))
@@ -170,4 +172,5 @@ def _columns(
         sled and kind == bytes((_FUNCTION_EXIT,)),
         returns,
         unknown,
+        False,
     )

@@ -51,7 +51,7 @@ class Gap(NamedTuple):
 def gaps(code: Code) -> list[Gap]:
     """All gaps of a section, and the places without one that may get one, in order."""
     words = code.words
-    stops = set(code.labels) | set(code.functions.names) | set(code.widths)
+    stops = {*code.labels, *code.guesses, *code.functions.names, *code.widths}
     stops.update(4 * index for index in _data_starts(code))
     stops.update(4 * index for index in _unreached(code))
     stops.update(code.ahead)

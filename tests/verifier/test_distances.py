@@ -261,3 +261,12 @@ def test_numbers_that_are_no_tables_are_as_they_were(
     read: str, behind: tuple[str, str], variants: Variants
 ) -> None:
     assert table(read, variants, behind=behind) == {"contents"}
+
+
+def test_a_number_that_may_lead_to_a_calls_nop_does_not_take_it_away(variants: Variants) -> None:
+    """.Lk is no label: the number is another one that happens to lead there."""
+    read, base = READS["a label"]
+    source = TABLE.replace("NUMBERS", LAYOUTS["numbers alone"]).replace("MIDDLE", ".Lb-BASE")
+    source = source.replace("READ", f"bl g\n.Lk: nop\n {read}").replace("BASE", base)
+    old, new = variants(source, BEHIND=(".long .Lk-.La",) * 2)
+    assert verify(old, new, need_slots=True).differences == ()
