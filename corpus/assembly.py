@@ -57,6 +57,9 @@ _SLOT = re.compile(
 )
 #: A use, not the definition, of a label that GCC or clang makes for jumps.
 _JUMP_TARGET = re.compile(r"(?<![\w.])(\.L(?:\d+|BB\d+_\d+))\b(?!:)")
+#: A place whose address stands in data: a static probe's nop, in the note that names it.
+_NAMED_PLACE = re.compile(r"^\s*\.(?:8byte|quad)\s+(\.Ltmp\d+|\d+(?=b))b?\s*$", re.MULTILINE)
+_LOCAL_PLACE = re.compile(r"\.L(?:tmp\d+|\d+|BB\d+_\d+)")
 _CALL = re.compile(r"bl\s+(\S.*)$")
 _LABEL = re.compile(r"([\w.$]+):\s*")
 _LOCAL_LABEL = re.compile(r"\.L[\w.$]*$")
@@ -162,7 +165,8 @@ def edit(text: str, *, keep_alignment: bool = False) -> Edit:
 
     @functools.cache
     def entered() -> set[str]:
-        return set(_JUMP_TARGET.findall(text.partition("\t.section\t.debug_")[0]))
+        code = text.partition("\t.section\t.debug_")[0]
+        return {*_JUMP_TARGET.findall(code), *_NAMED_PLACE.findall(code)}
 
     dropped: set[int] = set()
     calls: dict[int, list[tuple[str, list[str]]]] = {}
@@ -311,7 +315,8 @@ def _calls_without_slot(
     """Return the calls of one section that need a slot and have none, in text order.
 
     A nop that something jumps to (one of the labels `entered()`) is no slot: the linker would turn
-    it into a load of r2 from where only the call has saved it.
+    it into a load of r2 from where only the call has saved it.  One whose address stands in data is
+    somebody else's.
     """
     found: list[_Call] = []
     pending: _Call | None = None
@@ -331,7 +336,7 @@ def _calls_without_slot(
                 if pending is not None:
                     if _LOCAL_LABEL.match(label.group(1)):
                         pending.labels.append(label.group(1))
-                    elif not label.group(1).isdigit():
+                    elif not label.group(1).isdigit() or label.group(1) in entered():
                         found.append(pending)
                         pending = None
                 rest = rest[label.end() :]
@@ -340,7 +345,7 @@ def _calls_without_slot(
             if rest.startswith(".cfi_") and rest != ".cfi_endproc":
                 continue
             if pending is not None:
-                jumps = [label for label in pending.labels if _JUMP_TARGET.fullmatch(label)]
+                jumps = [label for label in pending.labels if _LOCAL_PLACE.fullmatch(label)]
                 if not _SLOT.match(rest) or (jumps and not entered().isdisjoint(jumps)):
                     found.append(pending)
                 pending = None

@@ -164,6 +164,13 @@ def test_a_nop_that_something_jumps_to_is_no_slot() -> None:
     assert assembly.edit(FUNCTION.format(body=fallen)).calls == ()
 
 
+@pytest.mark.parametrize(("label", "named"), [(".Ltmp3", ".Ltmp3"), ("990", "990b")])
+def test_a_nop_whose_address_stands_in_data_is_no_slot(label: str, named: str) -> None:
+    probe = f"\tbl g\n{label}:\n\tnop\n\t.pushsection .note.stapsdt\n\t.8byte {{}}\n\t.popsection\n"
+    assert assembly.edit(FUNCTION.format(body=probe.format(named))).calls == ("g",)
+    assert assembly.edit(FUNCTION.format(body=probe.format("other"))).calls == ()
+
+
 def test_a_section_directive_behind_previous_counts() -> None:
     """The kernel's macros write it so, and gas takes it for a statement of its own."""
     tables = (
