@@ -91,7 +91,7 @@ def rewrite(
     appended.check(obj)
     maps = laid_out.maps()
     unknown_sections.check(obj, maps)
-    bases = special_sections.bases(program, maps, analysis.base_relative, options)
+    bases = special_sections.bases(program, maps, analysis, options)
     label_distances.check(program, analysis.differences, maps, options)
     hand_written.check(program, maps)
     code_distances.check(program, analysis, sections, maps, options.plain_sections)

@@ -45,12 +45,14 @@ if TYPE_CHECKING:
     from nopfix.dwarf.offset_map import OffsetMap
     from nopfix.rewriter.object.program import Place, Program, Reference
     from nopfix.rewriter.options import Options
+    from nopfix.rewriter.proof.analysis import Analysis
 
 FEATURE_SECTIONS = frozenset(("__ftr_fixup", "__mmu_ftr_fixup", "__fw_ftr_fixup"))
 
 _LONGEST_ALTERNATIVE = 255
 
-EVERY_CALL = calls.Selection()
+_ALTERNATIVES = "__ftr_alt_"
+"""What the names of the sections begin with that hold the alternatives of feature sections."""
 
 _REPORT = "leave this file to the compiler's own slots, and report the section"
 
@@ -58,19 +60,25 @@ _REPORT = "leave this file to the compiler's own slots, and report the section"
 def bases(
     program: Program,
     maps: Mapping[int, OffsetMap],
-    proved: Mapping[Place, int],
+    analysis: Analysis,
     options: Options,
 ) -> dict[int, dict[int, int]]:
     """What base-relative addends count from, by section and place, once code moves by ``maps``.
 
-    ``maps`` are the offset maps of the sections that move, by number; ``proved`` the bases that a
-    branch was proved to use, by place.  Raises `Refusal` where a section's numbers would be
-    uncertain, or where it doesn't have the layout that its name promises.
+    ``maps`` are the offset maps of the sections that move, by number; ``analysis`` has the bases
+    that a branch was proved to use, and what is left as it is.  Raises `Refusal` where a section's
+    numbers would be uncertain, or where it doesn't have the layout that its name promises.
     """
-    known = {**base_relative(program, maps, options.plain_sections), **proved}
-    check(
-        program, maps, known, options.plain_sections, calls.Selection(options.only, options.exempt)
-    )
+    known = {**base_relative(program, maps, options.plain_sections), **analysis.base_relative}
+    selection = calls.Selection(options.only, options.exempt)
+    left: set[int] = set()  # with the code that they replace
+    for _, _, fields in _feature_entries(program):
+        if fields[0][0] in analysis.unproved:
+            left.update(number for number, _ in fields)
+    for holder, _, _ in _pointing_sections(program):
+        if holder.name.startswith(_ALTERNATIVES) and holder.number not in left:
+            _check_calls(program, holder, selection)
+    check(program, maps, known, options.plain_sections)
     found: dict[int, dict[int, int]] = {}
     for (section, place), base in known.items():
         found.setdefault(section, {})[place] = base
@@ -123,21 +131,17 @@ def check(
     maps: Mapping[int, OffsetMap],
     proved: Container[Place] = (),
     plain: Container[str] = (),
-    selection: calls.Selection = EVERY_CALL,
 ) -> None:
     """Raise `Refusal` where moving code by ``maps`` would make a section's numbers uncertain.
 
     ``maps`` holds the offset map of each section that moves, by section number.  ``proved`` are the
     (section number, place) of relocations whose base is known (a switch table's, a vtable's);
-    ``plain`` names unknown sections whose fields the user says are relative to themselves.  A call
-    without slot in an alternative is refused if it is in ``selection``, whether or not code moves.
+    ``plain`` names unknown sections whose fields the user says are relative to themselves.
     """
     moved = {number for number, offsets in maps.items() if offsets}
     for section, references, descriptor in _pointing_sections(program):
-        if section.name.startswith("__ftr_alt_"):
-            _check_calls(program, section, selection)
         if not moved:
-            continue
+            break
         if descriptor is None:
             if section.name not in plain:
                 _check_unknown(program, section, references, maps, proved)
@@ -154,6 +158,15 @@ def check_feature_sections(program: Program, maps: Mapping[int, OffsetMap]) -> N
 
     ``maps`` holds the offset map of each section that moves, by section number.
     """
+    for section, entry, fields in _feature_entries(program):
+        if any(number in maps for number, _ in fields):
+            _check_feature_section(program, section, entry, fields, maps)
+
+
+def _feature_entries(program: Program) -> Iterator[tuple[elf.Section, int, Sequence[Place]]]:
+    """Each entry of the feature sections: section, offset, and what it points to: the first and the
+    last of the code that is replaced, and of its alternative.
+    """
     for section, references, descriptor in _pointing_sections(program):
         if section.name not in FEATURE_SECTIONS or descriptor is None:
             continue
@@ -163,8 +176,7 @@ def check_feature_sections(program: Program, maps: Mapping[int, OffsetMap]) -> N
             target = reference.target, reference.offset - (reference.place - entry)
             targets.setdefault(entry, []).append(target)
         for entry, fields in targets.items():
-            if any(number in maps for number, _ in fields):
-                _check_feature_section(program, section, entry, fields, maps)
+            yield section, entry, fields
 
 
 def _check_feature_section(
@@ -298,7 +310,9 @@ _CHECKS: Mapping[str, Callable[[Program, elf.Section, Reference, OffsetMap], Non
 
 
 def _check_calls(program: Program, section: elf.Section, selection: calls.Selection) -> None:
-    """Refuse a call without slot in an alternative: inserting there would make it outgrow."""
+    """Refuse a call without slot in an alternative, whether or not code moves: inserting there
+    would make it outgrow what it replaces.
+    """
     words = program.words(section.number)
     places = [
         place

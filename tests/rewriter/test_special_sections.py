@@ -203,6 +203,26 @@ def test_a_call_in_an_alternative_without_slot_is_refused(tmp_path: Path) -> Non
 
 
 @needs_as
+def test_an_alternative_is_left_with_the_code_that_it_replaces(tmp_path: Path) -> None:
+    text = (
+        HEAD
+        + "bl g; ori 3,3,64; mtctr 3; bctr; "
+        + feature("add 3,3,3; nop; nop", "bl g; blr")
+        + TAIL
+    )
+    other = ' .section .text.other,"ax"\nother: bl g; blr\n'
+    left = assemble(tmp_path, text + other)
+    with pytest.raises(Refusal, match="indirect branch that can't be followed"):
+        rewrite(left)
+    report = rewrite(left, Options(leave_unproved=True)).report
+    assert [one.section for one in report.insertions] == [".text.other"]
+    assert [one.section for one in report.left] == [".text"]
+    elsewhere = text.replace("bctr;", "bctrl;") + other
+    with pytest.raises(Refusal, match="calls g without a slot"):
+        rewrite(assemble(tmp_path, elsewhere), Options(leave_unproved=True))
+
+
+@needs_as
 @pytest.mark.parametrize(
     "change", [("5: .8byte 1\n", "5:\n"), (".8byte 4b-5b", ".8byte 4b-5b, 1b-5b")]
 )
