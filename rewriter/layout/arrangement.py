@@ -36,8 +36,9 @@ def arrange(
     """The new layout of each section that something goes into, by number.
 
     ``sections`` are the object's code, ``claims`` who names places there.  Without ``realign``
-    nothing keeps its alignment.  Raises `Refusal` where a branch can't be made to reach, and where
-    vectors would be read from other addresses.
+    nothing keeps its alignment but prefixed instructions, which don't run across a boundary.
+    Raises `Refusal` where a branch can't be made to reach, and where vectors would be read from
+    other addresses.
     """
     is_llvm = program.is_of_llvm
     origin = padding.Origin(is_llvm, 0 if is_llvm else _told_alignment(program))
@@ -53,7 +54,7 @@ def arrange(
         number: layout.lay_out(
             program.words(number),
             plan.slots[number],
-            aligned[number] if realign else (),
+            aligned[number] if realign else _prefixed(aligned[number]),
             found.branches,
             styles[number],
             program.name(number),
@@ -63,6 +64,11 @@ def arrange(
     }
     vector_data.check(program, vectors, {number: own.map for number, own in layouts.items()})
     return layouts
+
+
+def _prefixed(aligned: Iterable[layout.Alignment]) -> list[layout.Alignment]:
+    """Those of ``aligned`` that are prefixed instructions."""
+    return [one for one in aligned if not one.alignment]
 
 
 def _styles(

@@ -90,7 +90,8 @@ def function_gaps(
             gaps.append(Alignment(item, item, 1))
         elif end < item and fill_style(words[end >> 2 : item >> 2]) is not None:
             gaps.append(Alignment(end, item, 1))
-        elif previous >= solid > 0 or solid == item:  # the function in front has no size
+        elif solid == item or previous > solid or (previous == solid and previous in kept):
+            # Nothing lies in front, or a function of no size does.
             gaps.append(Alignment(item, item, 1))
         else:
             gaps.append(_with_what_belongs_to_it(words, solid + 3 & ~3, item, found))
@@ -196,6 +197,8 @@ def _judge_fillers(gaps: Sequence[Alignment], limit: int) -> list[Alignment]:
             judged.append(gap._replace(filler=only) if is_empty else gap)
         elif gap in traps:
             judged.append(gap)
+        elif gap.filler == TRAP:
+            judged.append(Alignment(gap.start, gap.start, 1))
         else:
             alignment = smallest([gap], limit)
             is_aligned = alignment <= 4 and gap.padding % FUNCTION_ALIGNMENT == 0

@@ -148,6 +148,18 @@ def test_behind_a_filler_of_ones_own_a_function_stays_aligned(
     assert [places[f"f{i + 1}"] % alignment for i in range(len(sizes))] == [0] * len(sizes)
 
 
+def test_behind_a_label_at_a_functions_end_zeros_stay_with_the_next_one(
+    assemble: Assemble,
+) -> None:
+    for label in ("", "f0_end:\n", "    .type f0_end,@function\nf0_end:\n"):
+        text = functions(f"{label}    .balign 16,0\n", 4)
+        places, new = moved(assemble, text)
+        (number,) = (section.number for section in new.sections if section.name == ".text")
+        code = bytes(new.contents(number))
+        assert places["f1"] % 16 == 0
+        assert code[places["f1"] - 4 : places["f1"]] == bytes(4)
+
+
 BRANCHES = ".long 0x48000011, 0x41820008, 0x48000010, 5"
 PREFIXES = {
     "numbers": ".long 1, 2, 3, 4",

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 from array import array
+from typing import TYPE_CHECKING
 
 import pytest
 
+from nopfix import rewrite
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout import layout
 from nopfix.rewriter.layout.layout import Alignment
+from nopfix.rewriter.options import Options
 from nopfix.rewriter.power.fill import Style
 from nopfix.rewriter.power.instruction import Branch
+
+if TYPE_CHECKING:
+    from tests.conftest import Assemble
 
 NOP = 0x60000000
 GROUP = 0x60420000
@@ -117,3 +123,13 @@ def test_a_branch_that_leaves_its_section_is_refused(target: int) -> None:
     assert lay_out(64, [8], branches={0: (BEQ, 64)}).expanded == []
     with pytest.raises(Refusal, match="outside its section"):
         lay_out(64, [8], branches={0: (BEQ, target)})
+
+
+def test_prefixed_instructions_stay_off_a_boundary_whatever_else_is_shifted_only(
+    assemble: Assemble,
+) -> None:
+    text = "    .abiversion 2\nf:  mflr 0\n    bl ext\n    SLOT\n"
+    text += 12 * "    li 4,0\n" + "    pld 3,16(4)\n    blr\n"
+    plain = assemble(text.replace("SLOT", ""), "-mpower10")
+    wanted = assemble(text.replace("SLOT", "nop"), "-mpower10")
+    assert rewrite(plain, Options(realign=False)).data == wanted
