@@ -26,6 +26,7 @@ Reference, "Prefix Data".
 from __future__ import annotations
 
 from bisect import bisect_left
+from operator import itemgetter
 
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.layout.layout import Alignment
@@ -134,10 +135,13 @@ def _behind_padding(words: Sequence[int], end: int, item: int) -> int:
 
 def has_code(found: Instructions, start: int, end: int) -> bool:
     """Whether a branch or a call lies from ``start`` to ``end``: code that no symbol declares."""
-    places = [place for place, _ in found.branches]
+    branches = found.branches
+    index = bisect_left(branches, start, key=itemgetter(0))
+    if index < len(branches) and branches[index][0] < end:
+        return True
     return any(
         index < len(own) and own[index] < end
-        for own in (places, found.calls, found.prefixed)
+        for own in (found.calls, found.prefixed)
         for index in (bisect_left(own, start),)
     )
 
@@ -187,7 +191,7 @@ def _judge_fillers(gaps: Sequence[Alignment], limit: int) -> list[Alignment]:
     """``gaps`` with traps as padding; other fillers stay with what is behind them."""
     if all(gap.filler is None for gap in gaps):
         return list(gaps)
-    traps = [gap for gap in gaps if gap.filler == TRAP and smallest([gap], limit) > 4]
+    traps = {gap for gap in gaps if gap.filler == TRAP and smallest([gap], limit) > 4}
     others = [gap for gap in gaps if gap.filler is None and gap.padding < gap.start]
     only = TRAP if traps and not others else None
     judged = []

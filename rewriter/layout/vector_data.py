@@ -18,6 +18,8 @@ Source: Power ISA 3.1, Book I, 3.3.4 (lq), 6.7.2 (lvx), 7.6.1 (lxv).
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout.gaps import has_code
@@ -57,13 +59,15 @@ def find(
             continue
         entered = {target for _, target in instructions.branches}
         entered.update(analysis.targets.get(number, ()), claims[number].entries)
-        regions = analysis.regions.get(number, ())
         ends = set(program.functions_in(number).ends)
+        regions = analysis.regions.get(number, ())
         ends.update(region.end for region in regions)
-        for region in regions:
-            if region.kind == SWITCH_TABLE:  # read an entry at a time, by a branch that is known
-                addressed.difference_update(range(region.start, region.end, 4))
+        tables = [region for region in regions if region.kind == SWITCH_TABLE]
+        starts = [table.start for table in tables]
         for place in sorted(addressed - entered):
+            index = bisect_right(starts, place) - 1
+            if index >= 0 and place < tables[index].end:
+                continue
             start = _first(program.words(number), place, ends)
             if not has_code(instructions, start, place):
                 one = Alignment(start, start, _VECTOR, place - start)
