@@ -7,7 +7,8 @@ and behind ``.org 0x100`` lies what has to lie there.  A slot makes each of them
 The rule: refuse where the object shows that it can be such a number or place and that it changes:
 
 - a symbol of no section (SHN_ABS) whose value leads from a named place to the function's end or to
-  one of the next named places, or, where its name has the place's name in it, to any place;
+  one of the next named places, or, where its name has the place's name in it, to any place; but one
+  whose name has the name of the very place that lies so far into its section is that place's;
 - in an object that no compiler has signed (.comment), a number beside the address of a place in
   code, in data, that leads from there to a place that is named or where a function ends;
 - what follows zeros behind code, more of them than compilers and the assembler's alignment put
@@ -102,24 +103,35 @@ def _check_absolute(
     named: Mapping[int, Sequence[int]],
     maps: Mapping[int, OffsetMap],
 ) -> None:
+    by_name = _by_name(program)
+    anybodys: dict[int, str] = {}
+    for value, names in absolute.items():
+        for name in names:
+            starts = [place for part in _parts(name) for place in by_name.get(part, ())]
+            own = [(number, 0) for number, offset in starts if offset == value]
+            if not own:
+                anybodys.setdefault(value, name)
+            for number, start in starts + own:
+                moved = maps.get(number)
+                within = moved is not None and start + value <= named[number][-1]
+                if moved is not None and within and _changes(moved, start, value):
+                    raise _stale(program, name, (number, start))
     for number, moved in maps.items():
         places = named[number]
         for at, start in enumerate(places):
             for end in places[at + 1 : at + 1 + _NEXT]:
-                if end - start in absolute and _changes(moved, start, end - start):
-                    raise _stale(program, absolute[end - start][0], (number, start))
-        by_name = _by_name(program, number)
-        for value, names in absolute.items():
-            for name in names:
-                for start in (by_name[part] for part in _parts(name) if part in by_name):
-                    if start + value <= places[-1] and _changes(moved, start, value):
-                        raise _stale(program, name, (number, start))
+                if end - start in anybodys and _changes(moved, start, end - start):
+                    raise _stale(program, anybodys[end - start], (number, start))
 
 
-def _by_name(program: Program, number: int) -> Mapping[str, int]:
-    values, indices = program.symbols_in(number)
-    name = program.obj.symbols.name
-    return {name(index): value for value, index in zip(values, indices, strict=True)}
+def _by_name(program: Program) -> Mapping[str, Sequence[Place]]:
+    """The places in code that have a name: one is another file's, too, in an object of many."""
+    symbols, code = program.obj.symbols, frozenset(program.code)
+    found: dict[str, list[Place]] = {}
+    for index, section in enumerate(symbols.sections):
+        if section in code:
+            found.setdefault(symbols.name(index), []).append((section, symbols.values[index]))
+    return found
 
 
 def _parts(name: str) -> Iterator[str]:

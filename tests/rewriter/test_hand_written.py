@@ -56,6 +56,24 @@ def test_a_symbol_that_is_a_distance_is_refused_where_that_changes(
         rewrite(assemble((CALLING + text).replace("SLOT", "")))
 
 
+def test_a_number_that_its_name_gives_to_one_place_is_no_distance_of_others(
+    assemble: Assemble,
+) -> None:
+    """The kernel's fixed symbols: how far they lie into their section, beside others' functions."""
+    far = "    .text\n" + FUNCTION.format(name="f").replace("SLOT", "")
+    head = (
+        '    .section .head,"ax"\n.Lhead:\n    .rept 9\n    nop\n    .endr\n{more}'
+        "run_at: blr\nrun_at_absolute = run_at - .Lhead\n"
+    )
+    assert rewrite(assemble("    .abiversion 2\n" + far + head.format(more=""))).report.insertions
+    other = head.replace("run_at_absolute", "number")
+    with pytest.raises(Refusal, match="the symbol number, a number that may be the distance"):
+        rewrite(assemble("    .abiversion 2\n" + far + other.format(more="")))
+    moved = "    .abiversion 2\n" + head.format(more="    bl ext\n")
+    with pytest.raises(Refusal, match="the symbol run_at_absolute, a number that may be"):
+        rewrite(assemble(moved))
+
+
 WITHOUT_SLOTS = """
     .globl h
     .type h,@function
