@@ -456,6 +456,22 @@ class Values:
             return self._sum(place, operation)
         if operation.kind == "load":
             return self._load(place, operation)
+        if operation.kind in ("scale", "multiply"):
+            return self._product(place, operation, word)
+        return frozenset((Opaque(place),))
+
+    def _product(self, place: Place, operation: semantics.Operation, word: int) -> Alternatives:
+        """A number times a number, or some bits of one; of anything else, what isn't understood.
+
+        One of several numbers is an index like any: not all of them need come here.
+        """
+        values = tuple(self._operand(operation.source, place)) if operation.source >= 0 else ()
+        if len(values) == 1 and isinstance(values[0], Number):
+            from nopfix.rewriter.power import arithmetic
+
+            computation = arithmetic.find(word)
+            if computation is not None:
+                return frozenset((Number(computation.function(values[0].number)[0]),))
         return frozenset((Opaque(place),))
 
     def _by_relocation(

@@ -30,12 +30,15 @@ if TYPE_CHECKING:
     from nopfix.rewriter.proof.reaching import Cell, Node
 
 _MOST_QUESTIONS = 256
+_LONGEST_CHAIN = 16
 _ANY_NUMBER = frozenset(
     ("srw", "srd", "sraw", "srad", "srawi", "sradi", "xor", "or", "rlwimi", "rldimi")
     + ("divw", "divwu", "divd", "divdu", "modsw", "moduw", "modsd", "modud")
     + ("cntlzw", "cntlzd", "cnttzw", "cnttzd", "popcntb", "popcntw", "popcntd")
 )
-"""Instructions that may give any number, whatever their operands are multiples of."""
+"""Instructions that may give any number, unless it is a product that they compute with."""
+_KEEPING = ("copy", "extend", "scale")
+"""Kinds of operations that keep low bits as they are, or shift them."""
 
 Sum = dict["Node | None", int]
 """A factor for each value that isn't followed; the number that is added, for None."""
@@ -46,36 +49,59 @@ def steps(slices: Values, register: int, place: Place) -> int | None:
 
     It may then be any multiple of that, as far as the code tells.
     """
-    found = _Sums(slices).of(register, place) or {}
-    step = gcd(*(factor for value, factor in found.items() if value is not None))
+    found = Sums(slices).of(register, place) or {}
+    step = _factor(found)
     return None if not step or found.get(None, 0) % step else step
 
 
-class _Sums:
+def _factor(found: Sum) -> int:
+    return gcd(*(factor for value, factor in found.items() if value is not None))
+
+
+class Sums:
     """Takes values apart into sums of products."""
 
     def __init__(self, slices: Values) -> None:
+        """Nothing is asked yet."""
         self._slices = slices
         self._asked = 0
         self._active: set[Node] = set()
+
+    def factor(self, node: Node) -> int | None:
+        """The greatest number of which what ``node`` makes is a multiple, but for what is added.
+
+        0 for a number; None where it isn't known.
+        """
+        if isinstance(node, Definition):
+            found = self._made(node)
+        else:
+            found = None if node.place[0] < 0 else self._of(node.cell, node.place)
+        return None if found is None else _factor(found)
 
     def of(self, register: int, place: Place) -> Sum | None:
         """What ``register`` at ``place`` is the sum of; None where that isn't known."""
         return {} if register < 0 else self._of(register, place)
 
+    def _at(self, cell: Cell, place: Place) -> Node:
+        """What gave ``cell`` what it holds at ``place``."""
+        reaching = self._slices.reaching
+        return reaching.single(cell, place) or reaching.at(cell, place)
+
     def _of(self, cell: Cell, place: Place) -> Sum | None:
         self._asked += 1
         if self._asked > _MOST_QUESTIONS:
             return None
-        reaching = self._slices.reaching
-        node = reaching.single(cell, place) or reaching.at(cell, place)
+        node = self._at(cell, place)
         if node in self._active:
             return {node: 1}
         self._active.add(node)
         try:
             if isinstance(node, Definition):
                 return self._made(node)
-            return self._any_of(node, map(self._made, reaching.definitions(cell, place)))
+            several = self._slices.reaching.definitions(cell, place)
+            if not several:  # No way that leads there is known yet.
+                return {node: 1}
+            return self._any_of(node, map(self._made, several))
         finally:
             self._active.discard(node)
 
@@ -87,7 +113,7 @@ class _Sums:
             if found is None:
                 return None
             factors = [factor for value, factor in found.items() if value is not None]
-            if factors and gcd(*factors) != 1:
+            if factors and _factor(found) != 1:
                 return None
             number = found.get(None, 0)
             if factors and set(found) <= {node, None}:
@@ -112,7 +138,8 @@ class _Sums:
         operation = semantics.operation(word)
         if operation.kind == "opaque":
             row = find(word)
-            return {definition: 1} if row and row.mnemonic in _ANY_NUMBER else None
+            is_any = row is not None and row.mnemonic in _ANY_NUMBER
+            return {definition: 1} if is_any and not self._hides_steps(word, place) else None
         if operation.target != cell:
             return None
         if self._slices.facts.relocated(place) is not None:
@@ -126,7 +153,9 @@ class _Sums:
         if kind == "load":
             return self._loaded(definition, operation, place)
         if kind == "scale" and operation.source < 0:
-            return _field(definition, operation.limit)
+            word = self._slices.words[place[0]][place[1] >> 2]
+            is_hidden = self._hides_steps(word, place)
+            return None if is_hidden else _field(definition, operation.limit)
         source = self.of(operation.source, place)
         if source is None:
             return None
@@ -149,6 +178,36 @@ class _Sums:
             for value in source.keys() | other.keys()
         }
 
+    def _hides_steps(self, word: int, place: Place) -> bool:
+        """Whether ``word`` computes with a product, of which a part may go in steps as well."""
+        read = semantics.read(word)
+        return any(
+            read >> register & 1 and self._is_product(register, place) for register in range(34)
+        )
+
+    def _is_product(self, cell: Cell, place: Place) -> bool:
+        """Whether a product with a number is all that ``cell`` may hold, however it came there."""
+        for _ in range(_LONGEST_CHAIN):
+            node = self._at(cell, place)
+            if not isinstance(node, Definition) or node.place is None:
+                return False
+            place = node.place
+            word = self._slices.words[place[0]][place[1] >> 2]
+            if not isinstance(node.cell, int):
+                store = self.covering(node.cell, place)
+                if store is None:
+                    return False
+                cell = store.source
+                continue
+            operation = semantics.operation(word)
+            if operation.kind == "multiply" or (operation.kind == "scale" and operation.immediate):
+                return True
+            slot = self.slot(operation, place) if operation.kind == "load" else None
+            if slot is None and (operation.kind not in _KEEPING or operation.source < 0):
+                return False
+            cell = operation.source if slot is None else slot
+        return False
+
     def _may_be_added(
         self, operation: semantics.Operation, source: Sum, other: Sum, place: Place
     ) -> bool:
@@ -165,7 +224,7 @@ class _Sums:
         self, definition: Definition, load: semantics.Operation, place: Place
     ) -> Sum | None:
         """What was stored where a spilled value is reloaded; from elsewhere, any number."""
-        slot = self._slot(load, place)
+        slot = self.slot(load, place)
         if slot is None:
             return {definition: 1}
         found = self._of(slot, place)
@@ -174,7 +233,7 @@ class _Sums:
         # The low bits of it, or what others may have stored there.
         return self._any_of(definition, (found,))
 
-    def _slot(self, load: semantics.Operation, place: Place) -> Slot | None:
+    def slot(self, load: semantics.Operation, place: Place) -> Slot | None:
         """The slot of the stack that is loaded."""
         if load.other >= 0 or not self._slices.reaching.is_frame(load.source, place):
             return None
@@ -182,13 +241,13 @@ class _Sums:
 
     def _stored(self, definition: Definition, slot: Slot, place: Place) -> Sum | None:
         """What is stored into a slot; of one that nobody is seen to store into, any number."""
-        store = self._covering(slot, place)
+        store = self.covering(slot, place)
         if store is None:
             return {definition: 1}
         found = self._of(store.source, place)
         return found if store.size == slot.size else self._any_of(definition, (found,))
 
-    def _covering(self, slot: Slot, place: Place) -> semantics.Store | None:
+    def covering(self, slot: Slot, place: Place) -> semantics.Store | None:
         """The store at ``place`` if it fills all of ``slot``, with a register's low bits."""
         word = self._slices.words[place[0]][place[1] >> 2]
         store = semantics.store(word)
@@ -199,13 +258,12 @@ class _Sums:
 
     def _origins(self, register: int, place: Place) -> set[Node]:
         """What comes from memory, a call or several ways, of what ``register`` is made of."""
-        reaching = self._slices.reaching
         found: set[Node] = set()
         seen: set[Node] = set()
         pending: list[tuple[Cell, Place]] = [(register, place)]
         while pending:
             cell, at = pending.pop()
-            node = reaching.single(cell, at) or reaching.at(cell, at)
+            node = self._at(cell, at)
             if node not in seen:
                 seen.add(node)
                 made = self._operands(node)
@@ -221,11 +279,11 @@ class _Sums:
         place, cell = node.place, node.cell
         word = self._slices.words[place[0]][place[1] >> 2]
         if not isinstance(cell, int):
-            store = self._covering(cell, place)
+            store = self.covering(cell, place)
             return [] if store is None else [(store.source, place)]
         operation = semantics.operation(word)
         if operation.kind == "load":
-            slot = self._slot(operation, place)
+            slot = self.slot(operation, place)
             return [] if slot is None else [(slot, place)]
         read = semantics.read(word)
         return [(other, place) for other in range(34) if read >> other & 1]
@@ -247,5 +305,4 @@ def _scaled(value: Node, operation: semantics.Operation, source: Sum) -> Sum | N
 
 def _low_bits(value: Node, limit: int, source: Sum) -> Sum | None:
     """Some low bits of ``source``: any number, unless that one goes in steps."""
-    factors = [factor for one, factor in source.items() if one is not None]
-    return _field(value, limit) if gcd(*factors) == 1 else None
+    return _field(value, limit) if _factor(source) == 1 else None

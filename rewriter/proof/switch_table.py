@@ -115,7 +115,8 @@ def relative(
     if size != 4 and address == base:
         raise Unresolved(f"a table of {size}-byte distances")
     is_plain = not around.is_code and address.offset not in around.relative
-    step = _plain_step(entry, base, around, slices) if is_plain else size
+    known = _plain_step(entry, base, around, slices) if is_plain else size
+    step = known or size
     bounds = index_bounds(slices, entry, step)
     use = (address, size, entry.signed, base, step)
     if use not in slices.distances:
@@ -128,6 +129,8 @@ def relative(
         reason = _in_code(_words(around.data, entry, count), bounds)
     else:
         count, reason = _in_data(entry, targets, relocated, bounds, around, step)
+        if known is None and not _reaches_all(slices, entry, count):
+            raise Unresolved(_IN_BETWEEN)
     made = (*use, count, reason)
     if made not in slices.tables:
         kept = tuple(targets[:count])
@@ -146,7 +149,15 @@ def relative(
     return slices.tables[made]
 
 
+_IN_BETWEEN = "a table of label differences with other things in between"
 _AS_ALLOWED = ", as its index allows"
+
+
+def _reaches_all(slices: Values, entry: Entry, count: int) -> bool:
+    """Whether each of ``count`` entries is read; few objects need what finds that out."""
+    from nopfix.rewriter.proof import trials
+
+    return trials.reaches_all(slices, entry, count)
 
 
 def _words(data: memoryview, entry: Entry, count: int) -> list[int]:
@@ -218,10 +229,10 @@ def _room(entry: Entry, around: Surroundings, step: int) -> int:
     return (end - start) // step
 
 
-def _plain_step(entry: Entry, base: Address, around: Surroundings, slices: Values) -> int:
+def _plain_step(entry: Entry, base: Address, around: Surroundings, slices: Values) -> int | None:
     """Every how many bytes there is an entry, among numbers in data that no relocation marks.
 
-    Only what can't be anything else is taken.
+    Only what can't be anything else is taken.  None where that depends on which are reached.
     """
     if base.section == entry.table.section:
         raise Unresolved("a table of numbers in data, relative to data")
@@ -232,9 +243,11 @@ def _plain_step(entry: Entry, base: Address, around: Surroundings, slices: Value
     if entry.register == NO_INDEX:
         return entry.size
     step = steps.steps(slices, entry.register, entry.place)
-    if step is None or step < entry.size:
-        raise Unresolved("a table of label differences with other things in between")
-    if around.begins_inside and not (step > entry.size and _room(entry, around, step)):
+    if step is not None and step < entry.size:
+        raise Unresolved(_IN_BETWEEN)
+    if around.begins_inside and not (
+        step is not None and step > entry.size and _room(entry, around, step)
+    ):
         raise Unresolved("a table of label differences that is entered in its middle")
     return step
 

@@ -56,19 +56,23 @@ ROOT = Path(__file__).parents[2]
 PROOFS = ROOT / "rewriter" / "proof"
 MODULES = (
     *("control_flow", "evidence", "indirect", "reaching", "readers", "resolve", "steps"),
-    "switch_table",
+    *("switch_table", "trials"),
 )
 TESTS = (
     "test_indirect",
     "test_switch_table",
     "test_steps",
+    "test_trials",
     "test_control_flow",
     "test_data_in_code",
     "test_units",
     "test_claims",
 )
 # These look at what `analyse` says of objects, and at nothing else.
-OF_ANALYSIS = ("test_indirect", "test_switch_table", "test_steps", "test_data_in_code")
+OF_ANALYSIS = (
+    *("test_indirect", "test_switch_table", "test_steps", "test_trials"),
+    "test_data_in_code",
+)
 # How much processor time a test may take with a mutant: so many times its own, and seconds more.
 _TIMES, _MORE = 10, 3
 NOTICED, SURVIVED = 0, 1

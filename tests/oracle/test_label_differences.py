@@ -7,6 +7,8 @@ nop in front of every return: few of the five have a call, so here the insertion
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+LINK = ("powerpc64le-linux-gnu-gcc-12", "-static")
+QEMU = "qemu-ppc64le"
 FILES = (
     "execute/pr70460.c",
     "compile/labels-1.c",
@@ -91,6 +95,44 @@ OWN = {
                 " goto *(&&b + t[x] + y);"),
     "written to": (False, "static int t[] = {&&a-&&b, &&b-&&b, &&c-&&b}; t[2] = ext(1);"
                 " goto *(&&b + t[x]);"),
+    "by a rest": (True, "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b};"
+                  " goto *(&&b + t[(unsigned) x % 3]);"),
+    "by a rest with a sign": (True, "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b};"
+                  " goto *(&&b + t[x % 3]);"),
+    "by a rest of a power of 2 with a sign": (True,
+                  "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
+                  " goto *(&&b + t[x % 4]);"),
+    "by a byte's rest": (True, "static const short t[] = {&&a-&&a, &&b-&&a, &&c-&&a};"
+                  " goto *(&&a + t[(unsigned char) x % 3]);"),
+    "by the rest of a division by anything": (True,
+                  "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b};"
+                  " goto *(&&b + t[(unsigned) x % (unsigned) y]);"),
+    "by a quotient": (True, "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b};"
+                  " goto *(&&b + t[(unsigned char) x / 100]);"),
+    "by a minimum": (True, "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
+                  " goto *(&&b + t[x < 3u ? x : 3]);"),
+    "by a number of bits": (True,
+                  "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
+                  " goto *(&&b + t[__builtin_popcountl(x & 7)]);"),
+    "backwards": (True, "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b};"
+                  " goto *(&&b + t[2 - (unsigned) x % 3]);"),
+    "by a part of a product": (True,
+                  "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
+                  " goto *(&&b + t[x * 0x9e3779b1u >> 30]);"),
+    "of more than a rest": (False,
+                  "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
+                  " goto *(&&b + t[(unsigned) x % 3]);"),
+    "by the rest of a product": (False,
+                  "static const int t[] = {&&a-&&a, 4, 8, &&b-&&a, 8, 4, &&c-&&a, 12, 8};"
+                  " goto *(&&a + t[3u * (unsigned char) x % 9]);"),
+    "by a part of three times a number": (False,
+                  "static const int t[] = {&&a-&&a, 4, 8, &&b-&&a, 8, 4, &&c-&&a, 12, 8};"
+                  " unsigned z = 6u * (unsigned char) x; ext(z); goto *(&&a + t[z / 2]);"),
+    "by even numbers": (False, "static const int t[] = {&&a-&&a, 4, &&b-&&a, 8, &&c-&&a, 12};"
+                  " int z = x * 2, w = y * 2; ext(z, w); goto *(&&a + t[z ^ w]);"),
+    "by products with what isn't known": (False,
+                  "static const int t[] = {&&a-&&a, 4, &&b-&&a, 8, &&c-&&a, 12};"
+                  " goto *(&&a + t[x * y]);"),
     "eight bytes": (True, "static const long t[] = {&&a-&&a, &&b-&&a}; goto *(&&a + t[x]);"),
 }  # fmt: skip
 
@@ -177,3 +219,71 @@ def test_label_differences_are_proved_or_refused_by_their_use(
     for level in LEVELS:
         text = judge(source, compiler, (level,), tmp_path)
         assert text == "" if proved else text.startswith("refused"), (level, text)
+
+
+PROGRAM = """
+#include <stdio.h>
+static __attribute__((noinline)) int local(int x) { return x * 7 + 1; }
+#define F(name, index) \\
+static __attribute__((noinline)) int name(unsigned x, unsigned y) \\
+{ \\
+    static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b, &&e-&&b}; \\
+    goto *(&&b + t[index]); \\
+    a: return local(x); \\
+    b: return local(2 * x) + 1; \\
+    c: return local(x ^ y) + 2; \\
+    d: y = local(y); \\
+    e: return local(y) + 3; \\
+}
+F(rest, x % 5)
+F(of_byte, (unsigned char) x % 5)
+F(of_long, (x * 0x123456789ul) % 5)
+F(divided, (unsigned char) x / 52)
+F(least, x < 4 ? x : 4)
+F(bits, __builtin_popcountl(x & 15))
+F(back, 4 - x % 5)
+F(by, x % (y & 3 | 4))
+int main(void)
+{
+    unsigned x = 1, sum = 0;
+    for (int i = 0; i < 3000; i++) {
+        x = x * 1103515245 + 12345;
+        unsigned y = x >> 7;
+        sum = sum * 31 + rest(x, y) + of_byte(x, y) + of_long(x, y) + divided(x, y);
+        sum = sum * 31 + least(x >> 29, y) + bits(x >> 5, y) + back(x, y) + by(x % 5, 0);
+    }
+    printf("%u\\n", sum);
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("compiler", "flags"),
+    [("gcc-12", "-O2"), ("gcc-12", "-O3 -mcpu=power9"), ("clang-19", "-O2")],
+)
+def test_a_program_runs_the_same_whatever_its_indexes_are_made_of(
+    compiler: str, flags: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(compiler)
+    need_compiler("gcc-12")
+    if shutil.which(QEMU) is None:
+        pytest.skip(f"needs {QEMU}")
+    source, text, old = (tmp_path / f"f.{ending}" for ending in ("c", "s", "o"))
+    source.write_text(PROGRAM)
+    tools = toolchain.Tools(compiler)
+    options = tuple(flags.split())
+    done = toolchain.run(toolchain.compile_command(tools, options, source, text), cwd=tmp_path)
+    assert done.status == 0, done.errors
+    text.write_text(assembly.edit(text.read_text()).plain)
+    command = [*toolchain.assembler(tools, options), "-o", str(old), str(text)]
+    assert toolchain.run(command, cwd=tmp_path).status == 0
+    result = rewrite(old.read_bytes())
+    assert len(result.report.insertions) >= 8
+    new = tmp_path / "new.o"
+    new.write_bytes(result.data)
+    outputs = []
+    for made in (old, new):
+        program = made.with_suffix("")
+        subprocess.run([*LINK, "-o", str(program), str(made)], check=True)
+        outputs.append(subprocess.run([QEMU, str(program)], check=True, capture_output=True).stdout)
+    assert outputs[0] == outputs[1] != b""

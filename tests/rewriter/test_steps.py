@@ -137,7 +137,6 @@ NO_STEPS = {
         "mulli 3,3,3\n std 3,-8(1)\n lwz 3,-8(1)\n sldi 3,3,2",
     "of what isn't known, added": "sldi 4,4,3\n mulld 3,3,5\n add 3,4,3",
     "of what no manual has": f"{UNKNOWN}\n sldi 3,3,2",
-    "of no bits": "andi. 3,3,0",
     "of the low bits of odd numbers": "sldi 3,3,1\n addi 3,3,1\n clrldi 3,3,56\n sldi 3,3,2",
     "of what comes round, added to itself":
         "li 3,0\n0: xor 5,3,5\n addi 3,3,1\n cmpwi 5,40\n blt 0b\n sldi 5,5,3\n sldi 6,3,2\n"
@@ -153,6 +152,12 @@ NO_STEPS = {
     "of the low bits of a product": "mulli 3,3,3\n clrldi 3,3,56\n sldi 3,3,2",
     "of the low bits of a product, shifted": "mulli 3,3,3\n rlwinm 3,3,2,22,29",
     "by what isn't known": "mulld 3,3,4\n sldi 3,3,2",
+    "of a part of a product": "mulli 3,3,6\n srwi 3,3,1\n sldi 3,3,2",
+    "of a part of a product, extended": "slwi 3,3,2\n extsw 3,3\n sradi 3,3,1\n sldi 3,3,2",
+    "of a part of a product, spilled":
+        "mulli 3,3,6\n stw 3,-8(1)\n lwz 3,-8(1)\n srwi 3,3,1\n sldi 3,3,2",
+    "of bits of two products":
+        "sldi 3,3,1\n sldi 4,4,1\n xor 3,3,4\n sldi 3,3,2",
     "of one of two, which goes otherwise": "cmpwi 5,0\n mulli 4,4,3\n isel 3,3,4,2\n sldi 3,3,2",
     "of zero or what goes otherwise": "cmpwi 5,0\n mulli 4,4,3\n isel 3,0,4,2\n sldi 3,3,2",
     "of ways that go otherwise": EITHER.format("mulli 3,4,3", "mulli 3,6,3"),
@@ -160,7 +165,6 @@ NO_STEPS = {
     "of numbers": EITHER.format("li 3,0", "li 3,3"),
     "of what isn't known on one way": EITHER.format("mulld 3,4,6", "mr 3,6"),
     "of what comes round by more": ROUND.format(3),
-    "of what comes round and stays": "li 3,0\n0: mr 3,3\n cmpwi 5,40\n blt 0b\n sldi 3,3,2",
     "of a product that others may have changed":
         f"mulli 3,3,3\n std 3,-8(1)\n {HANDED_OUT} ld 3,-8(1)\n sldi 3,3,2",
     "of an address that was counted up": "lwzu 5,8(3)\n sldi 3,3,2",
@@ -177,6 +181,25 @@ def test_an_index_goes_in_steps_of(assemble: Assemble, code: str, step: int) -> 
 @pytest.mark.parametrize("code", NO_STEPS.values(), ids=NO_STEPS.keys())
 def test_nothing_is_said_of_an_index(assemble: Assemble, code: str) -> None:
     assert "with other things in between" in refused(assemble(text(code), "-mpower10"))
+
+
+ONE = {
+    "no bits": ("andi. 3,3,0", "as its index allows"),
+    "a number": ("li 3,7\n sldi 3,3,2", "the only one that is read"),
+    "a number times a number": ("li 3,7\n mulli 3,3,4", "the only one that is read"),
+    "a number that comes round and stays":
+        ("li 3,0\n0: mr 3,3\n cmpwi 5,40\n blt 0b\n sldi 3,3,2", "the only one that is read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "why"), ONE.values(), ids=ONE.keys())
+def test_one_entry_is_read_by_an_index_of(assemble: Assemble, code: str, why: str) -> None:
+    assert reason(assemble(text(code))) == f"1 entries, {why}"
+
+
+def test_one_of_several_numbers_may_never_come_to_the_jump(assemble: Assemble) -> None:
+    """A variable begins with -1, say: what lies in front of the table stays as it is."""
+    assert "in between" in refused(assemble(text(EITHER.format("li 3,-1", "li 3,2"))))
 
 
 def test_steps_of_a_byte_are_seen_too(assemble: Assemble) -> None:
