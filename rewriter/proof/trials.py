@@ -11,7 +11,7 @@ if each is found, no other numbers lie in between.  What isn't found says nothin
 
 Numbers count only where nothing is lost on the way: three times a number reaches everything, once
 the product is more than a register holds, and no program means that.  But it does where a factor is
-larger than the table has entries: its product isn't within the table before something is lost, as
+larger than the table has bytes: its product isn't within the table before something is lost, as
 in a hash.  Nor does a product of two that aren't known count, of which one may be the size of a
 struct, unless it is part of a division's rest.  Of several values that may be there, one is taken,
 as `steps` takes it; what comes round a loop counts where `steps` says that it is any number.
@@ -93,7 +93,7 @@ def reaches_all(slices: Values, entry: Entry, count: int) -> bool:
     missing = {size * number for number in range(count)}
     for values in _trials(terms, missing):
         try:
-            missing.discard(_run(terms, values, count))
+            missing.discard(_run(terms, values, size * count))
         except (_Unfit, ZeroDivisionError):
             continue
         if not missing:
@@ -292,8 +292,12 @@ _CARRYING = frozenset(
 # -- trials ----------------------------------------------------------------------------------------
 
 
-def _run(terms: Sequence[_Term], values: Sequence[int], count: int) -> int:
-    """What the last of ``terms`` is with ``values``: a leaf's number, or which one is chosen."""
+def _run(terms: Sequence[_Term], values: Sequence[int], end: int) -> int:
+    """What the last of ``terms`` is with ``values``: a leaf's number, or which one is chosen.
+
+    ``end`` is how many bytes the table has.  Raises `_Unfit` where something is lost, unless a
+    factor is larger than that.
+    """
     held: list[int] = []
     wraps = False
     for term, value in zip(terms, values, strict=True):
@@ -305,7 +309,7 @@ def _run(terms: Sequence[_Term], values: Sequence[int], count: int) -> int:
         else:
             result, is_lost = term.function(*[held[one] for one in term.of])
             if not term.is_constant:
-                if term.factor >= 0 and abs(held[term.factor]) > count:
+                if term.factor >= 0 and abs(held[term.factor]) > end:
                     wraps = True
                 if is_lost and not wraps:
                     raise _Unfit

@@ -76,6 +76,8 @@ NOT_ALL = {
     "one of a product and a rest": (f"{REST} mulli 4,4,3\n cmpwi 5,0\n isel 3,3,4,2", 5),
     "the low bits of a product with a small number": (
         "mulli 3,3,3\n xori 3,3,0\n clrldi 3,3,59", 24),
+    "a part of the low bits of three times a number": (
+        "mulli 3,3,12\n clrldi 3,3,56\n srdi 3,3,2", 4),
     "what is computed with a carry": ("subfc 3,3,4\n subfe 3,3,3\n neg 3,3", 2),
     "an address": ("addis 3,2,u@toc@ha\n addi 3,3,u@toc@l\n xori 3,3,0", 24),
     "what an update left": ("lwzu 5,8(3)\n xori 3,3,0", 24),
