@@ -128,19 +128,14 @@ def pair_code(
     `named` is what relocations name, by section (`names.collect`). Returns the pairings by section
     number, and whether all could be paired; where not, the difference is reported.
     """
-    symbols: dict[int, list[Symbol]] = {}
-    for symbol in old.symbols:
-        symbols.setdefault(symbol.section, []).append(symbol)
-    plain = padding.ends_plain(old)
-    entered = lsda.landing_pads(old)
+    symbols, style, entered = _by_section(old), padding.style(old), lsda.landing_pads(old)
     # A slot that comes out of the padding behind a function changes no byte of code, but its size.
     resized = {a.section for a, b in zip(old.symbols, new.symbols, strict=False) if a != b}
     pairings: dict[int, pairing.Pairing] = {}
     complete = True
     for section, counterpart in zip(old.sections, new.sections, strict=True):
         number = section.number
-        same = section.data == counterpart.data and number not in resized
-        same = same and _same_places(old, new, number)
+        same = number not in resized and _is_same(old, new, number)
         if not section.executable or (same and not need_slots):
             continue
         mine = symbols.get(number, []), named.get(number, names.NOTHING)
@@ -148,15 +143,15 @@ def pair_code(
         if same:
             walk.missing_slots(found, findings)
             continue
-        read = stale.find(found)
-        found = found._replace(labels=found.labels.union(*(table.targets for table in read)))
-        paired = walk.pair(found, counterpart, findings, plain=plain, need_slots=need_slots)
+        tables = stale.find(found)
+        found = found._replace(labels=found.labels.union(*(table.targets for table in tables)))
+        paired = walk.pair(found, counterpart, findings, style, need_slots=need_slots)
         complete &= paired is not None
         if paired is not None:
             pairings[number] = paired[0]
             branches.Checked(found, *paired, counterpart.data, findings).run()
             distances.check_program_counter(found, paired[0], findings)
-            stale.check(read, paired[0])
+            stale.check(tables, paired[0])
     return pairings, complete
 
 
@@ -296,8 +291,17 @@ class _Verification:
                 self.checker.section(section, pairs)
 
 
-def _same_places(old: Object, new: Object, number: int) -> bool:
-    """Whether a section has relocations at the same places in both."""
+def _by_section(old: Object) -> dict[int, list[Symbol]]:
+    symbols: dict[int, list[Symbol]] = {}
+    for symbol in old.symbols:
+        symbols.setdefault(symbol.section, []).append(symbol)
+    return symbols
+
+
+def _is_same(old: Object, new: Object, number: int) -> bool:
+    """Whether a section has the same bytes, and relocations at the same places, in both."""
+    if old.sections[number].data != new.sections[number].data:
+        return False
     before, after = old.relocations.get(number, ()), new.relocations.get(number, ())
     return [relocation.place for relocation in before] == [r.place for r in after]
 

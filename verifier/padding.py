@@ -194,26 +194,40 @@ def _over(new: Sequence[int], place: int) -> int:
     return place + power.displacement(new[place]) // 4 if new[place + 1] == power.NOP else 0
 
 
-def ends_plain(old: Object) -> bool:
-    """Whether gaps inside functions of an object may end in a nop.
+class Style(NamedTuple):
+    """What an object's padding is made of."""
 
-    gas ends them in a group-ending no-op where it was told of a processor that has them.
+    plain: bool
+    """Whether gaps inside functions may end in a nop."""
+    words: frozenset[int]
+    """The no-ops that may be in it."""
+
+
+def style(old: Object) -> Style:
+    """What padding may be made of in an object.
+
+    gas ends gaps in a group-ending no-op where it was told of a processor that has them, which is
+    one kind of processor.
     """
-    filler = power.GROUP_ENDING_NOPS[1].to_bytes(4, "little")
-    groups = any(filler in section.data for section in old.sections if section.executable)
+    code = [section.data for section in old.sections if section.executable]
+    endings = {
+        word
+        for word in power.GROUP_ENDING_NOPS
+        if any(word.to_bytes(4, "little") in data for data in code)
+    }
     comments = b"".join(section.data for section in old.sections if section.name == ".comment")
-    return not groups or b"clang" in comments or b"rustc" in comments
+    plain = (
+        power.GROUP_ENDING_NOPS[1] not in endings or b"clang" in comments or b"rustc" in comments
+    )
+    return Style(plain, frozenset((power.NOP, *(endings or power.GROUP_ENDING_NOPS))))
 
 
-def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, *, plain: bool) -> bool:
-    """Whether the gap may be `filling` in OUT, with what follows at word `end`.
-
-    `plain`: whether gaps inside functions may end in a nop.
-    """
+def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, made_of: Style) -> bool:
+    """Whether the gap may be `filling` in OUT, with what follows at word `end`."""
     if not gap.length and not filling:
         return True
-    if not _shaped(code, gap, filling) or not (
-        gap.between or plain or not _ends_in_nop(code, gap, filling)
+    if not _shaped(code, gap, filling, made_of.words) or not (
+        gap.between or made_of.plain or not _ends_in_nop(code, gap, filling)
     ):
         return False
     alignment = 8
@@ -234,7 +248,7 @@ def _ends_in_nop(code: Code, gap: Gap, filling: Sequence[int]) -> bool:
     return any(words[-1] == power.NOP for words in both if words)
 
 
-def _shaped(code: Code, gap: Gap, filling: Sequence[int]) -> bool:
+def _shaped(code: Code, gap: Gap, filling: Sequence[int], words: frozenset[int]) -> bool:
     if not filling:
         return True
     if gap.filler is not None:
@@ -245,8 +259,8 @@ def _shaped(code: Code, gap: Gap, filling: Sequence[int]) -> bool:
             return False
         rest = rest[1:]
     if gap.between:
-        return all(map(power.is_padding, rest))
-    return all(word == power.NOP for word in rest[:-1]) and all(map(power.is_padding, rest[-1:]))
+        return words.issuperset(rest)
+    return all(word == power.NOP for word in rest[:-1]) and words.issuperset(rest[-1:])
 
 
 def evident_alignment(code: Code, gap: Gap) -> int:

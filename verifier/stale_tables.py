@@ -4,8 +4,8 @@ The problem: data that is the same in OUT is taken for other numbers than distan
 that nobody moved at all isn't noticed in it (`label_tables`). The branch that reads the table tells
 of it (`dispatch`).
 
-The rule: the table goes up to the end of the object that it is in, or, where it is in none, up to
-the next place that anything names, and then each of its numbers has to lead from the base to an
+The rule: the table goes up to the end of the object that begins with it, or, where it is in none,
+up to the next place that anything names, and each of its numbers leads from the base to an
 instruction of the function. Nothing is asked where it isn't so, where a relocation fills a part of
 it (`relocations` does that), and of tables behind their branch (`regions`). If all numbers are as
 they were, no label of them may have moved; if some aren't, `label_tables` asks for all.
@@ -14,6 +14,7 @@ they were, no label of them may have moved; if some aren't, `label_tables` asks 
 from __future__ import annotations
 
 import bisect
+import functools
 from typing import TYPE_CHECKING
 
 from nopfix.verifier import label_tables
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from nopfix.verifier.report import Findings
 
 
+_FEWEST = 2
+"""Numbers that a table has at least."""
+
+
 class Checker:
     """Looks for the stale tables of an object, one code section at a time."""
 
@@ -44,18 +49,32 @@ class Checker:
         self.findings = findings
         self.tables: list[LabelTable] = []
         """What tables were found in data."""
-        self.references = {(r.section.number, r.relocation.place & ~3): r for r in references}
-        self.named: dict[int, list[int]] = {}
-        self.objects: dict[int, list[range]] = {}
-        for number, offset in {(r.number, r.offset) for r in references}:
-            self.named.setdefault(number, []).append(offset)
-        for symbol in old.symbols:
-            self.named.setdefault(symbol.section, []).append(symbol.value)
+        self._references = references
+
+    @functools.cached_property
+    def references(self) -> dict[tuple[int, int], Reference]:
+        """The references by section and word."""
+        return {(r.section.number, r.relocation.place & ~3): r for r in self._references}
+
+    @functools.cached_property
+    def named(self) -> dict[int, list[int]]:
+        """By section, the offsets that have a name or are referred to, in order."""
+        found: dict[int, set[int]] = {}
+        for reference in self._references:
+            found.setdefault(reference.number, set()).add(reference.offset)
+        for symbol in self.old.symbols:
+            found.setdefault(symbol.section, set()).add(symbol.value)
+        return {number: sorted(offsets) for number, offsets in found.items()}
+
+    @functools.cached_property
+    def objects(self) -> dict[int, list[range]]:
+        """By section, the extents of objects."""
+        found: dict[int, list[range]] = {}
+        for symbol in self.old.symbols:
             if symbol.type == STT_OBJECT and symbol.size:
                 extent = range(symbol.value, symbol.value + symbol.size)
-                self.objects.setdefault(symbol.section, []).append(extent)
-        for offsets in self.named.values():
-            offsets.sort()
+                found.setdefault(symbol.section, []).append(extent)
+        return found
 
     def find(self, code: Code) -> list[LabelTable]:
         """The tables that the functions of a code section read."""
@@ -80,22 +99,24 @@ class Checker:
         """A table from where it begins to its end; None where that can't be told."""
         start, size = read.table.offset, read.size
         named = self.named.get(section.number, [])
-        stop = [*named[bisect.bisect_right(named, start) :], len(section.data)][0]
-        extents = [extent for extent in self.objects.get(section.number, ()) if start in extent]
-        if extents:
-            stop = min(extents[0].stop, len(section.data))
+        stop = next(iter(named[bisect.bisect_right(named, start) :][:1]), len(section.data))
+        for extent in self.objects.get(section.number, ()):
+            if start in extent:
+                if start - extent.start >= read.step:
+                    return None  # perhaps of an index that doesn't count from 0
+                stop = min(extent.stop, len(section.data))
         every = range(start, stop - size + 1, read.step)
-        targets = {}
+        targets = []
         for place in every:
             entry = section.data[place : place + size]
             target = base.place + int.from_bytes(entry, "little", signed=read.signed)
-            if not target % 4 and base.start <= target < base.end:
-                targets[place] = target
+            if target % 4 or not base.start <= target < base.end:
+                return None
+            targets.append(target)
         filled = self.old.relocations.get(section.number, ())
-        unknown = not extents and len(targets) < len(every)
-        if unknown or any(start <= relocation.place < stop for relocation in filled):
+        if len(every) < _FEWEST or any(start <= r.place < stop for r in filled):
             return None
-        return LabelTable(section.number, tuple(targets), size, base, tuple(targets.values()))
+        return LabelTable(section.number, every, size, base, tuple(targets))
 
     def check(self, tables: list[LabelTable], pairing: Pairing) -> None:
         """Report those of a code section's tables that are as they were and should not be."""

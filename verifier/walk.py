@@ -32,15 +32,15 @@ class Unpaired(Exception):
 
 
 def pair(
-    code: Code, counterpart: Section, findings: Findings, *, plain: bool, need_slots: bool
+    code: Code, counterpart: Section, findings: Findings, style: padding.Style, *, need_slots: bool
 ) -> tuple[Pairing, dict[int, int]] | None:
     """Pair a code section of IN with its counterpart in OUT.
 
     Returns the pairing, and where the `b` of each expanded conditional branch is in OUT by the
-    branch's offset in IN; None, with the difference reported, where that fails. `plain`: whether
-    gaps inside functions may end in a nop.
+    branch's offset in IN; None, with the difference reported, where that fails. `style`: what
+    padding may be made of.
     """
-    walk = _Walk(code, words_of(counterpart.data), findings, plain=plain, need_slots=need_slots)
+    walk = _Walk(code, words_of(counterpart.data), findings, style, need_slots=need_slots)
     try:
         walk.run()
         walk.tail(counterpart.data)
@@ -78,8 +78,8 @@ class _Walk:
         code: Code,
         new: tuple[int, ...],
         findings: Findings,
+        style: padding.Style,
         *,
-        plain: bool,
         need_slots: bool,
     ) -> None:
         self.code = code
@@ -88,7 +88,7 @@ class _Walk:
         self.old_shapes = power.shapes(code.words)
         self.new_shapes = power.shapes(new)
         self.findings = findings
-        self.plain = plain
+        self.style = style
         self.need_slots = need_slots
         self.gaps: dict[int, list[padding.Gap]] = {}
         for gap in padding.gaps(code):
@@ -260,7 +260,7 @@ class _Walk:
             if (place + wanted) * 4 % alignment:
                 self.differ("padding", f"what follows was aligned to {alignment} and is no more")
             return
-        if not padding.may_become(code, gap, filling, place + wanted, plain=self.plain):
+        if not padding.may_become(code, gap, filling, place + wanted, self.style):
             return
         self.findings.count("padding resized")
         if gap.length:

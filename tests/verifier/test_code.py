@@ -542,6 +542,9 @@ PADDING = {
         EMPTY_AT_END, COUNT=("8",) * 2, MORE=("", "nop\n nop\n nop\n nop")
     ),
     "a section's end isn't aligned": right(ALIGNED_END, PAD=("nop\n nop\n nop",) * 2),
+    "padding that ends as for another processor": wrong(
+        BEHIND_JUMP, JUMP=("bctr",) * 2, PAD=("nop\n ori 2,2,0", "ori 1,1,0"), MORE=NOTHING
+    ),
     "padding behind a jump": right(
         BEHIND_JUMP, JUMP=("bctr",) * 2, PAD=("nop\n ori 2,2,0", "ori 2,2,0"), MORE=NOTHING
     ),

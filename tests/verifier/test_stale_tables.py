@@ -193,6 +193,13 @@ SILENT = {
         f"{TABLE}sldi 9,3,2\n lwax 9,10,9\n {BASE}add 9,9,8\n std 9,40(1)\n ld 9,40(1)\n {JUMP}",
         again="std 8,40(1)",
     ),
+    "an index that begins at another number than 0": Shape(
+        f"{TABLE}sldi 9,3,2\n addi 10,10,4\n {LWAX}"
+    ),
+    "an index that ends behind another object": Shape(
+        f"{TABLE}sldi 9,3,2\n addi 10,10,-4\n {LWAX}",
+        f".type u, @object\nu: .long 12\n .size u, 4\n{OBJECT}",
+    ),
     "an end that can't be told": Shape(
         f"{TABLE}sldi 9,3,2\n {LWAX}", f"{NUMBERS}, 77\n u: .long 4, 8"
     ),
