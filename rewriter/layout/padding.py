@@ -100,8 +100,8 @@ def find(
     accounted = accounted_alignment(labels.difference(functions.starts), tables)
     gaps = function_gaps(words, functions, regions, kept, found)
     aligned = function_alignments(gaps, alignment, accounted, origin.functions) + tables
-    aligned = _once(aligned + _named_alignments(program, number, kept))
-    aligned += _claimed_alignments(words, claims, slots, labels)
+    aligned += _named_alignments(program, number, kept)
+    aligned = _once(aligned + _claimed_alignments(words, claims, slots, labels))
     labels.difference_update(a.start for a in aligned)
     last_word = last_word_of(words, aligned)
     loops = {target for place, target in found.branches if target < place}

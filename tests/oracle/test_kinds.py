@@ -176,7 +176,18 @@ int V::m(int x) { return f(x) + z; }
 V::~V() { ext(f(z)); }
 """
 XRAY = "-fxray-instrument -fxray-instruction-threshold=1"
+LEAVES = """
+extern int ext(int);
+static __attribute__((noinline)) int local(int x) { return ext(x) * 5 + 1; }
+""" + "".join(
+    f"""
+int leaf{n}(int x) {{ return x * {n + 7}; }}
+int caller{n}(int x) {{ return {" + ".join(["local(x) * 3"] * n)} + x; }}
+"""
+    for n in range(1, 6)
+)
 SLEDS = {
+    "functions that begin with one": Kind(CLANG, f"-O2 {XRAY}", LEAVES),
     "exceptions": Kind(CLANG, f"-O2 {XRAY}", THROWS, ".C"),
     "exceptions, debug information": Kind(CLANG, f"-O1 -g {XRAY}", THROWS, ".C"),
     "exceptions, unoptimized": Kind(CLANG, f"-O0 {XRAY}", THROWS, ".C"),
