@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +16,8 @@ from nopfix.rewriter.object.program import Functions
 from nopfix.verifier import verify
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Assemble
 
 NOP = 0x60000000
@@ -193,3 +197,52 @@ def test_what_lies_in_front_of_a_function_stays_there(
         assert places[name] % 16 == was % 16 or not directive
     if prefix != BRANCHES:  # nopfix-verify takes such words for code, and says no
         assert verify(plain, rewrite(plain).data, need_slots=True).verified
+
+
+LLVM = """
+target triple = "powerpc64le-unknown-linux-gnu"
+declare void @ext()
+define internal void @callee() nounwind noinline {{
+  call void @ext()
+  ret void
+}}
+define dso_local void @f() nounwind prefix {data} {{
+  call void @callee()
+  call void @callee()
+  ret void
+}}
+define dso_local void @g() nounwind prefix {data} {{
+  call void @callee()
+  call void @callee()
+  ret void
+}}
+"""
+LLVM_PREFIXES = {
+    "numbers": "[4 x i32] [i32 1, i32 2, i32 3, i32 4]",
+    "zeros": "[4 x i32] zeroinitializer",
+    "an address": "<{ ptr, i64 }> <{ ptr @ext, i64 5 }>",
+}
+
+
+@pytest.mark.parametrize("data", LLVM_PREFIXES.values(), ids=LLVM_PREFIXES)
+def test_prefix_data_that_llvm_writes_stays_with_its_function(data: str, tmp_path: Path) -> None:
+    clang = shutil.which("clang-19")
+    if clang is None:
+        pytest.skip("needs clang-19")
+    (tmp_path / "f.ll").write_text(LLVM.format(data=data))
+    command = [clang, "--target=powerpc64le-linux-gnu", "-O2", "-c", "f.ll", "-o", "f.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    plain = (tmp_path / "f.o").read_bytes()
+    result = rewrite(plain)
+    assert result.report.insertions
+    for name in ("f", "g"):
+        in_front = []
+        for data_of in (plain, result.data):
+            obj = elf.read(data_of)
+            symbols = obj.symbols
+            index = next(i for i in range(len(symbols.values)) if symbols.name(i) == name)
+            place = symbols.values[index]
+            code = bytes(obj.contents(symbols.sections[index]))
+            in_front.append(code[place - 16 : place])
+        assert in_front[0] == in_front[1]
+    assert verify(plain, result.data, need_slots=True).verified
