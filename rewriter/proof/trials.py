@@ -178,9 +178,9 @@ class _Terms:
             return self._loaded(operation, place)
         if self._slices.facts.relocated(place) is not None:
             raise _NotKnown
-        if operation.kind == "copy" and operation.target == cell:
+        if operation.kind == "copy":
             return self._of(operation.source, place)
-        if operation.kind == "select" and operation.target == cell:
+        if operation.kind == "select":
             other = self._at(operation.other, place)
             if operation.source >= 0:
                 return self._one_of((self._at(operation.source, place), other))
