@@ -206,9 +206,9 @@ def _code_size(obj: elf.Object) -> int:
 def _pairings(old: elf.Object, new: elf.Object) -> dict[int, pairing.Pairing]:
     """Where each offset of code went, by section number."""
     references, findings = names.references(old)[0], Findings()
+    tables = stale_tables.Checker(old, new, references, findings)
     named = names.collect(old, references)
-    stale = stale_tables.Checker(old, new, references, findings)
-    found, _ = check.pair_code(old, new, named, stale, findings, need_slots=False)
+    found, _ = check.pair_code(old, new, named, tables, findings, need_slots=False)
     return {
         section.number: found.get(section.number, pairing.unmoved(section.size))
         for section in old.sections

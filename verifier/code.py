@@ -187,10 +187,12 @@ def examine(
 
 
 def _distances(words: tuple[int, ...], found: regions.Regions) -> frozenset[int]:
+    prefixes = [index for index, word in enumerate(words) if word >> 26 == power.PREFIX]
     return frozenset(
         index
-        for index, word in enumerate(words[:-1])
-        if power.is_pc_relative(word)
+        for index in prefixes
+        if index + 1 < len(words)
+        and power.is_pc_relative(words[index])
         and index not in found.data_words
         and index * 4 not in found.filled
     )

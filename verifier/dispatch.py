@@ -24,6 +24,7 @@ was read from LR behind a `bcl 20,31,$+4`. Where any of this isn't so, there is 
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,7 +34,7 @@ from nopfix.verifier.registers import NONVOLATILE, goes_on, is_call, written
 from nopfix.verifier.relocation_types import R_PPC64_ADDR64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from nopfix.verifier.code import Code
     from nopfix.verifier.names import Reference
@@ -110,21 +111,21 @@ class Dispatch(NamedTuple):
 
 
 def dispatches(
-    code: Code, references: Mapping[tuple[int, int], Reference]
+    code: Code, references: Callable[[], Mapping[tuple[int, int], Reference]]
 ) -> Iterator[tuple[range, Dispatch]]:
     """The function, as a range of offsets, and what is known of each of its branches by CTR.
 
-    `references` are the relocations that lead into the object, by section and place.
+    `references` gives the relocations that lead into the object, by section and place.
     """
+    every = [i for i, word in enumerate(code.words) if word & power.BCCTR_MASK == power.BCCTR]
     stops = [*code.functions.starts, 4 * len(code.words)]
-    for start, end in itertools.pairwise(stops):
-        words = code.words[start // 4 : end // 4]
-        jumps = [i for i, word in enumerate(words) if word & power.BCCTR_MASK == power.BCCTR]
-        if not jumps or start % 4:
+    for start, jumps in itertools.groupby(every, lambda index: code.functions.at(4 * index)):
+        if start is None or start % 4:
             continue
-        flow = _Flow(code, range(start // 4, end // 4), references)
+        end = min(stops[bisect.bisect_right(code.functions.starts, start)], 4 * len(code.words))
+        flow = _Flow(code, range(start // 4, end // 4), references())
         for jump in jumps:
-            found = flow.dispatch(start // 4 + jump)
+            found = flow.dispatch(jump)
             if found:
                 yield range(start, end), found
 

@@ -79,7 +79,7 @@ class Checker:
     def find(self, code: Code) -> list[LabelTable]:
         """The tables that the functions of a code section read."""
         tables = []
-        for function, found in dispatches(code, self.references):
+        for function, found in dispatches(code, lambda: self.references):
             read, number = found.read, code.section.number
             section, start = self.old.sections[read.table.section], read.table.offset
             known = section.executable and start in code.regions.entries
