@@ -129,8 +129,9 @@ def _by_name(program: Program) -> Mapping[str, Sequence[Place]]:
     symbols, code = program.obj.symbols, frozenset(program.code)
     found: dict[str, list[Place]] = {}
     for index, section in enumerate(symbols.sections):
-        if section in code:
-            found.setdefault(symbols.name(index), []).append((section, symbols.values[index]))
+        name = symbols.name(index)
+        if name and section in code:
+            found.setdefault(name, []).append((section, symbols.values[index]))
     return found
 
 

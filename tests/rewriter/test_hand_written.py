@@ -63,14 +63,14 @@ def test_a_number_that_its_name_gives_to_one_place_is_no_distance_of_others(
     far = "    .text\n" + FUNCTION.format(name="f").replace("SLOT", "")
     head = (
         '    .section .head,"ax"\n.Lhead:\n    .rept 9\n    nop\n    .endr\n{more}'
-        "run_at: blr\nrun_at_absolute = run_at - .Lhead\n"
+        "__run_at: blr\n__run_at_absolute = __run_at - .Lhead\n"
     )
     assert rewrite(assemble("    .abiversion 2\n" + far + head.format(more=""))).report.insertions
-    other = head.replace("run_at_absolute", "number")
+    other = head.replace("__run_at_absolute", "number")
     with pytest.raises(Refusal, match="the symbol number, a number that may be the distance"):
         rewrite(assemble("    .abiversion 2\n" + far + other.format(more="")))
     moved = "    .abiversion 2\n" + head.format(more="    bl ext\n")
-    with pytest.raises(Refusal, match="the symbol run_at_absolute, a number that may be"):
+    with pytest.raises(Refusal, match="the symbol __run_at_absolute, a number that may be"):
         rewrite(assemble(moved))
 
 
