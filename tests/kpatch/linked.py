@@ -3,7 +3,8 @@
 klp-build works on vmlinux.o and the modules' objects, all of them the output of `ld -r`.  So every
 C object is compiled by plain GCC with klp-build's flags, by the command that make kept, and linked
 twice: as it is, the link being rewritten, and rewritten before.  Both are to be the same,
-nopfix-verify is to agree, and what it took is said.
+nopfix-verify is to agree, and what it took is said.  What is assembled stays out: numbers that the
+kernel's macros leave behind might be distances in any code of all of vmlinux (docs/klp-build.md).
 
     python -m tests.kpatch --kernel 7.2 linked
 """
@@ -43,7 +44,7 @@ class Cost(NamedTuple):
 
 
 def compare_links(root: Root, kernel: Kernel, jobs: int) -> str:
-    """Link, rewrite, compare vmlinux.o and each module; returns what was seen.
+    """Link, rewrite, compare vmlinux's C objects and each module's; returns what was seen.
 
     Raises Failure where a link differs from that of rewritten objects.
     """
@@ -52,15 +53,12 @@ def compare_links(root: Root, kernel: Kernel, jobs: int) -> str:
     known = {command.name: command for command in commands.commands(place.source)}
     wrong, said = [], []
     for link, names in _links(place.source).items():
+        todo = [known[name] for name in names if name in known]
         with ThreadPoolExecutor(jobs) as pool:
-            todo = [known[name] for name in names if name in known]
-            list(pool.map(lambda command: _compiled(root, kernel, work, command), todo))
-        pairs = []  # assembly is as it is in both links
-        for name in names:
-            plain = (work if name in known else place.source) / name
-            pairs.append((plain, _rewritten(plain) if name in known else plain))
+            plain = list(pool.map(lambda one: _compiled(root, kernel, work, one), todo))
+        pairs = [(path, _rewritten(path)) for path in plain]
         one, found = _compared(root, place.log, work / link, pairs)
-        said.append(f"{link}, {len(names)} objects, {one}")
+        said.append(f"{link}, {len(pairs)} objects, {one}")
         wrong += [f"{link}: {line}" for line in found]
     for line in wrong:
         say(f"{kernel.name}: {line}")
@@ -96,17 +94,18 @@ def _compared(
     return took, compare.differences(ours.read_bytes(), parts.read_bytes())
 
 
-def _compiled(root: Root, kernel: Kernel, work: Path, command: Command) -> None:
-    """Compile an object into ``work``, unless it is there."""
+def _compiled(root: Root, kernel: Kernel, work: Path, command: Command) -> Path:
+    """Compile an object into ``work``, unless it is there; returns its path."""
     path, place = work / command.name, kernels.folders(root, kernel)
     if path.exists():
-        return
+        return path
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = [flag for flag in command.flags if flag not in OTHERWISE]
     partial = path.with_suffix(".partial")
     words = (f"{PREFIX}gcc-{kernel.compiler}", "-w", *flags, "-g", *FLAGS)
     root.run(*words, "-c", command.source, "-o", partial, log=place.log, cwd=place.source)
     partial.rename(path)
+    return path
 
 
 def _rewritten(path: Path) -> Path:
