@@ -104,6 +104,8 @@ def find(
     aligned = _once(aligned + _claimed_alignments(words, claims, slots, labels))
     labels.difference_update(a.start for a in aligned)
     last_word = last_word_of(words, aligned)
+    if last_word in _GROUP_NOPS:
+        aligned = [_of_the_linker(words, gap) for gap in aligned]
     loops = {target for place, target in found.branches if target < place}
     places = Labels(labels, loops, kept, slots)
     inner = label_alignments(words, places, alignment, last_word)
@@ -240,8 +242,20 @@ def prefixed_alignments(
 
 
 def last_word_of(words: Sequence[int], gaps: Sequence[Alignment]) -> int | None:
-    """The word that ends padding in this section, as seen in its gaps; None without one."""
-    return next((style.last for style in _styles(words, gaps)), None)
+    """The word that ends padding in this section, as seen in its gaps; None without one.
+
+    A gap of plain no-ops beside others that end otherwise is what ``ld -r`` put between the
+    sections of two objects.
+    """
+    lasts = {style.last for style in _styles(words, gaps)}
+    return next((word for word in lasts if word in _GROUP_NOPS), NOP if NOP in lasts else None)
+
+
+def _of_the_linker(words: Sequence[int], gap: Alignment) -> Alignment:
+    """``gap``, told to be filled with plain no-ops again where it is."""
+    own = words[gap.padding >> 2 : gap.start >> 2]
+    is_plain = gap.filler is None and len(own) > 0 and own.count(NOP) == len(own)
+    return gap._replace(filler=NOP) if is_plain else gap
 
 
 def jumps_over(words: Sequence[int], gaps: Sequence[Alignment]) -> bool | None:

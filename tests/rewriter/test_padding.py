@@ -1,8 +1,17 @@
 from __future__ import annotations
 
+import subprocess
+from typing import TYPE_CHECKING
+
+from nopfix import rewrite
+from nopfix.corpus import compare
 from nopfix.rewriter.layout import padding
 from nopfix.rewriter.layout.layout import Alignment
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PREFIX = "powerpc64le-linux-gnu-"
 NOP = 0x60000000
 GROUP = 0x60420000
 LI = 0x38600000
@@ -52,6 +61,31 @@ def test_the_assemblers_processor_shows_in_its_padding() -> None:
     assert padding.last_word_of(words, [Alignment(8, 16, 16)]) == GROUP
     assert padding.last_word_of([LI, BLR, NOP, NOP, LI], [Alignment(8, 16, 16)]) == NOP
     assert padding.last_word_of(words, [Alignment(8, 8, 16)]) is None
+
+
+def test_plain_no_ops_between_the_sections_of_two_objects_are_the_linkers(tmp_path: Path) -> None:
+    """``ld -r`` fills with plain no-ops what gas would end with one that ends a group."""
+    one = " .abiversion 2\n .section .text.f\n .p2align 4\n .type f,@function\nf: li 3,1\n blr\n"
+    other = (
+        " .abiversion 2\n .section .text.f\n .p2align 4\n .globl i\n .type i,@function\n"
+        "i: li 3,1\n blr\n .size i,.-i\n .p2align 4\n .globl g\n .type g,@function\n"
+        "g: mflr 0\n bl f{slot}\n mtlr 0\n blr\n .size g,.-g\n .p2align 4\n"
+        " .globl h\n .type h,@function\nh: mflr 0\n bl k{slot}\n mtlr 0\n blr\n .size h,.-h\n"
+    )
+    links = []
+    for slot in ("", "\n nop"):
+        names = []
+        for name, text in (("one", one + " .size f,.-f\n"), ("other", other.format(slot=slot))):
+            path = tmp_path / f"{name}.o"
+            command = (f"{PREFIX}as", "-mpower8", "-a64", "-mlittle", "-o", path)
+            subprocess.run(command, input=text, text=True, check=True)
+            names.append(path)
+        command = (f"{PREFIX}ld", "-EL", "-m", "elf64lppc", "-r", "-o", tmp_path / "l.o", *names)
+        subprocess.run(command, check=True)
+        links.append((tmp_path / "l.o").read_bytes())
+    plain, want = links
+    got = bytes(rewrite(plain).data)
+    assert compare.differences(got, want) == []
 
 
 def test_long_padding_shows_whether_it_is_jumped_over() -> None:
