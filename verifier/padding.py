@@ -11,7 +11,8 @@ padding. Inside a function of an object whose gaps end in `ori 2,2,0`, nops that
 instructions, unless LLVM made a part of the object: it knows nothing of groups (LLVM,
 llvm/lib/Target/PowerPC/MCTargetDesc/PPCAsmBackend.cpp, writeNopData), and .comment says that it was
 there. Then both kinds are padding, and which of them a gap is in OUT is no matter: either does
-nothing.
+nothing. Traps are a linker's, or of a directive with a filler; what leads or goes on to them means
+them, but for a call, which may not return.
 
 Words directly in front of a function that are neither padding nor code belong to it (`Code.ahead`):
 a gap lies in front of them, none behind.
@@ -23,7 +24,7 @@ import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power
-from nopfix.verifier.registers import goes_on
+from nopfix.verifier.registers import goes_on, is_call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,7 @@ def gaps(code: Code) -> list[Gap]:
             or offset in code.ahead
             or offset == code.section.size
         )
-        if traps and offset in code.functions.names:
+        if offset in traps or (traps and offset in code.functions.names and _stops(words, index)):
             found.append(Gap(traps.get(offset, index), index, between, power.TRAP))
         start = _start(code, index)
         if start < index or (offset not in fronted and _may_gain(code, offset, between=between)):
@@ -88,6 +89,9 @@ def gaps(code: Code) -> list[Gap]:
 def _traps(code: Code) -> dict[int, int]:
     """Where `trap` after `trap` fills a gap, as lld does, by the offset of the function behind."""
     found = {}
+    led_to = {4 * index + power.displacement(code.words[index]) for index in code.branches}
+    for table in code.regions.tables:
+        led_to.update(table.targets)
     for start in code.functions.starts:
         first = start
         while (
@@ -96,9 +100,22 @@ def _traps(code: Code) -> dict[int, int]:
             and (first == start or first not in code.labels)
         ):
             first -= 4
-        if first < start and first in code.functions.ends:
+        if first == start or first not in code.functions.ends or first in led_to:
+            continue
+        if _stops(code.words, first // 4) or _is_behind_call(code.words, first // 4):
             found[start] = first // 4
     return found
+
+
+def _stops(words: Sequence[int], index: int) -> bool:
+    """Whether no instruction goes on to word `index`."""
+    return not index or not goes_on(words[index - 1])
+
+
+def _is_behind_call(words: Sequence[int], index: int) -> bool:
+    """Whether a call, perhaps with a slot, is in front of word `index`."""
+    behind = index - (words[index - 1] in power.SLOTS)
+    return behind > 0 and is_call(words[behind - 1])
 
 
 def _data_starts(code: Code) -> list[int]:

@@ -10,8 +10,9 @@ nobody but a label at the function's end.  What else lies directly in front of a
 code, stays there: padding goes in front of it, so much that whatever was aligned still is.
 
 A filler of one's own is one word again and again.  ``trap`` is padding (lld fills with it, and
-``.balignl 32, 0x7fe00008``).  Any other (``.balign 16, 0``) may as well be data: it stays in front
-of its function as other words do.
+``.balignl 32, 0x7fe00008``) where nothing leads or goes on to it, and none is put where the code in
+front may go on.  Any other (``.balign 16, 0``) may as well be data: it stays in front of its
+function as other words do.
 
 The alignment of functions is the smallest that explains all gaps of the section, since compilers
 align all functions of a section alike; without a gap to judge by it is 16 where the section's own
@@ -31,11 +32,19 @@ from operator import itemgetter
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.layout.layout import Alignment
 from nopfix.rewriter.power.fill import fill_style
-from nopfix.rewriter.power.instruction import GROUP_NOPS, NOP, NOTHING_FOUND, branch_displacement
+from nopfix.rewriter.power.instruction import (
+    GROUP_NOPS,
+    NOP,
+    NOTHING_FOUND,
+    always_traps,
+    branch_displacement,
+    goes_elsewhere,
+    is_call,
+)
 from nopfix.rewriter.proof.analysis import RELOCATED_DATA, TOC_WORD, TYPE_HASH, UNENTERED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence, Set
+    from collections.abc import Collection, Iterable, Sequence, Set
 
     from nopfix.rewriter.object.program import Functions
     from nopfix.rewriter.power.instruction import Instructions
@@ -60,12 +69,14 @@ def function_gaps(
     regions: Sequence[Region],
     kept: Set[int] = frozenset(),
     found: Instructions = NOTHING_FOUND,
+    entered: Collection[int] = (),
 ) -> list[Alignment]:
     """The gap in front of each function but the first, with alignment 1: still to be judged.
 
     A gap that isn't exactly the assembler's padding is given as empty, in front of what belongs to
     the function.  What somebody names in it (``kept``: no-ops in front of a function that are
-    patched) begins the function.  ``found`` are the instructions that a sweep found.
+    patched) begins the function.  ``found`` are the instructions that a sweep found, ``entered``
+    the places that a branch leads to.
     """
     prefixes = {region.end: region.start for region in regions if region.kind in _PREFIXES}
     data = {region.end for region in regions if region.kind in _UNDECLARED}
@@ -95,8 +106,40 @@ def function_gaps(
             # Nothing lies in front, or a function of no size does.
             gaps.append(Alignment(item, item, 1))
         else:
-            gaps.append(_with_what_belongs_to_it(words, solid + 3 & ~3, item, found))
+            gap = _with_what_belongs_to_it(words, solid + 3 & ~3, item, found)
+            if gap.filler == TRAP and not traps_fill(words, gap, entered):
+                gap = Alignment(item, item, 1)
+            gaps.append(gap)
     return gaps
+
+
+def traps_fill(words: Sequence[int], gap: Alignment, entered: Collection[int]) -> bool:
+    """Whether the traps in ``gap`` are there for nobody: no branch leads there (``entered``), and
+    the code in front doesn't go on to them, calls aside, which may not return.
+    """
+    if any(place in entered for place in range(gap.padding, gap.start, 4)):
+        return False
+    last = (gap.padding >> 2) - 1
+    if last > 0 and words[last] == NOP:
+        last -= 1
+    return last < 0 or is_call(words[last]) or _ends_way(words[last])
+
+
+def _ends_way(word: int) -> bool:
+    return goes_elsewhere(word) or always_traps(word)
+
+
+def passable(words: Sequence[int], gaps: Iterable[Alignment]) -> list[Alignment]:
+    """``gaps`` with the assembler's padding for traps where there was no gap and code may go on."""
+    return [
+        gap._replace(filler=None)
+        if gap.filler == TRAP
+        and gap.padding == gap.start
+        and gap.start
+        and not _ends_way(words[(gap.start >> 2) - 1])
+        else gap
+        for gap in gaps
+    ]
 
 
 def _with_what_belongs_to_it(

@@ -30,7 +30,9 @@ from nopfix.rewriter.layout.gaps import (
     function_alignments,
     function_gaps,
     kept_in_front,
+    passable,
     smallest,
+    traps_fill,
 )
 from nopfix.rewriter.layout.layout import PREFIXED_BOUNDARY, Alignment
 from nopfix.rewriter.power import instruction
@@ -98,9 +100,11 @@ def find(
     addressed = (target for _, target in found.relative)
     labels = branched.union(analysis.targets.get(number, ()), claims.named, addressed)
     accounted = accounted_alignment(labels.difference(functions.starts), tables)
-    gaps = function_gaps(words, functions, regions, kept, found)
-    aligned = function_alignments(gaps, alignment, accounted, origin.functions) + tables
-    aligned += _named_alignments(program, number, kept)
+    entered = branched.union(analysis.targets.get(number, ()))
+    gaps = function_gaps(words, functions, regions, kept, found, entered)
+    aligned = function_alignments(gaps, alignment, accounted, origin.functions)
+    aligned = passable(words, aligned) + tables
+    aligned += _named_alignments(program, number, kept, entered)
     aligned = _once(aligned + _claimed_alignments(words, claims, slots, labels))
     labels.difference_update(a.start for a in aligned)
     last_word = last_word_of(words, aligned)
@@ -172,7 +176,9 @@ def _claimed_alignments(
     return found
 
 
-def _named_alignments(program: Program, section: int, kept: Set[int]) -> list[Alignment]:
+def _named_alignments(
+    program: Program, section: int, kept: Set[int], entered: Collection[int]
+) -> list[Alignment]:
     """What a symbol that is no function's names behind padding that follows a function's end."""
     words, functions = program.words(section), program.functions_in(section)
     found = []
@@ -190,6 +196,8 @@ def _named_alignments(program: Program, section: int, kept: Set[int]) -> list[Al
         gap = Alignment(end, start, 1)
         alignment = smallest([gap], program.obj.sections[section].alignment)
         if alignment <= 4:
+            continue
+        if is_filler and own[0] == TRAP and not traps_fill(words, gap, entered):
             continue
         if is_filler and own[0] != TRAP:
             found.append(kept_in_front(gap, alignment))

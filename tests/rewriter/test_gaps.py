@@ -139,6 +139,81 @@ def test_traps_between_functions_are_padding(assemble: Assemble, directive: str)
     assert verify(plain, wanted, need_slots=True).verified
 
 
+INTO_THE_NEXT = """
+    .p2align 5
+    .type f,@function
+f:  blr
+    .size f,.-f
+    .balignl 32,0x7fe00008
+    .type g,@function
+g:  mflr 0
+    bl ext
+SLOT
+    mtlr 0
+    addi 3,3,1
+    addi 3,3,1
+    addi 3,3,1
+    addi 3,3,1
+{last}
+    .size g,.-g
+{align}
+    .type h,@function
+h:  blr
+    .size h,.-h
+"""
+
+
+@pytest.mark.parametrize("last", ["    li 3,1", "    bl ext\nSLOT", "    bne 0,h"])
+def test_code_that_goes_on_to_the_next_function_gets_no_traps_on_its_way(
+    assemble: Assemble, last: str
+) -> None:
+    plain = assemble(INTO_THE_NEXT.format(last=last, align="").replace("SLOT", ""))
+    result = rewrite(plain).data
+    assert verify(plain, result, need_slots=True).verified
+    new = elf.read(result)
+    number = next(section.number for section in new.sections if section.name == ".text")
+    words = bytes(new.contents(number))[32:]
+    assert gaps.TRAP.to_bytes(4, "little") not in words
+    filled = INTO_THE_NEXT.format(last=last, align="    .balignl 32,0x7fe00008")
+    assert not verify(plain, assemble(filled.replace("SLOT", "nop"))).verified
+
+
+ENTERED_TRAPS = """
+    .p2align 4
+    .type f,@function
+f:  mflr 0
+    bl ext
+SLOT
+    cmpdi 3,0
+    bne {label}
+    mtlr 0
+    {last}
+    .size f,.-f
+1:  .rept {count}
+    trap
+    .endr
+{align}
+    .type g,@function
+g:  blr
+    .size g,.-g
+"""
+
+
+@pytest.mark.parametrize(("label", "last"), [("1f", "blr"), (".+12", "mtctr 3")])
+def test_traps_that_a_branch_leads_to_or_code_goes_on_to_are_no_padding(
+    assemble: Assemble, label: str, last: str
+) -> None:
+    text = ENTERED_TRAPS.replace("{label}", label).replace("{last}", last)
+    plain = assemble(text.format(count=2, align="").replace("SLOT", ""))
+    result = rewrite(plain).data
+    assert verify(plain, result, need_slots=True).verified
+    gone = text.format(count=1, align="").replace("SLOT", "nop")
+    assert not verify(plain, assemble(gone)).verified
+    new = elf.read(result)
+    number = next(section.number for section in new.sections if section.name == ".text")
+    assert bytes(new.contents(number)).count(gaps.TRAP.to_bytes(4, "little")) == 2
+
+
 @pytest.mark.parametrize("directive", FILLERS.values(), ids=FILLERS)
 @pytest.mark.parametrize("sizes", [(3,), (0, 1, 2, 3, 4, 5)], ids=["one", "several"])
 def test_behind_a_filler_of_ones_own_a_function_stays_aligned(
