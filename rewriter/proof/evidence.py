@@ -520,6 +520,7 @@ class Evidence:
         extent = 0
         begins_inside = False
         symbol = None
+        is_named = False
         self._survey()
         if is_code:
             limit = min(limit, _next(self._addresses.get(section, []), start, limit))
@@ -531,6 +532,7 @@ class Evidence:
             before = bisect_left(objects.starts, start) - 1
             begins_inside = before >= 0 and start < objects.furthest[before]
             symbol = objects.around(start)
+            is_named = begins_inside or symbol is not None or start in objects.sizes
         return Surroundings(
             self.obj.contents(section),
             self.stored(section, REL32),
@@ -539,6 +541,7 @@ class Evidence:
             extent,
             begins_inside,
             symbol,
+            is_named,
             is_code,
             not self.is_constant(section),
         )

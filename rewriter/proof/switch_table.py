@@ -83,6 +83,7 @@ class Surroundings(Record):
     start that something refers to, or the section's size; ``extent`` the size in bytes of the data
     symbol that the table begins, 0 if there is none; ``begins_inside`` says that it begins in the
     middle of one; ``symbol`` are start and end of the one that it lies in, if there is just one;
+    ``is_named`` says that a symbol of any kind begins with it, or that it lies in one;
     ``is_code`` and ``is_writable`` describe the section.
     """
 
@@ -93,6 +94,7 @@ class Surroundings(Record):
     extent: int
     begins_inside: bool
     symbol: tuple[int, int] | None
+    is_named: bool
     is_code: bool
     is_writable: bool
 
@@ -129,7 +131,9 @@ def relative(
         reason = _in_code(_words(around.data, entry, count), bounds)
     else:
         count, reason = _in_data(entry, targets, relocated, bounds, around, step)
-        if known is None and not _reaches_all(slices, entry, count):
+        if known is None and not (
+            _is_of_a_switch(base, around, slices, reason) or _reaches_all(slices, entry, count)
+        ):
             raise Unresolved(_IN_BETWEEN)
     made = (*use, count, reason)
     if made not in slices.tables:
@@ -250,6 +254,17 @@ def _plain_step(entry: Entry, base: Address, around: Surroundings, slices: Value
     ):
         raise Unresolved("a table of label differences that is entered in its middle")
     return step
+
+
+def _is_of_a_switch(base: Address, around: Surroundings, slices: Values, reason: str) -> bool:
+    """Whether a table of plain numbers in data is one that the compiler made for a switch.
+
+    Such a table has nothing in between, however the program computes what it switches by.  It has
+    no symbol, nor has what its entries are added to: clang with ``-mcmodel=large`` takes the
+    address that the code reads of itself.  A program's own table lies in a symbol, and its labels
+    are named.  The index, in entries, is limited right in front of the jump.
+    """
+    return reason == _AS_ALLOWED and not around.is_named and _is_own(base, slices)
 
 
 def _is_own(base: Address, slices: Values) -> bool:

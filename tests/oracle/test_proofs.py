@@ -186,6 +186,43 @@ def test_a_switch(
     assert (verdict.verdict, verdict.detail) == ("equal", "")
 
 
+STATES = """\
+extern void outside(long);
+static __attribute__((noinline)) void helper(long x) { outside(x); outside(x + 1); }
+long f(const long *p, long k)
+{
+    long s = p[0] * p[1], v = k;
+    for (int i = 0; i < k; i++) {
+        switch (s * s + v) {
+        case 1: v += s; break;
+        case 2: v ^= s << 3; break;
+        case 3: v *= 5; helper(v); break;
+        case 4: v -= s * 3; helper(s); break;
+        case 5: v = s ^ 3; helper(k); break;
+        }
+        s = s * v;
+    }
+    helper(v);
+    return v + s;
+}
+"""
+
+
+def test_a_switch_of_the_large_model_by_what_a_loop_computes(
+    tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    """Its table has numbers that no relocation marks; what it's switched by is no plain product."""
+    need_compiler("clang-19")
+    file = tmp_path / "f.c"
+    file.write_text(STATES)
+    flags = ("-O2", "-mcmodel=large", "-mllvm", "-ppc-min-jump-table-entries=4")
+    verdict = oracle.run_case(
+        oracle.Compile(file, oracle.Tools("clang-19"), flags), folder=tmp_path / "made"
+    )
+    assert (verdict.verdict, verdict.detail) == ("equal", "")
+    assert "bctr" in (tmp_path / "made" / "f.s").read_text()
+
+
 # -- hand-written code that reads the program counter, data in front of it -------------------------
 
 CALLER = """\

@@ -437,6 +437,39 @@ def test_what_others_may_have_changed_is_believed_only_of_the_codes_own_address(
         assert "may have changed" in refused(assemble(other + more + words))
 
 
+# clang -mcmodel=large: the table of a switch by what the code computed in some way.
+SWITCH = (
+    " .abiversion 2\n .type f,@function\nf: bl .+4\n.Lp: mflr 10\n ld 9,.LC1@toc(2)\n"
+    f" ld 5,0(4)\n mulld 3,5,5\n{COMPARE.format(2)}"
+) + GOTO
+ENTRIES_OF_IT = ".Lt: .long .La-.Lp, .Lb-.Lp, .La-.Lp\n"
+ITS_WORDS = ' .section .toc,"aw"\n.LC1: .quad .Lt\n'
+OF_A_SWITCH = SWITCH + LABELS + ENTRIES_OF_IT + ITS_WORDS
+NOT_OF_A_SWITCH = {
+    "with a name": OF_A_SWITCH.replace(".Lt:", "t: .Lt:"),
+    "of a variable": OF_A_SWITCH.replace(".Lt:", SYMBOL.format(12) + "t: .Lt:"),
+    "in a variable": OF_A_SWITCH.replace(".Lt:", SYMBOL.format(16) + "t: .long 0\n.Lt:"),
+    "relative to a label that is named": OF_A_SWITCH.replace(
+        "bl .+4\n.Lp: mflr 10", "ld 10,.LC0@toc(2)\n.Lp: nop") + ".LC0: .quad .Lp\n",
+    "that nothing limits": OF_A_SWITCH.replace(COMPARE.format(2), ""),
+    "by an index that is limited in bytes": OF_A_SWITCH.replace(
+        COMPARE.format(2), COMPARE.format(8)).replace(" sldi 3,3,2\n", ""),
+    "by an index that was limited before": OF_A_SWITCH.replace("mulld 3,5,5", "mr 3,5")
+        .replace(" bgt .Lb\n", " bgt .Lb\n mulld 3,5,5\n"),
+}  # fmt: skip
+
+
+def test_the_table_of_a_switch_has_nothing_in_between(assemble: Assemble) -> None:
+    """Neither it nor what its entries are added to has a name; the index is compared."""
+    assert reason(assemble(OF_A_SWITCH)) == "3 entries, as its index allows"
+
+
+@pytest.mark.parametrize("text", NOT_OF_A_SWITCH.values(), ids=NOT_OF_A_SWITCH.keys())
+def test_other_numbers_may_lie_in_a_table(assemble: Assemble, text: str) -> None:
+    words = refused(assemble(text))
+    assert "in between" in words or "in its middle" in words
+
+
 # An index that was compared is spilled, and reloaded behind something.
 KEPT = {
     "nothing": "",
