@@ -27,6 +27,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from nopfix import Options, Refusal, rewrite
 from nopfix.corpus import oracle, plan, toolchain
 from nopfix.corpus.prepare import Compile
 from nopfix.corpus.toolchain import Tools
@@ -160,7 +161,10 @@ def measure(source: Source, tools: Tools, flags: tuple[str, ...]) -> Measured:
         report = verify(plain.raw, got.raw, need_slots=True)
         if not report.verified:
             return Measured(source.name, "not-verified", str(report.differences[0]))
-        shifted = _shifted(plain.raw)
+        try:
+            shifted = _shifted(plain.raw)
+        except Refusal as refusal:
+            return Measured(source.name, "refused", str(refusal))
         marks = []
         found = {}
         for name in ("plain", "want"):
@@ -192,10 +196,11 @@ def measure(source: Source, tools: Tools, flags: tuple[str, ...]) -> Measured:
 
 
 def _shifted(data: bytes) -> int:
-    """Bytes of code in the object that nopfix writes when it lets all alignment go."""
-    import nopfix
+    """Bytes of code in the object that nopfix writes when it lets all alignment go.
 
-    result = nopfix.rewrite(data, nopfix.Options(realign=False))
+    Raises Refusal where something that has to be aligned isn't then.
+    """
+    result = rewrite(data, Options(realign=False))
     return _code_size(elf.read(bytes(result.data)))
 
 

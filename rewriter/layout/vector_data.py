@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from nopfix.rewriter.proof.analysis import Analysis
 
 _VECTOR = 16
+_R1 = 1
+"""The stack pointer: where vector registers are saved."""
 _MOST_WORDS = 1 << 12
 """Words of data in front of what is addressed: a table has fewer."""
 
@@ -104,10 +106,15 @@ def _first(words: Sequence[int], place: int, ends: Collection[int]) -> int:
 
 
 def _reads_vectors(program: Program, sections: Iterable[Code]) -> bool:
-    """Whether an instruction of the object needs what it reads aligned to 16."""
-    return any(
-        any(map(instruction.needs_aligned_address, program.words(code.number))) for code in sections
-    )
+    """Whether an instruction of the object needs what it reads aligned to 16, beside the stack."""
+    return any(any(map(_reads_a_vector, program.words(code.number))) for code in sections)
+
+
+def _reads_a_vector(word: int) -> bool:
+    if not instruction.needs_aligned_address(word):
+        return False
+    is_indexed = word >> 26 == instruction.REGISTERS
+    return word >> 16 & 31 != _R1 and not (is_indexed and word >> 11 & 31 == _R1)
 
 
 def check(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,8 @@ from nopfix.rewriter.object import elf
 from nopfix.rewriter.options import Options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.conftest import Assemble
 
 POOL = bytes(range(1, 33))
@@ -162,3 +165,26 @@ f:  lxv 0,0(4)
         result = rewrite(plain)
         assert result.report.insertions
         assert [row.new_size - row.old_size for row in result.report.resized] == [4]
+
+
+SETJMP = """
+void *buffer[5];
+void g(int);
+static __attribute__((noinline)) void jump(void) { __builtin_longjmp(buffer, 1); }
+int f(int n)
+{
+  for (int i = 0; i < n; i++)
+    if (__builtin_setjmp(buffer)) g(i); else jump();
+  return n;
+}
+"""
+
+
+def test_where_vectors_are_only_saved_on_the_stack_a_label_in_code_is_no_constant(
+    tmp_path: Path,
+) -> None:
+    source, made = tmp_path / "f.c", tmp_path / "f.o"
+    source.write_text(SETJMP)
+    command = ("powerpc64le-linux-gnu-gcc", "-O2", "-falign-labels=16", "-c", source, "-o", made)
+    subprocess.run(command, check=True)
+    assert rewrite(made.read_bytes(), Options(realign=False)).report.insertions
