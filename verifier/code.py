@@ -22,6 +22,7 @@ A nop behind a call is its slot unless it is somebody else's:
 from __future__ import annotations
 
 import bisect
+import functools
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,46 @@ from nopfix.verifier.relocation_types import DATA_WIDTH, FIELD, R_PPC64_REL24
 if TYPE_CHECKING:
     from nopfix.verifier.elf import Object, Section, Symbol
     from nopfix.verifier.names import Names
+
+
+class Ways:
+    """Where the instructions of a section lead; few sections are asked, so it is found then."""
+
+    def __init__(
+        self,
+        words: tuple[int, ...],
+        functions: regions.Functions,
+        data_words: frozenset[int],
+        labels: frozenset[int],
+    ) -> None:
+        """The arguments are parts of `Code`."""
+        self._words = words
+        self._functions = functions
+        self._data_words = data_words
+        self._labels = labels
+
+    @functools.cached_property
+    def jumping(self) -> frozenset[int]:
+        """The starts of the functions that have a branch by CTR which doesn't link."""
+        found = {
+            self._functions.at(4 * index)
+            for index, word in enumerate(self._words)
+            if word & power.BCCTR_MASK == power.BCCTR
+        }
+        return frozenset(start for start in found if start is not None)
+
+    @functools.cached_property
+    def unentered(self) -> frozenset[int]:
+        """Indices of the words between an instruction that doesn't go on and the next label."""
+        found, is_entered = [], True
+        for index, before in enumerate((None, *self._words[:-1])):
+            if before is None or 4 * index in self._labels:
+                is_entered = True
+            elif index - 1 in self._data_words or not goes_on(before):
+                is_entered = False
+            if not is_entered:
+                found.append(index)
+        return frozenset(found)
 
 
 class Code(NamedTuple):
@@ -71,6 +112,7 @@ class Code(NamedTuple):
     distances: frozenset[int]
     """Indices of the prefixed instructions that reach something at a distance from themselves
     which the assembler resolved."""
+    ways: Ways
 
     def function(self, offset: int) -> str:
         """Name of the function that an offset lies in, for messages."""
@@ -110,12 +152,7 @@ class Code(NamedTuple):
         start = self.functions.at(offset)
         if start is None or ".cold" in self.functions.names[start]:
             return True
-        later = bisect.bisect_right(self.functions.starts, offset)
-        end = [*self.functions.starts[later : later + 1], self.section.size][0]
-        return any(
-            self.words[index] & power.BCCTR_MASK == power.BCCTR
-            for index in range(start // 4, end // 4)
-        )
+        return start in self.ways.jumping
 
     def is_entered(self, index: int) -> bool:
         """Whether anything may lead to word `index`; if not, it is data, or never executed.
@@ -125,11 +162,7 @@ class Code(NamedTuple):
         """
         if self.jumps_by_address(index * 4):
             return True
-        while index and index * 4 not in self.labels:
-            index -= 1
-            if index in self.regions.data_words or not goes_on(self.words[index]):
-                return False
-        return True
+        return index not in self.ways.unentered
 
     def is_prefixed(self, index: int) -> bool:
         """Whether word `index` begins a prefixed instruction."""
@@ -183,6 +216,7 @@ def examine(
         widths,
         _ahead(words, functions, found, alike, labels),
         _distances(words, found),
+        Ways(words, functions, found.data_words, labels),
     )
 
 
