@@ -87,11 +87,17 @@ def find(
     stops.update(own, targets, (region.start for region in regions))
     stops |= _behind_morestack(program, number)
     stops |= _led_to(branches, ends, stops, 4 * len(words))
+    shown = sorted(
+        place
+        for place, kind in program.fields_of(number)
+        if kind in _ONLY_INSTRUCTIONS and not place & 3
+    )
+    names = frozenset(program.symbols_in(number)[0])
     return [
         Region(start, end, UNENTERED, 1)
         for start, end in _runs(program, number, ends, stops)
         if not (end - start == 4 and end in own)
-        and _looks_like_branches(program, number, range(start, end, 4))
+        and _looks_like_branches(program, number, range(start, end, 4), shown, names)
     ]
 
 
@@ -177,14 +183,17 @@ def _runs(
     return found
 
 
-def _looks_like_branches(program: Program, number: int, run: range) -> bool:
+def _looks_like_branches(
+    program: Program, number: int, run: range, shown: Sequence[int], names: Container[int]
+) -> bool:
     """Whether a word of ``run`` looks like a branch, and nothing shows that it's code.
 
-    A relocation shows that, or a call that leads exactly to a symbol or a label beside words that
-    are all instructions: code behind an endless loop.
+    A relocation shows that, one of those at ``shown``, or a call that leads exactly to a symbol
+    (one of ``names``) or a label beside words that are all instructions: code behind an endless
+    loop.
     """
     words, filling = program.words(number), program.filling(number)
-    if any(kind in _ONLY_INSTRUCTIONS and p in run for p, kind in program.fields_of(number)):
+    if bisect_left(shown, run.start) < bisect_left(shown, run.stop):
         return False
     branches = {}
     for place in run:
@@ -195,7 +204,6 @@ def _looks_like_branches(program: Program, number: int, run: range) -> bool:
         return False
     from nopfix.rewriter.power.opcodes import find as row_of
 
-    names = program.symbols_in(number)[0]
     calls = [target for place, target in branches.items() if words[place >> 2] & 1]
     return not (
         calls
