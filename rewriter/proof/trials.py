@@ -295,25 +295,30 @@ _CARRYING = frozenset(
 def _run(terms: Sequence[_Term], values: Sequence[int], end: int) -> int:
     """What the last of ``terms`` is with ``values``: a leaf's number, or which one is chosen.
 
-    ``end`` is how many bytes the table has.  Raises `_Unfit` where something is lost, unless a
-    factor is larger than that.
+    ``end`` is how many bytes the table has.  Raises `_Unfit` where something is lost, unless that
+    is made of a product with a factor that is larger.
     """
     held: list[int] = []
-    wraps = False
+    wraps: list[bool] = []
     for term, value in zip(terms, values, strict=True):
         if isinstance(term, _Leaf):
             number = instruction.signed_field(value, 64)
             held.append(min(max(number, term.lowest), term.highest))
+            wraps.append(False)
         elif isinstance(term, _Choice):
-            held.append(held[term.of[value % len(term.of)]])
+            chosen = term.of[value % len(term.of)]
+            held.append(held[chosen])
+            wraps.append(wraps[chosen])
         else:
             result, is_lost = term.function(*[held[one] for one in term.of])
-            if not term.is_constant:
-                if term.factor >= 0 and abs(held[term.factor]) > end:
-                    wraps = True
-                if is_lost and not wraps:
-                    raise _Unfit
+            may_wrap = not term.is_constant and (
+                (term.factor >= 0 and abs(held[term.factor]) > end)
+                or any(wraps[one] for one in term.of)
+            )
+            if is_lost and not term.is_constant and not may_wrap:
+                raise _Unfit
             held.append(result)
+            wraps.append(may_wrap)
     return held[-1]
 
 

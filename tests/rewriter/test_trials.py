@@ -76,6 +76,9 @@ NOT_ALL = {
     "one of a product and a rest": (f"{REST} mulli 4,4,3\n cmpwi 5,0\n isel 3,3,4,2", 5),
     "the low bits of a product with a small number": (
         "mulli 3,3,3\n xori 3,3,0\n clrldi 3,3,59", 24),
+    "the low bits of three times a number, beside a hash": (
+        f"{FIFTH} mullw 4,4,5\n srwi 4,4,31\n mulli 4,4,12\n"
+        " mulli 3,3,3\n clrldi 3,3,59\n add 3,4,3", 24),
     "a part of the low bits of three times a number": (
         "mulli 3,3,12\n clrldi 3,3,56\n srdi 3,3,2", 4),
     "what is computed with a carry": ("subfc 3,3,4\n subfe 3,3,3\n neg 3,3", 2),
