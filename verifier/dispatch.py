@@ -142,6 +142,7 @@ class _Flow:
         self.extent = extent
         self.references = references
         self._writers: dict[int, list[int]] | None = None
+        self._spills: dict[int, list[int]] | None = None
 
     def dispatch(self, branch: int) -> Dispatch | None:
         """What is known of the bctr at word `branch`."""
@@ -310,8 +311,17 @@ class _Flow:
         word = self.words[at]
         if word >> 26 != _LD or word & 3 or word >> 16 & 31 not in _FRAME or self._is_suffix(at):
             return []
-        slot = _STD << 26 | word & 0x001FFFFC
-        return [i for i in self.extent if self.words[i] & 0xFC1FFFFF == slot]
+        return self._all_spills().get(word & 0x001FFFFC, [])
+
+    def _all_spills(self) -> dict[int, list[int]]:
+        """The words that are `std`, by base and displacement."""
+        if self._spills is None:
+            self._spills = {}
+            for index in self.extent:
+                word = self.words[index]
+                if word >> 26 == _STD and not word & 3:
+                    self._spills.setdefault(word & 0x001FFFFC, []).append(index)
+        return self._spills
 
     def _falls_through(self, at: int) -> bool:
         """Whether the word behind is reached from word `at`.

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
+import operator
 from typing import TYPE_CHECKING
 
 from nopfix.verifier import label_tables
@@ -68,13 +70,43 @@ class Checker:
 
     @functools.cached_property
     def objects(self) -> dict[int, list[range]]:
-        """By section, the extents of objects."""
+        """By section, the extents of objects, in order."""
         found: dict[int, list[range]] = {}
         for symbol in self.old.symbols:
             if symbol.type == STT_OBJECT and symbol.size:
                 extent = range(symbol.value, symbol.value + symbol.size)
                 found.setdefault(symbol.section, []).append(extent)
-        return found
+        return {
+            number: sorted(extents, key=operator.attrgetter("start"))
+            for number, extents in found.items()
+        }
+
+    @functools.cached_property
+    def furthest(self) -> dict[int, list[int]]:
+        """Beside each of the `objects`, how far it or one in front of it reaches."""
+        return {
+            number: list(itertools.accumulate((extent.stop for extent in extents), max))
+            for number, extents in self.objects.items()
+        }
+
+    @functools.cached_property
+    def filled(self) -> dict[int, list[int]]:
+        """By section, the places that relocations fill, in order."""
+        return {
+            number: sorted(relocation.place for relocation in relocations)
+            for number, relocations in self.old.relocations.items()
+        }
+
+    def _around(self, section: int, place: int) -> list[range]:
+        """The objects that a place is in."""
+        extents, furthest = self.objects.get(section, []), self.furthest.get(section, [])
+        at = bisect.bisect_right(extents, place, key=operator.attrgetter("start"))
+        found = []
+        while at and furthest[at - 1] > place:
+            at -= 1
+            if place in extents[at]:
+                found.append(extents[at])
+        return found[::-1]
 
     def find(self, code: Code) -> list[LabelTable]:
         """The tables that the functions of a code section read."""
@@ -99,12 +131,12 @@ class Checker:
         """A table from where it begins to its end; None where that can't be told."""
         start, size = read.table.offset, read.size
         named = self.named.get(section.number, [])
-        stop = next(iter(named[bisect.bisect_right(named, start) :][:1]), len(section.data))
-        for extent in self.objects.get(section.number, ()):
-            if start in extent:
-                if start - extent.start >= read.step:
-                    return None  # perhaps of an index that doesn't count from 0
-                stop = min(extent.stop, len(section.data))
+        behind = bisect.bisect_right(named, start)
+        stop = named[behind] if behind < len(named) else len(section.data)
+        for extent in self._around(section.number, start):
+            if start - extent.start >= read.step:
+                return None  # perhaps of an index that doesn't count from 0
+            stop = min(extent.stop, len(section.data))
         every = range(start, stop - size + 1, read.step)
         targets = []
         for place in every:
@@ -113,8 +145,9 @@ class Checker:
             if target % 4 or not base.start <= target < base.end:
                 return None
             targets.append(target)
-        filled = self.old.relocations.get(section.number, ())
-        if len(every) < _FEWEST or any(start <= r.place < stop for r in filled):
+        filled = self.filled.get(section.number, [])
+        is_filled = bisect.bisect_left(filled, start) < bisect.bisect_left(filled, stop)
+        if len(every) < _FEWEST or is_filled:
             return None
         return LabelTable(section.number, every, size, base, tuple(targets))
 

@@ -14,11 +14,14 @@ import pytest
 
 import nopfix
 from nopfix.verifier import elf, verify
+from nopfix.verifier.report import Findings
+from nopfix.verifier.stale_tables import Checker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    Assemble = Callable[..., bytes]
     Variants = Callable[..., tuple[bytes, bytes]]
 
 FUNCTION = """
@@ -271,3 +274,22 @@ def test_a_compilers_tables_that_nobody_moved_are_seen(
     stale = restored(old, new)
     expected = {"stale-table"} if stale != new else set()
     assert {difference.rule for difference in verify(old, stale).differences} == expected
+
+
+def test_an_object_that_a_place_is_in_is_found_behind_those_within_it(assemble: Assemble) -> None:
+    data = assemble(
+        ".data\n .macro own name, at, size\n .type \\name,@object\n .set \\name,.data+\\at\n"
+        " .size \\name,\\size\n .endm\n own outer,0,64\n own first,8,8\n own second,16,8\n"
+        " own behind,64,8\n .space 80\n"
+    )
+    checker = Checker(elf.read(data), elf.read(data), (), Findings())
+    number = next(s.number for s in elf.read(data).sections if s.name == ".data")
+    around = {place: checker._around(number, place) for place in (0, 12, 40, 64, 72)}
+    outer = range(64)
+    assert around == {
+        0: [outer],
+        12: [outer, range(8, 16)],
+        40: [outer],
+        64: [range(64, 72)],
+        72: [],
+    }
