@@ -19,7 +19,7 @@ Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.layout.gaps import (
@@ -107,6 +107,7 @@ def find(
     aligned += _named_alignments(program, number, kept, entered)
     aligned = _once(aligned + _claimed_alignments(words, claims, slots, labels))
     labels.difference_update(a.start for a in aligned)
+    labels = _behind_code(labels, regions)
     last_word = last_word_of(words, aligned)
     if last_word in _GROUP_NOPS:
         aligned = [_of_the_linker(words, gap) for gap in aligned]
@@ -119,6 +120,17 @@ def find(
     taken = {a.start for a in aligned}
     prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
     return aligned + [a for a in prefixed if a.start not in taken]
+
+
+def _behind_code(labels: Iterable[int], regions: Sequence[Region]) -> set[int]:
+    """Those of ``labels`` with no data directly in front, which may look like padding."""
+    starts = [region.start for region in regions]
+    found = set()
+    for label in labels:
+        index = bisect_left(starts, label) - 1
+        if index < 0 or label > regions[index].end:
+            found.add(label)
+    return found
 
 
 def _ends(program: Program, section: int, claims: Claims, branched: Collection[int]) -> Set[int]:

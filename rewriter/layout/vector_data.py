@@ -7,8 +7,8 @@ needed no padding nothing shows that they were to be aligned.
 
 The rule: where an object has such an instruction, whatever has its address in the object, lies on a
 multiple of 16 and is no code stays there.  Padding goes in front of the data that it begins, or is
-in the midst of: behind a function's end, a no-op or an instruction that goes elsewhere.  Where that
-isn't found, and the data no longer lies on such a multiple, the object is refused.
+in the midst of: behind a function's end, a no-op or an instruction that goes elsewhere, but not
+into what is known to be data, of which a word may look like one.  Where that isn't found, and the data no longer lies on such a multiple, the object is refused.
 
 What is addressed by its distance from the program counter is looked at in
 `references.program_counter`.
@@ -64,13 +64,17 @@ def find(
         ends = set(program.functions_in(number).ends)
         regions = analysis.regions.get(number, ())
         ends.update(region.end for region in regions)
-        tables = [region for region in regions if region.kind == SWITCH_TABLE]
-        starts = [table.start for table in tables]
+        starts = [region.start for region in regions]
+        before = first = 0
         for place in sorted(addressed - entered):
             index = bisect_right(starts, place) - 1
-            if index >= 0 and place < tables[index].end:
+            inside = index >= 0 and place < regions[index].end
+            if inside and regions[index].kind == SWITCH_TABLE:
                 continue
-            start = _first(program.words(number), place, ends)
+            start = _first(program.words(number), starts[index] if inside else place, ends, before)
+            if start == before:
+                start = first
+            before, first = place, start
             if not has_code(instructions, start, place):
                 one = Alignment(start, start, _VECTOR, place - start)
                 found.setdefault(number, []).append(one)
@@ -94,15 +98,18 @@ def beside(aligned: Sequence[Alignment], kept: Iterable[Alignment]) -> list[Alig
     return list(found.values())
 
 
-def _first(words: Sequence[int], place: int, ends: Collection[int]) -> int:
-    """Where the data begins that ``place`` is in: what is in front doesn't go on to it."""
+def _first(words: Sequence[int], place: int, ends: Collection[int], known: int) -> int:
+    """Where the data begins that ``place`` is in: what is in front doesn't go on to it.
+
+    ``known``, a place in front, is returned where the data goes back to it.
+    """
     if place >= 4 * len(words):
         return place
-    for start in range(place, max(place - 4 * _MOST_WORDS, 0), -4):
+    for start in range(place, max(place - 4 * _MOST_WORDS, known), -4):
         word = words[(start >> 2) - 1]
         if start in ends or word in instruction.NO_OPERATIONS or instruction.goes_elsewhere(word):
             return start
-    return 0
+    return known if place - 4 * _MOST_WORDS <= known else 0
 
 
 def _reads_vectors(program: Program, sections: Iterable[Code]) -> bool:

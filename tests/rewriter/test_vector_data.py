@@ -188,3 +188,38 @@ def test_where_vectors_are_only_saved_on_the_stack_a_label_in_code_is_no_constan
     command = ("powerpc64le-linux-gnu-gcc", "-O2", "-falign-labels=16", "-c", source, "-o", made)
     subprocess.run(command, check=True)
     assert rewrite(made.read_bytes(), Options(realign=False)).report.insertions
+
+
+IN_AN_OBJECT = """
+    .p2align 4
+    .type f,@function
+f:  mflr 0
+    bl ext
+    addis 9,2,c@toc@ha
+    addi 9,9,c@toc@l
+    addis 10,2,(c+24)@toc@ha
+    addi 10,10,(c+24)@toc@l
+    lvx 0,0,10
+    mtlr 0
+    blr
+    .size f,.-f
+    .space 20
+    .type c,@object
+c:  .long 1, 2, 3, 4, 5, {word}
+    .long 7, 8, 9, 10
+    .size c,.-c
+"""
+
+
+@pytest.mark.parametrize("word", [6, 0x60000000, 0x60420000, 0x4E800020, 0x48000010])
+def test_nothing_comes_into_an_object_or_goes_from_it_whatever_its_words_look_like(
+    assemble: Assemble, word: int
+) -> None:
+    plain = assemble(IN_AN_OBJECT.format(word=word))
+    result = elf.read(rewrite(plain).data)
+    text = next(header for header in result.sections if header.name == ".text")
+    symbols = result.symbols
+    start = next(symbols.values[i] for i in range(len(symbols.values)) if symbols.name(i) == "c")
+    words = memoryview(bytes(result.contents(text.number))[start : start + 40]).cast("I")
+    assert list(words) == [1, 2, 3, 4, 5, word, 7, 8, 9, 10]
+    assert (start + 24) % 16 == 0
