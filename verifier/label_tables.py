@@ -23,6 +23,7 @@ distance of the same two places there.
 from __future__ import annotations
 
 import bisect
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from nopfix.verifier.elf import Object, Section
     from nopfix.verifier.names import Reference
     from nopfix.verifier.pairing import AnyPairing
+    from nopfix.verifier.regions import Functions
 
 _FEWEST = 2
 """Numbers that a table has at least."""
@@ -76,13 +78,14 @@ class LabelTable(NamedTuple):
 def find(old: Object, new: Object, references: Sequence[Reference]) -> list[LabelTable]:
     """What data that differs in OUT may be; of one place there may be more than one."""
     found: list[LabelTable] = []
+    index = _Index(old, references)
     for section, counterpart in zip(old.sections, new.sections, strict=True):
         if section.executable or section.type != SHT_PROGBITS or not section.flags & SHF_ALLOC:
             continue
         if section.data == counterpart.data or section.size != counterpart.size:
             continue
         for start, changed, stop in _runs(old, section, counterpart, references):
-            for base in _bases(old, section, start, references):
+            for base in _bases(index, section.number, start):
                 for kind in _KINDS:
                     found += _table(section, range(start, stop), changed, base, kind)
     return found
@@ -105,44 +108,74 @@ def _runs(
         yield places[at], changed, places[at + 1]
 
 
-def _bases(
-    old: Object, section: Section, start: int, references: Sequence[Reference]
-) -> Iterator[Base]:
-    """What distances may count from, in a table of a section."""
-    users = _users(section, start, references) or _users(section, None, references)
-    for number, places in users.items():
-        words = words_of(old.sections[number].data)
-        known = functions([symbol for symbol in old.symbols if symbol.section == number])
-        labels = sorted({r.offset for r in references if r.number == number and r.side == START})
+class _Index:
+    """What the bases of tables are looked up in; each part is made when it is first asked for."""
+
+    def __init__(self, old: Object, references: Sequence[Reference]) -> None:
+        """`references` lead into `old`."""
+        self._old = old
+        self._references = references
+        self._code: dict[int, tuple[tuple[int, ...], Functions, list[int]]] = {}
+        self._users: dict[int, Mapping[int, list[int]]] = {}
+
+    @functools.cached_property
+    def _by_target(self) -> Mapping[tuple[int, int], list[Reference]]:
+        found: dict[tuple[int, int], list[Reference]] = {}
+        for reference in self._references:
+            found.setdefault((reference.number, reference.offset), []).append(reference)
+        return found
+
+    def code(self, number: int) -> tuple[tuple[int, ...], Functions, list[int]]:
+        """Words, functions, and labels in order of a code section."""
+        if number not in self._code:
+            symbols = [symbol for symbol in self._old.symbols if symbol.section == number]
+            own = (r for r in self._references if r.number == number)
+            labels = sorted({r.offset for r in own if r.side == START})
+            words = words_of(self._old.sections[number].data)
+            self._code[number] = words, functions(symbols), labels
+        return self._code[number]
+
+    def users(self, number: int, start: int) -> Mapping[int, list[int]]:
+        """By code section, the places that refer to `start` in section `number`; where there are
+        none, those that refer to any place in it.
+
+        They do so at once, or by an address in data (the TOC) that they refer to.
+        """
+        own = self._users_of(self._by_target.get((number, start), ()))
+        if own:
+            return own
+        if number not in self._users:
+            self._users[number] = self._users_of(
+                [r for r in self._references if r.number == number]
+            )
+        return self._users[number]
+
+    def _users_of(self, named: Sequence[Reference]) -> Mapping[int, list[int]]:
+        via = dict.fromkeys((r.section.number, r.relocation.place) for r in named)
+        users: dict[int, list[int]] = {}
+        for r in [*named, *(r for place in via for r in self._by_target.get(place, ()))]:
+            if r.section.executable:
+                users.setdefault(r.section.number, []).append(r.relocation.place)
+        return users
+
+
+def _bases(index: _Index, section: int, start: int) -> Iterator[Base]:
+    """What distances may count from, in a table at `start` of a section."""
+    for number, places in index.users(section, start).items():
+        words, known, labels = index.code(number)
         for first in sorted({known.at(place) or 0 for place in places}):
             later = bisect.bisect_right(known.starts, first)
             end = [*known.starts[later : later + 1], 4 * len(words)][0]
             inside = words[first // 4 : end // 4]
             if not any(word & power.BCCTR_MASK == power.BCCTR for word in inside):
                 continue
-            for index, word in enumerate(inside, first // 4 + 1):
+            for at, word in enumerate(inside, first // 4 + 1):
                 if word in (power.BCL_NEXT, power.BL_NEXT):
-                    yield Base(number, 4 * index, RET, first, end)
+                    yield Base(number, 4 * at, RET, first, end)
             for label in labels[
                 bisect.bisect_left(labels, first) : bisect.bisect_left(labels, end)
             ]:
                 yield Base(number, label, START, first, end)
-
-
-def _users(
-    section: Section, start: int | None, references: Sequence[Reference]
-) -> Mapping[int, list[int]]:
-    """By code section, the places that refer to `start` in a section, or to any place in it.
-
-    They do so at once, or by an address in data (the TOC) that they refer to.
-    """
-    named = [r for r in references if r.number == section.number and start in (None, r.offset)]
-    via = {(r.section.number, r.relocation.place) for r in named}
-    users: dict[int, list[int]] = {}
-    for r in [*named, *(r for r in references if (r.number, r.offset) in via)]:
-        if r.section.executable:
-            users.setdefault(r.section.number, []).append(r.relocation.place)
-    return users
 
 
 def _table(

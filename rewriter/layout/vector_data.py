@@ -8,7 +8,8 @@ needed no padding nothing shows that they were to be aligned.
 The rule: where an object has such an instruction, whatever has its address in the object, lies on a
 multiple of 16 and is no code stays there.  Padding goes in front of the data that it begins, or is
 in the midst of: behind a function's end, a no-op or an instruction that goes elsewhere, but not
-into what is known to be data, of which a word may look like one.  Where that isn't found, and the data no longer lies on such a multiple, the object is refused.
+into what is known to be data, of which a word may look like one.  Where that isn't found, and the
+data no longer lies on such a multiple, the object is refused.
 
 What is addressed by its distance from the program counter is looked at in
 `references.program_counter`.
