@@ -33,7 +33,8 @@ from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.layout.layout import Alignment
 from nopfix.rewriter.power.fill import fill_style
 from nopfix.rewriter.power.instruction import (
-    GROUP_NOPS,
+    GROUP_ENDS,
+    NO_OPERATIONS,
     NOP,
     NOTHING_FOUND,
     always_traps,
@@ -147,7 +148,7 @@ def _with_what_belongs_to_it(
 ) -> Alignment:
     """The gap in front of the words, from ``end`` on, that lie directly in front of ``item``."""
     start = _behind_padding(words, end, item)
-    if start >= item or words[(item >> 2) - 1] in _LAST_WORDS or has_code(found, start, item):
+    if start >= item or words[(item >> 2) - 1] in NO_OPERATIONS or has_code(found, start, item):
         return Alignment(item, item, 1)
     own = words[start >> 2 : item >> 2]
     if start == end and len(set(own)) == 1:
@@ -155,10 +156,6 @@ def _with_what_belongs_to_it(
     if start % FUNCTION_ALIGNMENT == 0:
         return Alignment(end, start, 1)
     return Alignment(start, start, 1, item - start)
-
-
-_GROUP_NOPS = frozenset(GROUP_NOPS.values())
-_LAST_WORDS = frozenset((NOP, *_GROUP_NOPS))
 
 
 def _behind_padding(words: Sequence[int], end: int, item: int) -> int:
@@ -171,7 +168,7 @@ def _behind_padding(words: Sequence[int], end: int, item: int) -> int:
     start = end
     while start < item and words[start >> 2] == NOP:
         start += 4
-    if start < item and words[start >> 2] in _GROUP_NOPS:
+    if start < item and words[start >> 2] in GROUP_ENDS:
         start += 4
     return start if start == end or fill_style(words[end >> 2 : start >> 2]) is not None else end
 

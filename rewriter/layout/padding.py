@@ -62,8 +62,6 @@ _SINCE_POWER9 = {
     4: ((0xFC00003F, 0x10000033),),  # maddld
     1: ((0xFC000000, 0x04000000),),  # prefixed
 }
-_GROUP_NOPS = frozenset(GROUP_NOPS.values())
-_LAST_WORDS = frozenset((NOP, *_GROUP_NOPS))
 
 
 class Origin(Record):
@@ -167,7 +165,7 @@ def _is_dead_padding(words: Sequence[int], place: int) -> bool:
     if jump <= 0:
         end = next((at for at in range(index, len(words)) if words[at] != NOP), index) + 1
     style = fill_style(words[index:end])
-    return style is not None and style.last in _GROUP_NOPS
+    return style is not None and style.last in instruction.GROUP_ENDS
 
 
 def _claimed_alignments(
@@ -400,7 +398,7 @@ def _padding_start(words: Sequence[int], label: int, slots: Collection[int], ali
     """Where the padding in front of ``label`` begins; ``label`` itself where there is none."""
     end = label >> 2
     first = end - 1
-    if words[first] not in _LAST_WORDS:
+    if words[first] not in instruction.NO_OPERATIONS:
         return label
     most = min(alignment // 4 - 1, end)
     while end - first < most and words[first - 1] == NOP and first << 2 not in slots:

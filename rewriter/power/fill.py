@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 LONG_PADDING = 16
 """Bytes of padding beyond which gas begins it with a branch."""
-_GROUP_NOPS = frozenset(instruction.GROUP_NOPS.values())
 
 
 class Style(Record):
@@ -51,7 +50,7 @@ def fill_style(words: Sequence[int]) -> Style | None:
     if not words:
         return None
     *rest, last = words
-    if last != NOP and last not in _GROUP_NOPS:
+    if last != NOP and last not in instruction.GROUP_ENDS:
         return None
     jumps = True
     if 4 * len(words) > LONG_PADDING:

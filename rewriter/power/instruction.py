@@ -32,7 +32,8 @@ SLOTS = frozenset((NOP, LOAD_TOC, 0x4DEF7B82, 0x4FFFFB82))
 GROUP_NOPS = {"power6": 0x60210000, "power7": 0x60420000}
 """``ori r1,r1,0`` and ``ori r2,r2,0``, which end a dispatch group."""
 
-NO_OPERATIONS = frozenset((NOP, *GROUP_NOPS.values()))
+GROUP_ENDS = frozenset(GROUP_NOPS.values())
+NO_OPERATIONS = GROUP_ENDS | {NOP}
 PADDING = NO_OPERATIONS | {0}
 """Words that the assembler fills code with."""
 
