@@ -197,7 +197,9 @@ class _Verification:
         for fields in self.fields:
             fields.judge()
 
-    def _decode(self, section: Section, check: Callable[[Fields], dict[int, int] | None]) -> None:
+    def _decode(
+        self, section: Section, check: Callable[[Fields], Mapping[int, int] | None]
+    ) -> None:
         """Run a decoder over a section, and keep its pairing when it gives one."""
         fields = Fields(self.checker, section)
         try:
@@ -210,7 +212,6 @@ class _Verification:
             fields.differ("undecodable", None, None, f"{type(error).__name__}: {error}")
             return
         if starts is not None:
-            starts.setdefault(0, 0)
             self.pairings[section.number] = pairing.Known(
                 len(fields.raw), len(fields.new_raw), starts
             )
@@ -234,7 +235,7 @@ class _Verification:
         # Split units may lie beside their skeletons (clang -gsplit-dwarf=single), and come last.
         uses = Uses()
         own, split = (self._named(name) for name in (".debug_abbrev", ".debug_abbrev.dwo"))
-        steps: list[tuple[Callable[[str], bool], Callable[[Fields], dict[int, int] | None]]] = [
+        steps: list[tuple[Callable[[str], bool], Callable[[Fields], Mapping[int, int] | None]]] = [
             (_UNITS.__contains__, lambda fields: units.check(fields, *own, uses)),
             (
                 lambda name: name.removesuffix(".dwo") in _UNITS,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nopfix.verifier.abbreviations import Abbreviation
     from nopfix.verifier.attributes import Attribute, Attributes
     from nopfix.verifier.fields import Fields, Target
+    from nopfix.verifier.pairing import Starts
     from nopfix.verifier.uses import Unit
 
 
@@ -47,7 +48,7 @@ class Walk:
         attributes: Attributes,
         unit: Unit,
         table: Mapping[int, Abbreviation],
-        moved: dict[int, int],
+        moved: Starts,
     ) -> None:
         """`moved` gets the offset of each entry of the section in IN and in OUT."""
         self.attributes = attributes
@@ -103,8 +104,7 @@ class Walk:
         found = skip_simple(a.data, start, a.end_of_data, self.table, self.constant)
         end = found.end
         if end > start and self._equal(start, end, shift):
-            new_starts = [start + shift for start in found.starts] if shift else found.starts
-            self.moved.update(zip(found.starts, new_starts, strict=True))
+            self.moved.extend(found.starts, shift)
             self.depth += found.depth
             a.position, b.position = end, end + shift
             for abbreviation, places in found.filled:
@@ -116,7 +116,7 @@ class Walk:
     def _entry(self, a: Reader, b: Reader, *, first: bool = False) -> None:
         """Compare one entry and leave both readers behind it."""
         old, new = a.position, b.position
-        self.moved[old] = new
+        self.moved.add(old, new)
         self.shifts.add(new - old)
         code, new_code = a.uleb(), b.uleb()
         if code != new_code:

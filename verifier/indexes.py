@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nopfix.verifier.fields import shown
-from nopfix.verifier.pairing import RET, START
+from nopfix.verifier.pairing import RET, START, Starts
 from nopfix.verifier.reader import Malformed, Reader
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def check_pubnames(fields: Fields, uses: Uses) -> None:
         section = -1
         if target is not None:
             section, unit, new_unit = target
-        entries = uses.entries.get(section, {})
+        entries = uses.entries.get(section, Starts())
         old_size, new_size = a.unsigned(size), b.unsigned(size)
         unit_end = entries.get(unit + old_size)
         if unit_end is not None and unit_end - new_unit != new_size:
@@ -196,7 +196,7 @@ def _name(
     fields: Fields,
     a: Reader,
     b: Reader,
-    entries: dict[int, int],
+    entries: Starts,
     about: tuple[int, int, int],
     elsewhere: list[tuple[int, int, int]],
 ) -> bool:
@@ -229,7 +229,7 @@ def check_names(fields: Fields, uses: Uses) -> None:
     Otherwise the entry pool names entries by offset: that is decoded only then.
     """
     moved = any(
-        uses.entries.get(unit.section, {}).get(old) != new
+        uses.entries.get(unit.section, Starts()).get(old) != new
         for unit in uses.units
         for old, new in ((unit.old, unit.new),)
     ) or any(
@@ -256,7 +256,7 @@ def _inside(uses: Uses, section: int, start: int) -> list[tuple[int, int]]:
     later = [other for other in starts if other > start]
     entries = uses.entries[section]
     end = later[0] if later else max(entries)
-    return [(old, new) for old, new in entries.items() if start <= old < end]
+    return entries.between(start, end)
 
 
 def check_equal(fields: Fields) -> None:

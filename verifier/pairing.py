@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import bisect
 import functools
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 START, END, RET = "start", "end", "ret"
@@ -110,11 +111,53 @@ def unmoved(size: int) -> Pairing:
     return Pairing(size, size, [Seam(0, 0, 0, 0, 0)])
 
 
+class Starts(Mapping[int, int]):
+    """Where the parts of a section begin in IN and in OUT, noted in their order.
+
+    What a dict would say, in a seventh of the memory: there are as many as entries of .debug_info.
+    """
+
+    def __init__(self) -> None:
+        """Nothing noted yet."""
+        self._old = array("Q")
+        self._new = array("Q")
+
+    def add(self, old: int, new: int) -> None:
+        """Note a part, which lies behind all that are noted."""
+        self._old.append(old)
+        self._new.append(new)
+
+    def extend(self, old: list[int], shift: int) -> None:
+        """Note parts that begin `shift` bytes further on in OUT."""
+        self._old.extend(old)
+        self._new.extend([start + shift for start in old] if shift else old)
+
+    def between(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts from `start` up to `end` of IN: where each begins in IN and in OUT."""
+        first, last = (bisect.bisect_left(self._old, offset) for offset in (start, end))
+        return [*zip(self._old[first:last], self._new[first:last], strict=True)]
+
+    def __getitem__(self, old: int) -> int:
+        """Where the part at an offset of IN begins in OUT.  Raises KeyError."""
+        position = bisect.bisect_left(self._old, old)
+        if position == len(self._old) or self._old[position] != old:
+            raise KeyError(old)
+        return self._new[position]
+
+    def __iter__(self) -> Iterator[int]:
+        """Where the parts begin in IN."""
+        return iter(self._old)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._old)
+
+
 class Known:
     """The pairing of a section of tables: only the starts of its parts have a counterpart."""
 
-    def __init__(self, size: int, new_size: int, starts: dict[int, int]) -> None:
-        """`starts` maps offsets of IN to offsets of OUT."""
+    def __init__(self, size: int, new_size: int, starts: Mapping[int, int]) -> None:
+        """`starts` maps offsets of IN to offsets of OUT; 0 is one, if to nothing else then to 0."""
         self.size = size
         self.new_size = new_size
         self.starts = starts
@@ -123,7 +166,7 @@ class Known:
 
     def start(self, offset: int) -> int | None:
         """Where the part that begins at `offset` begins in OUT."""
-        return self.starts.get(offset)
+        return self.starts.get(offset, None if offset else 0)
 
     end = ret = word = start
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nopfix.verifier import abbreviations, entries, unit_headers
 from nopfix.verifier.attributes import Attributes
+from nopfix.verifier.pairing import Starts
 from nopfix.verifier.reader import Malformed, Reader
 from nopfix.verifier.unit_headers import DW_UT_skeleton, DW_UT_split_compile
 from nopfix.verifier.uses import Reference, Unit, Uses
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from nopfix.verifier.forms import Format
 
 
-def check(fields: Fields, old: bytes, new: bytes, uses: Uses) -> dict[int, int]:
+def check(fields: Fields, old: bytes, new: bytes, uses: Uses) -> Starts:
     """Compare all units of a section; `old` and `new` are IN's and OUT's .debug_abbrev.
 
     Returns where each entry went (offset in IN: offset in OUT). Raises Malformed.
@@ -33,7 +34,7 @@ def check(fields: Fields, old: bytes, new: bytes, uses: Uses) -> dict[int, int]:
         position, new_position = walk.unit(position, new_position)
     if position < len(fields.raw) or new_position < len(fields.new_raw):
         fields.differ("unit", position, new_position, "the number of units differs")
-    walk.moved[len(fields.raw)] = len(fields.new_raw)
+    walk.moved.add(len(fields.raw), len(fields.new_raw))
     uses.judge_references(fields, section, walk.references)
     fields.findings.count("reference between entries", len(walk.references))
     return walk.moved
@@ -47,7 +48,7 @@ class _Walk:
         self.uses = uses
         self.abbreviations = abbreviation_data
         self.tables: dict[tuple[int, int, Format], dict[int, Abbreviation]] = {}
-        self.moved = uses.entries.setdefault(fields.section.number, {})
+        self.moved = uses.entries.setdefault(fields.section.number, Starts())
         self.references: list[Reference] = []
         self.attributes = Attributes(fields, uses, self.references)
 
@@ -57,7 +58,7 @@ class _Walk:
         types = fields.name.startswith(".debug_types")
         header = unit_headers.read(fields.raw, start, types=types)
         new_header = unit_headers.read(fields.new_raw, new_start, types=types)
-        self.moved[start] = new_start
+        self.moved.add(start, new_start)
         if header.fixed != new_header.fixed:
             fields.equal("unit", start, new_start, header.fixed, new_header.fixed)
             raise Malformed(f"unit headers at {start:#x} differ")

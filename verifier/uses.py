@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.fields import Fields, Target, shown
+from nopfix.verifier.pairing import Starts
 
 if TYPE_CHECKING:
     from nopfix.verifier.elf import Object, Relocation
@@ -69,7 +70,7 @@ class Uses:
         self.addresses: set[tuple[int, int]] = set()
         """(section, offset) of the entries of .debug_addr of OUT that are used.  What these lead
         to has been checked."""
-        self.entries: dict[int, dict[int, int]] = {}
+        self.entries: dict[int, Starts] = {}
         """By section: offset of each entry and unit in IN: offset in OUT."""
         self.range_bases: dict[int, dict[int, Unit]] = {}
         """By section: where the lists begin that only the .dwo of a unit names (GNU's split
@@ -91,7 +92,7 @@ class Uses:
 
     def judge_references(self, fields: Fields, section: int, references: list[Reference]) -> None:
         """References to entries of a section lead to the counterpart of the entry referred to."""
-        entries = self.entries.get(section, {})
+        entries = self.entries.get(section, Starts())
         for reference in references:
             moved = entries.get(reference.old)
             if moved != reference.new:
