@@ -228,10 +228,25 @@ def _relocations(
     records = _RELA.iter_unpack(table)
     twins = like.relocations.get(section.info, ()) if like is not None else ()
     if like is None or len(twins) * _RELA.size != section.size:
-        return tuple(map(_relocation, records))
+        # A number of a symbol that many name is kept once: a twentieth of a verification's memory.
+        once = _Numbers().__getitem__
+        return tuple([_relocation((at, kind, once(to), added)) for at, kind, to, added in records])
     # Most are the same in OUT: a sixth of a verification's memory.
     pairs = zip(records, twins, strict=True)
-    return tuple([twin if twin == record else _relocation(record) for record, twin in pairs])
+    return tuple([twin if twin == record else _changed(twin, record) for record, twin in pairs])
+
+
+class _Numbers(dict[int, int]):
+    """Numbers, each as the one object that was asked for first."""
+
+    def __missing__(self, number: int) -> int:
+        self[number] = number
+        return number
+
+
+def _changed(twin: Relocation, record: tuple[int, ...]) -> Relocation:
+    """The relocation of a record, with the numbers of its twin where they are the same."""
+    return _relocation([a if a == b else b for a, b in zip(twin, record, strict=True)])
 
 
 def _read(data: bytes, like: Object | None) -> Object:
