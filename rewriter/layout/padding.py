@@ -37,7 +37,14 @@ from nopfix.rewriter.layout.gaps import (
 from nopfix.rewriter.layout.layout import PREFIXED_BOUNDARY, Alignment
 from nopfix.rewriter.power import instruction
 from nopfix.rewriter.power.fill import LONG_PADDING, fill_style
-from nopfix.rewriter.power.instruction import BCTR, GROUP_NOPS, NOP, branch, branch_displacement
+from nopfix.rewriter.power.instruction import (
+    BCTR,
+    GROUP_ENDS,
+    GROUP_NOPS,
+    NOP,
+    branch,
+    branch_displacement,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence, Set
@@ -107,7 +114,7 @@ def find(
     labels.difference_update(a.start for a in aligned)
     labels = _behind_code(labels, regions)
     last_word = last_word_of(words, aligned)
-    if last_word in _GROUP_NOPS:
+    if last_word in GROUP_ENDS:
         aligned = [_of_the_linker(words, gap) for gap in aligned]
     loops = {target for place, target in found.branches if target < place}
     places = Labels(labels, loops, kept, slots)
@@ -266,7 +273,7 @@ def last_word_of(words: Sequence[int], gaps: Sequence[Alignment]) -> int | None:
     sections of two objects.
     """
     lasts = {style.last for style in _styles(words, gaps)}
-    return next((word for word in lasts if word in _GROUP_NOPS), NOP if NOP in lasts else None)
+    return next((word for word in lasts if word in GROUP_ENDS), NOP if NOP in lasts else None)
 
 
 def _of_the_linker(words: Sequence[int], gap: Alignment) -> Alignment:
