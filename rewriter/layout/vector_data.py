@@ -1,9 +1,10 @@
 """Data in code that stays aligned to 16 because vectors are read from it.
 
 The problem: ``lvx`` and its kin drop the low bits of an address, so what is read from a constant
-that moved by a word is another one, and nothing says so; ``lq`` traps, and a relocated ``lxv`` no
-longer links.  Hand-written code keeps such constants behind a function or a return, and where they
-needed no padding nothing shows that they were to be aligned.
+that moved by a word is another one, and nothing says so; ``lq`` traps, a relocated ``lxv`` doesn't
+link, and of an ``lxvp`` the linker makes another instruction.  Hand-written code keeps such
+constants behind a function or a return, and where they needed no padding nothing shows that they
+were to be aligned.
 
 The rule: where an object has such an instruction, whatever has its address in the object, lies on a
 multiple of 16 and is no code stays there.  Padding goes in front of the data that it begins, or is
@@ -14,7 +15,7 @@ data no longer lies on such a multiple, the object is refused.
 What is addressed by its distance from the program counter is looked at in
 `references.program_counter`.
 
-Source: Power ISA 3.1, Book I, 3.3.4 (lq), 6.7.2 (lvx), 7.6.1 (lxv).
+Source: Power ISA 3.1, Book I, 3.3.4 (lq), 6.7.2 (lvx), 7.6.1 (lxv, lxvp).
 """
 
 from __future__ import annotations

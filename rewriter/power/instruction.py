@@ -175,7 +175,7 @@ _DROPPING = frozenset(
     REGISTERS << 26 | code << 1 for code in (7, 39, 71, 103, 359, 135, 167, 199, 231, 487)
 )
 """lvebx, lvehx, lvewx, lvx, lvxl, and the stores."""
-_LQ, _LXV, _STQ = 56, 61, 62
+_LXVP, _LQ, _LXV, _STQ = 6, 56, 61, 62
 
 
 def drops_low_bits(word: int) -> bool:
@@ -185,12 +185,18 @@ def drops_low_bits(word: int) -> bool:
 
 def needs_aligned_address(word: int) -> bool:
     """Whether ``word`` does something else, or doesn't link, where the address isn't aligned to 16:
-    those of `drops_low_bits`, ``lq`` and ``stq``, and ``lxv`` and ``stxv`` with a relocation.
+    those of `drops_low_bits`, ``lq`` and ``stq``, and ``lxv``, ``lxvp`` and their stores with a
+    relocation.
     """
     opcode = word >> 26
     if opcode == REGISTERS:
         return word & _INDEXED in _DROPPING
-    return opcode == _LQ or (opcode == _LXV and word & 3 == 1) or (opcode == _STQ and word & 3 == 2)
+    return (
+        opcode == _LQ
+        or (opcode == _LXVP and word & 15 < 2)
+        or (opcode == _LXV and word & 3 == 1)
+        or (opcode == _STQ and word & 3 == 2)
+    )
 
 
 def always_traps(word: int) -> bool:

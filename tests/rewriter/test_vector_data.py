@@ -34,6 +34,7 @@ READS = {
         "    addis 9,2,pointer@toc@ha\n    ld 9,pointer@toc@l(9)\n    lvx 0,0,9\n"
     ),
     "lxv with a relocation": "    addis 9,2,.Lpool@toc@ha\n    lxv 0,.Lpool@toc@l(9)\n",
+    "lxvp with a relocation": "    addis 9,2,.Lpool@toc@ha\n    lxvp 0,.Lpool@toc@l(9)\n",
     "a prefixed address": "    pla 9,.Lpool@pcrel\n    lvx 0,0,9\n",
 }
 OTHER = "    .type g,@function\ng:  blr\n    .size g,.-g\n"
