@@ -171,8 +171,11 @@ def _jumps_over(code: Code, index: int, end: int) -> bool:
 def _may_gain(code: Code, offset: int, *, between: bool) -> bool:
     """Whether something that has no padding in IN can be known to be aligned."""
     if between:
-        # Behind what stands in front of it a function isn't aligned: that is.
-        return not any(offset - size in code.fronts for size in (4, 8))
+        # Behind what stands in front of it a function isn't aligned: that is.  A patched entry of
+        # the function in front is that one's own.
+        own = code.functions.at(offset - 1)
+        first = offset if own is None or offset not in code.functions.ends else own
+        return not any(offset - size in code.fronts for size in (4, 8) if offset - size < first)
     return code.widths.get(offset, 0) == 8 or offset in code.sleds
 
 

@@ -15,6 +15,8 @@ from nopfix.verifier import elf, verify
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.conftest import Assemble
+
     Variants = Callable[..., tuple[bytes, bytes]]
 
 
@@ -771,3 +773,38 @@ def test_the_distance_from_an_address_to_its_use_follows_both(
     assert verify(old, new).verified
     for more in ("4", "-4"):
         assert not verify(*variants(PCREL_OPT, "-mpower10", MORE=("0", more), **words)).verified
+
+
+#: Functions of two words, each with its patched entry; the last is aligned, and needs no padding.
+SHORT = """
+    .abiversion 2
+    .p2align 4
+    .type h, @function
+h:  mflr 0
+    bl g
+    SLOT
+    mtlr 0
+    blr
+    .size h, .-h
+    .type e, @function
+e:  nop
+    blr
+    .size e, .-e
+    .type f, @function
+f:  nop
+    blr
+    .size f, .-f
+    .p2align 4
+    .globl g
+    .type g, @function
+g:  nop
+    blr
+    .size g, .-g
+    .section __patchable_function_entries,"awo",@progbits,.text
+    .quad e, f, g
+"""
+
+
+def test_the_patched_entry_of_one_function_is_not_in_front_of_the_next(assemble: Assemble) -> None:
+    plain, want = (assemble(SHORT.replace("SLOT", slot)) for slot in ("", "nop"))
+    assert verify(plain, want).verified
