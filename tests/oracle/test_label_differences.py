@@ -35,6 +35,8 @@ WRITABLE = "a table of label differences that the program may change"
 #: What is refused, and why: at -O0 and -O1 the array of pr70460.c is written to.
 EXPECTED = {"execute/pr70460.c": (WRITABLE,)}
 LEVELS = ("-O0", "-O1", "-O2", "-O3", "-Os")
+#: What each level makes of an index is seen with one compiler, and less with the others.
+LEVELS_OF = {"gcc-11": ("-O2",), "gcc-12": LEVELS, "clang-19": ("-O0", "-O2")}
 
 PREAMBLE = """
 int ext(int, ...);
@@ -216,7 +218,7 @@ def test_label_differences_are_proved_or_refused_by_their_use(
     proved, body = OWN[kind]
     source = tmp_path / "f.c"
     source.write_text(PREAMBLE + body + END)
-    for level in LEVELS:
+    for level in LEVELS_OF[compiler]:
         text = judge(source, compiler, (level,), tmp_path)
         assert text == "" if proved else text.startswith("refused"), (level, text)
 
