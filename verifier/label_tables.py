@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nopfix.verifier.pairing import AnyPairing
     from nopfix.verifier.regions import Functions
 
-_FEWEST = 2
+FEWEST = 2
 """Numbers that a table has at least."""
 _KINDS = ((4, True, 64), (8, True, 64), (2, True, 2), (2, False, 2), (1, True, 1), (1, False, 1))
 """Bytes of a number, whether it is signed, bytes from one to the next at most: with others between
@@ -194,7 +194,7 @@ def _table(
                 break
             targets.append(target)
         table = LabelTable(section.number, places[: len(targets)], size, base, tuple(targets))
-        if len(targets) >= _FEWEST and set(changed) <= set(table.offsets):
+        if len(targets) >= FEWEST and set(changed) <= set(table.offsets):
             return [table]
     return []
 

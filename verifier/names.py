@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import meaning
 from nopfix.verifier.elf import STT_FUNC, STT_OBJECT
+from nopfix.verifier.extents import NOWHERE, Extents
 from nopfix.verifier.pairing import RET, START
 from nopfix.verifier.relocation_types import R_PPC64_ADDR64, R_PPC64_UADDR64, is_marker
 
@@ -134,8 +135,8 @@ def collect(old: Object, found: list[Reference]) -> dict[int, Names]:
     return {number: Names(*map(frozenset, columns)) for number, columns in sets.items()}
 
 
-def _own_variables(old: Object) -> dict[int, list[range]]:
-    """The extents of the static variables of functions, by section."""
+def _own_variables(old: Object) -> dict[int, Extents]:
+    """Where the static variables of functions lie, by section."""
     functions = {symbol.name for symbol in old.symbols if symbol.type == STT_FUNC}
     found: dict[int, list[range]] = {}
     for symbol in old.symbols:
@@ -146,11 +147,11 @@ def _own_variables(old: Object) -> dict[int, list[range]]:
         if _OF_A_FUNCTION.match(symbol.name) or not functions.isdisjoint(begins):
             extent = range(symbol.value, symbol.value + symbol.size)
             found.setdefault(symbol.section, []).append(extent)
-    return found
+    return {section: Extents(parts) for section, parts in found.items()}
 
 
 def _columns(
-    reference: Reference, entries: set[tuple[int, int]], own: dict[int, list[range]]
+    reference: Reference, entries: set[tuple[int, int]], own: dict[int, Extents]
 ) -> tuple[bool, ...]:
     """Which of `Names` a reference belongs to."""
     section, relocation = reference.section, reference.relocation
@@ -162,8 +163,7 @@ def _columns(
     known = section.name.startswith(_NAMING_LABELS) or not section.flags & 2
     entry = (reference.number, reference.offset) in entries
     unknown = data and absolute and not returns and not known and not entry
-    if unknown:
-        unknown = not any(relocation.place in extent for extent in own.get(section.number, ()))
+    unknown = unknown and relocation.place not in own.get(section.number, NOWHERE)
     return (
         not returns,
         data and reference.side == START,

@@ -127,7 +127,7 @@ def _unreached(code: Code) -> list[int]:
     """Words behind no-ops that nothing runs into: what follows those is entered from elsewhere."""
     words, found = code.words, []
     for index, (before, word) in enumerate(itertools.pairwise(words), 1):
-        if word not in power.PADDING or goes_on(before) or index - 1 in code.regions.data_words:
+        if not power.is_padding(word) or goes_on(before) or index - 1 in code.regions.data_words:
             continue
         while index < len(words) and _is_free(code, index):
             index += 1

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import bisect
 import functools
-import itertools
-import operator
 from typing import TYPE_CHECKING
 
 from nopfix.verifier import label_tables
 from nopfix.verifier.dispatch import dispatches
 from nopfix.verifier.elf import STT_OBJECT
+from nopfix.verifier.extents import NOWHERE, Extents
 from nopfix.verifier.label_tables import Base, LabelTable
 
 if TYPE_CHECKING:
@@ -33,10 +32,6 @@ if TYPE_CHECKING:
     from nopfix.verifier.names import Reference
     from nopfix.verifier.pairing import Pairing
     from nopfix.verifier.report import Findings
-
-
-_FEWEST = 2
-"""Numbers that a table has at least."""
 
 
 class Checker:
@@ -69,25 +64,14 @@ class Checker:
         return {number: sorted(offsets) for number, offsets in found.items()}
 
     @functools.cached_property
-    def objects(self) -> dict[int, list[range]]:
-        """By section, the extents of objects, in order."""
+    def objects(self) -> dict[int, Extents]:
+        """By section, where its objects lie."""
         found: dict[int, list[range]] = {}
         for symbol in self.old.symbols:
             if symbol.type == STT_OBJECT and symbol.size:
                 extent = range(symbol.value, symbol.value + symbol.size)
                 found.setdefault(symbol.section, []).append(extent)
-        return {
-            number: sorted(extents, key=operator.attrgetter("start"))
-            for number, extents in found.items()
-        }
-
-    @functools.cached_property
-    def furthest(self) -> dict[int, list[int]]:
-        """Beside each of the `objects`, how far it or one in front of it reaches."""
-        return {
-            number: list(itertools.accumulate((extent.stop for extent in extents), max))
-            for number, extents in self.objects.items()
-        }
+        return {number: Extents(parts) for number, parts in found.items()}
 
     @functools.cached_property
     def filled(self) -> dict[int, list[int]]:
@@ -96,17 +80,6 @@ class Checker:
             number: sorted(relocation.place for relocation in relocations)
             for number, relocations in self.old.relocations.items()
         }
-
-    def _around(self, section: int, place: int) -> list[range]:
-        """The objects that a place is in."""
-        extents, furthest = self.objects.get(section, []), self.furthest.get(section, [])
-        at = bisect.bisect_right(extents, place, key=operator.attrgetter("start"))
-        found = []
-        while at and furthest[at - 1] > place:
-            at -= 1
-            if place in extents[at]:
-                found.append(extents[at])
-        return found[::-1]
 
     def find(self, code: Code) -> list[LabelTable]:
         """The tables that the functions of a code section read."""
@@ -133,7 +106,7 @@ class Checker:
         named = self.named.get(section.number, [])
         behind = bisect.bisect_right(named, start)
         stop = named[behind] if behind < len(named) else len(section.data)
-        for extent in self._around(section.number, start):
+        for extent in self.objects.get(section.number, NOWHERE).around(start):
             if start - extent.start >= read.step:
                 return None  # perhaps of an index that doesn't count from 0
             stop = min(extent.stop, len(section.data))
@@ -147,7 +120,7 @@ class Checker:
             targets.append(target)
         filled = self.filled.get(section.number, [])
         is_filled = bisect.bisect_left(filled, start) < bisect.bisect_left(filled, stop)
-        if len(every) < _FEWEST or is_filled:
+        if len(every) < label_tables.FEWEST or is_filled:
             return None
         return LabelTable(section.number, every, size, base, tuple(targets))
 

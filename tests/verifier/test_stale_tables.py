@@ -284,7 +284,7 @@ def test_an_object_that_a_place_is_in_is_found_behind_those_within_it(assemble: 
     )
     checker = Checker(elf.read(data), elf.read(data), (), Findings())
     number = next(s.number for s in elf.read(data).sections if s.name == ".data")
-    around = {place: checker._around(number, place) for place in (0, 12, 40, 64, 72)}
+    around = {place: checker.objects[number].around(place) for place in (0, 12, 40, 64, 72)}
     outer = range(64)
     assert around == {
         0: [outer],
