@@ -16,7 +16,7 @@ from nopfix.rewriter.power import fill
 from nopfix.rewriter.power.instruction import NOP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nopfix.rewriter.layout.plan import Code, Plan
     from nopfix.rewriter.object.claims import Claims
@@ -96,18 +96,20 @@ def _styles(
 
 def _told_alignment(program: Program) -> int:
     """What the debug information says that functions were to be aligned to; 0 without that."""
+    return next(filter(None, map(padding.told_alignment, _strings(program))), 0)
+
+
+def _strings(program: Program) -> Iterator[memoryview]:
+    """Where a compiler keeps its options, if it does."""
     for header in program.obj.sections:
         if header.name == ".debug_str":
-            return padding.told_alignment(program.obj.contents(header.number))
-    return 0
+            yield program.obj.contents(header.number)
 
 
 def _group_nop(program: Program, sections: Iterable[Code], analysis: Analysis) -> int:
     """What gas ends padding with, where no section shows it."""
-    obj = program.obj
-    for header in obj.sections:
-        if header.name == ".debug_str" and padding.tells_power9(obj.contents(header.number)):
-            return NOP
+    if any(map(padding.tells_power9, _strings(program))):
+        return NOP
     for number, _ in sections:
         regions = analysis.regions.get(number, ())
         word = padding.newest_group_nop(program.words(number), regions)

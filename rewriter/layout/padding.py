@@ -45,6 +45,7 @@ from nopfix.rewriter.power.instruction import (
     branch,
     branch_displacement,
 )
+from nopfix.rewriter.proof.analysis import SWITCH_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence, Set
@@ -103,9 +104,9 @@ def find(
     kept = claims.named.keys() - _ends(program, number, claims, branched) | claims.held
     slots = {place + 4 for place in found.calls}.difference(planned)
     addressed = (target for _, target in found.relative)
-    labels = branched.union(analysis.targets.get(number, ()), claims.named, addressed)
-    accounted = accounted_alignment(labels.difference(functions.starts), tables)
     entered = branched.union(analysis.targets.get(number, ()))
+    labels = entered.union(claims.named, addressed)
+    accounted = accounted_alignment(labels.difference(functions.starts), tables)
     gaps = function_gaps(words, functions, regions, kept, found, entered)
     aligned = function_alignments(gaps, alignment, accounted, origin.functions)
     aligned = passable(words, aligned) + tables
@@ -237,7 +238,7 @@ def table_alignments(words: Sequence[int], regions: Sequence[Region]) -> list[Al
     """Tables in code that are aligned to more than a word, with the pad word behind ``bctr``."""
     aligned = []
     for region in regions:
-        if region.kind != "switch table" or region.alignment <= 4:
+        if region.kind != SWITCH_TABLE or region.alignment <= 4:
             continue
         index = region.start >> 2
         padded = index >= 2 and words[index - 2] == BCTR and fill_style(words[index - 1 : index])

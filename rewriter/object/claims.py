@@ -182,9 +182,9 @@ def _add_claims_of(
     found: Mapping[int, _Sets],
 ) -> None:
     """Add to ``found`` what the relocations of section ``number``, which is ``known``, claim."""
-    size = known.entry_size if known and known.meaning == "entry" else 0
     from nopfix.rewriter.object import kernel_sections
 
+    size = known.entry_size if known and known.meaning == "entry" else 0
     is_note = program.obj.sections[number].type == elf.SHT_NOTE
     may_be_unclear = known is None and not is_note and not program.is_code(number)
     is_any_data = known is None or known.name == kernel_sections.TOC

@@ -189,10 +189,9 @@ def needs_aligned_address(word: int) -> bool:
     relocation.
     """
     opcode = word >> 26
-    if opcode == REGISTERS:
-        return word & _INDEXED in _DROPPING
     return (
-        opcode == _LQ
+        drops_low_bits(word)
+        or opcode == _LQ
         or (opcode == _LXVP and word & 15 < 2)
         or (opcode == _LXV and word & 3 == 1)
         or (opcode == _STQ and word & 3 == 2)
@@ -247,9 +246,13 @@ def prefixed_displacement(prefix: int, suffix: int) -> int | None:
     Power ISA 3.1, 1.6.3: formats 8LS:D (type 0) and MLS:D (type 2) with R=1.
     """
     if prefix >> 24 & 3 in (0, 2) and prefix & _PREFIX_PC_RELATIVE:
-        displacement = (prefix & 0x3FFFF) << 16 | suffix & 0xFFFF
-        return displacement - ((displacement & 1 << 33) << 1)
+        return prefixed_number(prefix, suffix)
     return None
+
+
+def prefixed_number(prefix: int, suffix: int) -> int:
+    """The signed number of 34 bits in a prefixed instruction of one of these formats."""
+    return signed_field((prefix & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
 
 
 def with_prefixed_displacement(prefix: int, suffix: int, displacement: int) -> tuple[int, int]:

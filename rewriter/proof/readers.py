@@ -79,7 +79,7 @@ def _addresses(slices: Values, place: Place, word: int) -> Collection[Value]:
     try:
         if instruction.is_prefix(word):
             suffix = slices.words[place[0]][(place[1] >> 2) + 1]
-            number = instruction.signed_field((word & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
+            number = instruction.prefixed_number(word, suffix)
             return slices.addresses(suffix >> 16 & 31 or -1, -1, number, place)
         address = semantics.addressed(word)
         return slices.addresses(*address, place) if address is not None else ()

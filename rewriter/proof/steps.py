@@ -82,7 +82,7 @@ class Sums:
         """What ``register`` at ``place`` is the sum of; None where that isn't known."""
         return {} if register < 0 else self._of(register, place)
 
-    def _at(self, cell: Cell, place: Place) -> Node:
+    def at(self, cell: Cell, place: Place) -> Node:
         """What gave ``cell`` what it holds at ``place``."""
         reaching = self._slices.reaching
         return reaching.single(cell, place) or reaching.at(cell, place)
@@ -91,7 +91,7 @@ class Sums:
         self._asked += 1
         if self._asked > _MOST_QUESTIONS:
             return None
-        node = self._at(cell, place)
+        node = self.at(cell, place)
         if node in self._active:
             return {node: 1}
         self._active.add(node)
@@ -188,7 +188,7 @@ class Sums:
     def _is_product(self, cell: Cell, place: Place) -> bool:
         """Whether a product with a number is all that ``cell`` may hold, however it came there."""
         for _ in range(_LONGEST_CHAIN):
-            node = self._at(cell, place)
+            node = self.at(cell, place)
             if not isinstance(node, Definition) or node.place is None:
                 return False
             place = node.place
@@ -263,7 +263,7 @@ class Sums:
         pending: list[tuple[Cell, Place]] = [(register, place)]
         while pending:
             cell, at = pending.pop()
-            node = self._at(cell, at)
+            node = self.at(cell, at)
             if node not in seen:
                 seen.add(node)
                 made = self._operands(node)

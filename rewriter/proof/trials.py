@@ -120,12 +120,8 @@ class _Terms:
         self._of(register, place)
         return self._terms
 
-    def _at(self, cell: Cell, place: Place) -> Node:
-        reaching = self._slices.reaching
-        return reaching.single(cell, place) or reaching.at(cell, place)
-
     def _of(self, cell: Cell, place: Place) -> int:
-        return self._node(self._at(cell, place))
+        return self._node(self._sums.at(cell, place))
 
     def _node(self, node: Node) -> int:
         known = self._known.get(node)
@@ -181,9 +177,9 @@ class _Terms:
         if operation.kind == "copy":
             return self._of(operation.source, place)
         if operation.kind == "select":
-            other = self._at(operation.other, place)
+            other = self._sums.at(operation.other, place)
             if operation.source >= 0:
-                return self._one_of((self._at(operation.source, place), other))
+                return self._one_of((self._sums.at(operation.source, place), other))
             return self._add(_Choice((self._add(_Leaf(0, 0)), self._one_of((other,)))))
         return self._computed(word, cell, place)
 
@@ -195,7 +191,7 @@ class _Terms:
         is_number = suffix >> 26 == instruction.PADDI and not suffix >> 16 & 31
         if not is_number or prefix >> 20 & 1 or self._slices.facts.relocated(place) is not None:
             raise _NotKnown
-        number = instruction.signed_field((prefix & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
+        number = instruction.prefixed_number(prefix, suffix)
         return self._add(_Leaf(number, number))
 
     def _loaded(self, load: semantics.Operation, place: Place) -> int:
@@ -246,7 +242,7 @@ class _Terms:
         else:
             raise _NotKnown
         shift = words[at >> 2]
-        made = self._at(word >> 16 & 31, place)
+        made = self._sums.at(word >> 16 & 31, place)
         if row is None or row.mnemonic not in ("srawi", "sradi"):
             raise _NotKnown
         if made != Definition((section, at), shift >> 16 & 31):

@@ -113,8 +113,9 @@ def _check_absolute(
                 anybodys.setdefault(value, name)
             for number, start in starts + own:
                 moved = maps.get(number)
-                within = moved is not None and start + value <= named[number][-1]
-                if moved is not None and within and _changes(moved, start, value):
+                if moved is None or start + value > named[number][-1]:
+                    continue
+                if _changes(moved, start, value):
                     raise _stale(program, name, (number, start))
     for number, moved in maps.items():
         places = named[number]

@@ -309,7 +309,7 @@ class _Function:
         sums: Values[Value] = Values()
         kind = prefix >> 24 & 3
         if kind in (0, 2) and not prefix >> 20 & 1 and base and place not in self._filling:
-            number = signed_field((prefix & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
+            number = instruction.prefixed_number(prefix, suffix)
             sums = self._sum(place, state.get(base, Values()), (number,))
         written = semantics.written_by_prefixed(prefix, suffix)
         for cell in [cell for cell in new if cell < 64 and written >> cell & 1]:
@@ -400,7 +400,7 @@ def _constants(
     if instruction.is_prefix(word):
         suffix = words[(place >> 2) + 1] if (place >> 2) + 1 < len(words) else 0
         if word >> 24 == 6 and suffix >> 26 == instruction.ADDI and not suffix >> 16 & 31:
-            number = signed_field((word & 0x3FFFF) << 16 | suffix & 0xFFFF, 34)
+            number = instruction.prefixed_number(word, suffix)
             return [(suffix >> 21 & 31, Value(number))]
         return []
     operation = semantics.operation(word)

@@ -70,14 +70,7 @@ def bases(
     numbers would be uncertain, or where it doesn't have the layout that its name promises.
     """
     known = {**base_relative(program, maps, options.plain_sections), **analysis.base_relative}
-    selection = calls.Selection(options.only, options.exempt)
-    left: set[int] = set()  # with the code that they replace
-    for _, _, fields in _feature_entries(program):
-        if fields[0][0] in analysis.unproved:
-            left.update(number for number, _ in fields)
-    for holder, _, _ in _pointing_sections(program):
-        if holder.name.startswith(_ALTERNATIVES) and holder.number not in left:
-            _check_calls(program, holder, selection)
+    _check_alternatives(program, analysis, calls.Selection(options.only, options.exempt))
     check(program, maps, known, options.plain_sections)
     found: dict[int, dict[int, int]] = {}
     for (section, place), base in known.items():
@@ -307,6 +300,24 @@ _CHECKS: Mapping[str, Callable[[Program, elf.Section, Reference, OffsetMap], Non
     "sequence": _check_sequence,
 }
 """What is asked, by meaning, of each reference to code that moves."""
+
+
+def _check_alternatives(program: Program, analysis: Analysis, selection: calls.Selection) -> None:
+    """`_check_calls` for each alternative but those of code that is left as it is."""
+    alternatives = [
+        section
+        for section, _, _ in _pointing_sections(program)
+        if section.name.startswith(_ALTERNATIVES)
+    ]
+    if not alternatives:
+        return
+    left: set[int] = set()
+    for _, _, fields in _feature_entries(program):
+        if fields[0][0] in analysis.unproved:
+            left.update(number for number, _ in fields)
+    for section in alternatives:
+        if section.number not in left:
+            _check_calls(program, section, selection)
 
 
 def _check_calls(program: Program, section: elf.Section, selection: calls.Selection) -> None:
