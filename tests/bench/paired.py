@@ -18,9 +18,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    import resource
     from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parents[2]
@@ -97,12 +98,18 @@ def measure(command: Sequence[str], folder: Path | None = None) -> Usage:
     process = subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    _, status, usage = os.wait4(process.pid, 0)
+    usage = finished(process)
     wall = time.monotonic() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{shlex.join(command)} ended with {process.returncode}")
     return Usage(usage.ru_utime + usage.ru_stime, wall)
+
+
+def finished(process: subprocess.Popen[Any]) -> resource.struct_rusage:
+    """Wait for a process, and return what the operating system accounts to it."""
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return usage
 
 
 def peak_memory(obj: Path, out: Path) -> int:

@@ -30,6 +30,8 @@ from zlib import crc32
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 
+from nopfix.rewriter.power.instruction import branch_displacement, is_call
+from nopfix.rewriter.power.relocation import REL24
 from tests.kernel.kernel_test import PREFIX, Failure, say
 from tests.kpatch import commands, kernels, subroutines
 
@@ -44,9 +46,6 @@ if TYPE_CHECKING:
     from tests.kpatch.root import Root
 
 OPTION = "-fno-optimize-sibling-calls"
-R_PPC64_REL24 = 10
-# `bl`: primary opcode and LK; AA is clear in what a compiler writes.
-BL, BL_MASK = 0x48000001, 0xFC000003
 LOCAL_ENTRY = 8  # bytes behind the global one, where there are two
 
 
@@ -88,13 +87,16 @@ def made(path: Path) -> Made:
         symbols = list(file.get_section_by_name(".symtab").iter_symbols())
         functions = [symbol for symbol in symbols if symbol["st_info"]["type"] == "STT_FUNC"]
         names = Counter(symbol.name for symbol in functions)
+        within: dict[int, list[Symbol]] = {}
+        for one in functions:
+            within.setdefault(one["st_shndx"], []).append(one)
         code, recursive = 0, set[str]()
         for number, section in enumerate(file.iter_sections()):
             if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR:
                 code += section.data_size
-                within = [one for one in functions if one["st_shndx"] == number]
-                named = _named(file, section.name, symbols)
-                recursive |= {f.name for f in within if _calls_itself(section.data(), f, named)}
+                data, named = section.data(), _named(file, section.name, symbols)
+                own = within.get(number, ())
+                recursive |= {one.name for one in own if _calls_itself(data, one, named)}
         # A clone's name is that of what it was made from, a point, and what was done.
         sources = frozenset(name.partition(".")[0] for name in recursive)
         return Made(names, subroutines.inlined(file), code, sources)
@@ -106,7 +108,7 @@ def _named(file: ELFFile, section: str, symbols: Sequence[Symbol]) -> Mapping[in
     return {
         relocation["r_offset"]: symbols[relocation["r_info_sym"]]
         for relocation in (relocations.iter_relocations() if relocations else ())
-        if relocation["r_info_type"] == R_PPC64_REL24
+        if relocation["r_info_type"] == REL24
     }
 
 
@@ -115,12 +117,12 @@ def _calls_itself(data: bytes, function: Symbol, named: Mapping[int, Symbol]) ->
     begin, size = function["st_value"], function["st_size"]
     for place in range(begin, begin + size, 4):
         word = int.from_bytes(data[place : place + 4], "little")
-        if word & BL_MASK == BL:
+        if is_call(word):
             if place in named:
                 itself = named[place].name == function.name
             else:
-                distance = (word & 0x03FFFFFC ^ 0x02000000) - 0x02000000
-                itself = place + distance in (begin, begin + LOCAL_ENTRY)
+                target = place + (branch_displacement(word) or 0)
+                itself = target in (begin, begin + LOCAL_ENTRY)
             if itself:
                 return True
     return False

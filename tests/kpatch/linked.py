@@ -11,7 +11,7 @@ kernel's macros leave behind might be distances in any code of all of vmlinux (d
 
 from __future__ import annotations
 
-import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from elftools.elf.constants import SH_FLAGS
 
 from nopfix.corpus import compare
+from tests.bench import paired
 from tests.kernel.kernel_test import PREFIX, Failure, say
 from tests.kpatch import commands, kernels
 
@@ -39,10 +40,17 @@ NOPFIX = ("nopfix", "-q", "--leave-unproved")
 
 
 class Cost(NamedTuple):
-    """What a command took: processor time in seconds, most memory in MB."""
+    """What a command took: processor time in seconds, most memory in MB, if that is more than this
+    process has: what is said of one begins with the size of what started it.
+    """
 
     seconds: float
-    memory: float
+    memory: float | None
+
+    def __str__(self) -> str:
+        """As it is said."""
+        memory = "" if self.memory is None else f" with {self.memory:.0f} MB"
+        return f"in {self.seconds:.1f} s of processor time{memory}"
 
 
 def compare_links(root: Root, kernel: Kernel, jobs: int) -> str:
@@ -87,10 +95,7 @@ def _compared(
     for objects, made in zip(zip(*pairs, strict=True), (whole, parts), strict=True):
         _link(root, log, objects, made)
     rewriting = _cost([*NOPFIX, whole, ours])
-    took = (
-        f"{whole.stat().st_size / 1e6:.1f} MB, rewritten in {rewriting.seconds:.1f} s of processor"
-        f" time with {rewriting.memory:.0f} MB"
-    )
+    took = f"{whole.stat().st_size / 1e6:.1f} MB, rewritten {rewriting}"
     code, unlike = _unlike(ours, parts)
     took += f", {len(code) - len(unlike)} of {len(code)} sections of code as in the other link"
     found = [f"{name} is not as in the link of rewritten objects" for name in unlike]
@@ -98,8 +103,7 @@ def _compared(
         verifying = _cost(["nopfix-verify", whole, ours])
     except Failure as failure:
         return took, [*found, str(failure)]
-    took += f", verified in {verifying.seconds:.1f} s with {verifying.memory:.0f} MB"
-    return took, found
+    return f"{took}, verified {verifying}", found
 
 
 def _unlike(one: Path, other: Path) -> tuple[list[str], list[str]]:
@@ -147,12 +151,13 @@ def _cost(command: Sequence[object]) -> Cost:
     words[0] = str(Path(sys.executable).with_name(words[0]))
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(words, stdout=said, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        used = paired.finished(process)
         if process.returncode:
             said.seek(0)
             raise Failure(f"{' '.join(words)}: {said.read()[:500]}")
-    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1000)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = used.ru_maxrss / 1000 if used.ru_maxrss > own else None
+    return Cost(used.ru_utime + used.ru_stime, memory)
 
 
 def _printed(*words: object) -> str:

@@ -5,8 +5,8 @@ was inlined.  pyelftools reads each attribute of each of them, a second an objec
 compiler takes.  Here an entry without anything of interest costs a look-up and an addition where
 its attributes are of fixed size: 0.04 s.  The plain reader stands in test_subroutines.py.
 
-Source: DWARF 5, sections 3.3.8 (inlined subroutines), 7.5; what GCC writes: one unit, no
-DW_FORM_indirect, references within the unit.
+Source: DWARF 5, sections 3.3.8 (inlined subroutines), 7.5; what GCC writes: one unit of 32-bit
+DWARF, no DW_FORM_indirect, references within the unit.
 """
 
 from __future__ import annotations
@@ -15,49 +15,27 @@ import struct
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nopfix.dwarf import encodings, leb128
+from nopfix.dwarf.forms import Sizes, skip
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from elftools.elf.elffile import ELFFile
 
-SIZES: Mapping[str, int] = {
-    "DW_FORM_addr": 8,
-    "DW_FORM_data1": 1,
-    "DW_FORM_data2": 2,
-    "DW_FORM_data4": 4,
-    "DW_FORM_data8": 8,
-    "DW_FORM_data16": 16,
-    "DW_FORM_flag": 1,
-    "DW_FORM_flag_present": 0,
-    "DW_FORM_implicit_const": 0,
-    "DW_FORM_line_strp": 4,
-    "DW_FORM_ref4": 4,
-    "DW_FORM_sec_offset": 4,
-    "DW_FORM_strp": 4,
-}
-LEB128, BLOCK, STRING = "leb128", "block", "string"
-KINDS: Mapping[str, str] = {
-    "DW_FORM_sdata": LEB128,
-    "DW_FORM_udata": LEB128,
-    "DW_FORM_exprloc": BLOCK,
-    "DW_FORM_block": BLOCK,
-    "DW_FORM_string": STRING,
-}
-# Blocks behind a length of so many bytes.
-LENGTHS: Mapping[str, int] = {"DW_FORM_block1": 1, "DW_FORM_block2": 2, "DW_FORM_block4": 4}
 SUBPROGRAM, INLINED = "DW_TAG_subprogram", "DW_TAG_inlined_subroutine"
 ORIGINS = ("DW_AT_abstract_origin", "DW_AT_specification")
 
 
 class Shape(NamedTuple):
     """An abbreviation: ``size`` in bytes where none of its values says how long it is, else None;
-    what is read of each value: attribute, form.
+    what is read of each value: attribute, and the number of its form.
     """
 
     tag: str
     children: bool
     size: int | None
-    attributes: tuple[tuple[str, str], ...]
+    attributes: tuple[tuple[str, int], ...]
 
 
 class Entry(NamedTuple):
@@ -71,11 +49,12 @@ def inlined(file: ELFFile) -> Counter[str]:
     """Each "caller <- callee" among the entries of DW_TAG_inlined_subroutine, counted."""
     found: Counter[str] = Counter()
     dwarf = file.get_dwarf_info(relocate_dwarf_sections=False)
+    strings = _strings(file, dwarf)
     for unit in dwarf.iter_CUs():
         data = dwarf.debug_info_sec.stream.getvalue()
         end = unit.cu_offset + unit.size
-        shapes = _Shapes(unit.get_abbrev_table())
-        strings = _strings(file, dwarf)
+        sizes = Sizes(unit["version"], 4, unit["address_size"])
+        shapes = _Shapes(unit.get_abbrev_table(), sizes)
         entries: dict[int, Entry] = {}
         pairs: list[tuple[int, int]] = []  # places of caller and callee
         callers = [0]
@@ -83,7 +62,7 @@ def inlined(file: ELFFile) -> Counter[str]:
             del callers[depth + 1 :]
             caller = callers[depth]
             if shape.tag in (SUBPROGRAM, INLINED):
-                entries[place] = _entry(data, begin, shape, strings, unit.cu_offset)
+                entries[place] = _entry(data, begin, shape, sizes, strings, unit.cu_offset)
                 if shape.tag == SUBPROGRAM:
                     caller = place
                 else:
@@ -97,20 +76,22 @@ def inlined(file: ELFFile) -> Counter[str]:
 class _Shapes(dict[int, Shape]):
     """The shapes of one table by abbreviation code, made when first met."""
 
-    def __init__(self, table: Any) -> None:
+    def __init__(self, table: Any, sizes: Sizes) -> None:
         super().__init__()
         self._table = table
+        self.sizes = sizes
 
     def __missing__(self, code: int) -> Shape:
-        self[code] = shape = _shape(self._table.get_abbrev(code))
+        self[code] = shape = _shape(self._table.get_abbrev(code), self.sizes)
         return shape
 
 
-def _shape(declaration: Any) -> Shape:
-    attributes = tuple((spec["name"], spec["form"]) for spec in declaration["attr_spec"])
-    forms = [form for _, form in attributes]
-    fixed = all(form in SIZES for form in forms)
-    size = sum(SIZES[form] for form in forms) if fixed else None
+def _shape(declaration: Any, sizes: Sizes) -> Shape:
+    attributes = tuple(
+        (spec["name"], getattr(encodings, spec["form"])) for spec in declaration["attr_spec"]
+    )
+    fixed = [sizes.fixed(form) for _, form in attributes]
+    size = None if None in fixed else sum(filter(None, fixed))
     return Shape(declaration["tag"], declaration.has_children(), size, attributes)
 
 
@@ -135,16 +116,13 @@ def _strings(file: ELFFile, dwarf: Any) -> Mapping[int, str]:
 
 
 def _walk(
-    data: bytes, place: int, end: int, shapes: Mapping[int, Shape]
+    data: bytes, place: int, end: int, shapes: _Shapes
 ) -> Iterator[tuple[int, int, Shape, int]]:
     """Each entry of a unit: how deep it lies, its place, shape, and where its values begin."""
     depth = 0
     while place < end:
         at = place
-        code = data[place]
-        place += 1
-        if code >= 0x80:
-            code, place = _unsigned(data, at)
+        code, place = leb128.unsigned(data, at)
         if not code:
             depth -= 1
             continue
@@ -156,40 +134,18 @@ def _walk(
             place += shape.size
         else:
             for _, form in shape.attributes:
-                place = _behind(data, place, form)
+                place = skip(data, place, form, shapes.sizes)
 
 
-def _behind(data: bytes, place: int, form: str) -> int:
-    """The place behind a value."""
-    if form in SIZES:
-        return place + SIZES[form]
-    if form in LENGTHS:
-        begin = place + LENGTHS[form]
-        return begin + int.from_bytes(data[place:begin], "little")
-    kind = KINDS[form]
-    if kind == LEB128:
-        return _unsigned(data, place)[1]
-    if kind == STRING:
-        return data.index(0, place) + 1
-    length, begin = _unsigned(data, place)
-    return begin + length
-
-
-def _unsigned(data: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while data[place] >= 0x80:
-        value |= (data[place] & 0x7F) << shift
-        shift += 7
-        place += 1
-    return value | data[place] << shift, place + 1
-
-
-def _entry(data: bytes, place: int, shape: Shape, strings: Mapping[int, str], unit: int) -> Entry:
+def _entry(
+    data: bytes, place: int, shape: Shape, sizes: Sizes, strings: Mapping[int, str], unit: int
+) -> Entry:
+    """The entry whose values begin at ``place``, in a unit at ``unit``."""
     name = origin = None
     for attribute, form in shape.attributes:
-        end = _behind(data, place, form)
+        end = skip(data, place, form, sizes)
         if attribute == "DW_AT_name":
-            inline = form == "DW_FORM_string"
+            inline = form == encodings.DW_FORM_string
             name = data[place : end - 1].decode() if inline else strings[place]
         elif attribute in ORIGINS:
             origin = unit + int.from_bytes(data[place:end], "little")
