@@ -36,7 +36,7 @@ from tests.kernel.kernel_test import PREFIX, Failure, say
 from tests.kpatch import commands, kernels, subroutines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from elftools.elf.sections import Symbol
@@ -63,7 +63,7 @@ class Made(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """Differences in functions that call themselves in one of the two, and others;
+    """Differences in or around functions that call themselves in one of the two, and others;
     ``entries`` are those of objects of which the compiler says that it inlined the same.
     """
 
@@ -140,9 +140,14 @@ def differences(without: Made, having: Made) -> Differences:
     for before, after in zip(without[:2], having[:2], strict=True):
         for what in sorted(before.keys() | after.keys()):
             if before[what] != after[what]:
-                lines = itself if what.split(" <- ")[-1] in recursive else other
+                lines = other if recursive.isdisjoint(_sources(what)) else itself
                 lines.append(f"{what}: {before[what]}, with the option {after[what]}")
     return Differences(itself, other)
+
+
+def _sources(what: str) -> Iterator[str]:
+    """The functions that are named by a symbol or by "caller <- callee", of a clone its source."""
+    return (name.partition(".")[0] for name in what.split(" <- "))
 
 
 def compare(root: Root, kernel: Kernel, jobs: int, *, whole: bool = False) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from tests.kpatch import inlining
@@ -33,6 +34,7 @@ static int search(int x) {
 }
 int start(int x) { return search(x) + 1; }
 """
+NONE: frozenset[str] = frozenset()
 
 
 def compiled(folder: Path, text: str, *options: str) -> inlining.Made:
@@ -80,6 +82,14 @@ def test_a_function_that_calls_itself_need_not_be_inlined_to_be_told_from_the_re
         found = inlining.differences(loop, calls)
         assert "start <- search: 1, with the option 0" in found.recursive
         assert found.other == []
+
+
+def test_a_clone_of_what_calls_itself_and_what_is_inlined_into_it_are_told_from_the_rest() -> None:
+    loop = inlining.Made(Counter(["find"]), Counter(["find <- fails", "other <- fails"]), 0, NONE)
+    calls = inlining.Made(Counter(["find", "find.part.0"]), Counter(), 0, frozenset(["find"]))
+    found = inlining.differences(loop, calls)
+    assert [line.split(":")[0] for line in found.recursive] == ["find.part.0", "find <- fails"]
+    assert [line.split(":")[0] for line in found.other] == ["other <- fails"]
 
 
 def test_the_compilers_own_numbers_tell_nothing_of_what_it_inlined() -> None:
