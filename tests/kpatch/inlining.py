@@ -197,16 +197,19 @@ def _compare(
     """Compile an object without and with the option, and compare; ``places``: tree, work, log."""
     tree, work, log = places
     results, inlined = [], []
+    compiler = (f"{PREFIX}gcc-{kernel.compiler}", "-w", *command.flags, "-g")
+    text = work / f"{command.name.replace('/', '-')}.i"  # a third of what a compilation takes
+    root.run(*compiler, "-E", command.source, "-o", text, log=log, cwd=tree)
     for options in ((), (OPTION,)):
-        path = work / f"{command.name.replace('/', '-')}{'-with' if options else ''}"
+        path = text.with_suffix(".with.o" if options else ".o")
         said = path.with_suffix(".inlined")
-        words = (f"{PREFIX}gcc-{kernel.compiler}", "-w", *command.flags, "-g", *options)
-        words += (f"-fopt-info-inline-optimized={said}", "-c", command.source, "-o", path)
+        words = (*compiler, *options, f"-fopt-info-inline-optimized={said}", "-c", text, "-o", path)
         root.run(*words, log=log, cwd=tree)
         results.append(made(path))
         inlined.append(decisions(said.read_text()))
         path.unlink()
         said.unlink()
+    text.unlink()
     without, having = results
     found = differences(without, having)
     if inlined[0] == inlined[1] and without.functions == having.functions:
