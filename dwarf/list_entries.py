@@ -145,9 +145,14 @@ def _moved_header(
 
 
 class _Encodings(dict[int, bytes]):
-    """The ULEB128 of each number asked for; the same few thousand come again and again."""
+    """The ULEB128 of each number asked for; the same few thousand come again and again.
+
+    In a large object it is the next few thousand that do: not all are kept.
+    """
 
     def __missing__(self, value: int) -> bytes:
+        if len(self) == 8192:
+            self.clear()
         encoded = encode_unsigned(value)
         self[value] = encoded
         return encoded

@@ -13,6 +13,7 @@ Source: DWARF 5, sections 3.1.1, 7.3.2, 7.5.5 (classes loclist and rnglist), 7.2
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 
 from nopfix.dwarf import leb128
 from nopfix.dwarf.encodings import (
@@ -30,7 +31,7 @@ from nopfix.dwarf.section import Change, Section, Target
 from nopfix.dwarf.unit import ListUses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Literal
 
     from nopfix.dwarf.offset_map import OffsetMap
@@ -66,13 +67,10 @@ class Lists(Record):
 
 
 class _Entries(Record):
-    """The entries of one unit: in ``section`` of ``file``; ``by_place`` are the indices of that
-    section's relocations.
-    """
+    """The entries of one unit, in ``section`` of ``file``."""
 
     file: File
     section: Section
-    by_place: Mapping[int, int]
     surveyed: Surveyed
 
 
@@ -113,10 +111,7 @@ def list_uses(file: File, units: Sequence[Surveyed]) -> Lists:
         if surveyed.header.section != number:
             number = surveyed.header.section
             section = file.sections[number]
-            places = section.relocations.places
-            # Thousands of look-ups follow; one bisection costs more than this does a relocation.
-            by_place = dict(zip(places, range(len(places)), strict=True))
-        found = _uses_of_unit(_Entries(file, section, by_place, surveyed))
+        found = _uses_of_unit(_Entries(file, section, surveyed))
         lists.own.extend(found.own)
         lists.foreign.extend(found.foreign)
         lists.loose.extend(found.loose)
@@ -168,7 +163,7 @@ def _list_table(entries: _Entries, kind: ListKind) -> Target | None:
     In a split file they begin behind the header of the section's first table (DWARF 5, section
     7.3.2.2: the contribution starts the section).
     """
-    file, section, _, surveyed = entries
+    file, section, surveyed = entries
     sizes = surveyed.header.sizes
     explicit = base_of(file, section, surveyed.entry, _BASES[kind], *_LISTS[kind])
     if explicit is not None or not file.split or sizes.version < 5:
@@ -183,15 +178,14 @@ def _references(entries: _Entries, kind: Named, form: int, column: array[int]) -
     """The lists named by the values of ``form`` at the places in ``column``, in that order."""
     if form in (DW_FORM_loclistx, DW_FORM_rnglistx):
         return _by_index(entries, kind, column)
-    file, section, by_place, surveyed = entries
+    file, section, surveyed = entries
     relocations = section.relocations
     symbols, addends = relocations.symbols, relocations.addends
     values = relocations.symbol_values
     offsets = array("Q")
     loose: list[Loose] = []
     seen: set[int] = set()
-    for place in column:
-        index = by_place.get(place)
+    for place, index in zip(column, _relocated(relocations.places, column), strict=True):
         if index is not None:
             symbol = symbols[index]
             seen.add(symbol)
@@ -214,6 +208,22 @@ def _references(entries: _Entries, kind: Named, form: int, column: array[int]) -
     return named
 
 
+def _relocated(places: Sequence[int], column: array[int]) -> Iterator[int | None]:
+    """The index among ``places``, which ascend, of each place of a column; None for one without.
+
+    A column mostly ascends too, so what is looked for is near to what was found last.  A dictionary
+    of all places took a third of the memory that an object with debug information needs.
+    """
+    low, behind, last = 0, len(places), -1
+    for place in column:
+        if place < last:
+            low = 0
+        last, near = place, low + 32
+        high = near if near < behind and places[near] >= place else behind
+        low = bisect_left(places, place, low, high)
+        yield low if low < behind and places[low] == place else None
+
+
 def _check(file: File, section: Section, named: _Named) -> None:
     """Raise `Unsupported` for lists outside the sections of lists."""
     target = file.sections.get(named.section)
@@ -226,7 +236,7 @@ def _check(file: File, section: Section, named: _Named) -> None:
 
 def _loose(entries: _Entries, kind: Named, place: int) -> Loose:
     """The field at ``place``, which isn't relocated."""
-    file, section, _, surveyed = entries
+    file, section, surveyed = entries
     sizes, skeleton = surveyed.header.sizes, surveyed.skeleton
     size = sizes.offset_size
     value = number(section.data, place, size)
@@ -249,7 +259,7 @@ def _loose(entries: _Entries, kind: Named, place: int) -> Loose:
 
 def _by_index(entries: _Entries, kind: Named, column: array[int]) -> _Named:
     """The lists that are named by their index in a table of offsets (DWARF 5, section 7.28)."""
-    file, section, _, surveyed = entries
+    file, section, surveyed = entries
     table = _list_table(entries, "ranges" if kind == "ranges" else "locations")
     place = column[0]
     skeleton = surveyed.skeleton

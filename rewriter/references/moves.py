@@ -23,13 +23,12 @@ from nopfix.rewriter.object import elf
 from nopfix.rewriter.power.relocation import TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from nopfix.dwarf.section import CopiedRelocation, Rewritten
 
 _VALUE = struct.Struct("<Q")
 _ADDEND = struct.Struct("<q")
-_LOWEST_ADDEND, _HIGHEST_ADDEND = -(1 << 63), (1 << 63) - 1
 _NO_SIDES: Mapping[int, Side] = {}
 _NO_BASES: Mapping[int, int] = {}
 
@@ -121,7 +120,7 @@ def relocation_table(
     relocations: elf.Relocations,
     moves: Moves,
     by_symbol: Mapping[int, MovedSymbol],
-) -> bytearray | None:
+) -> bytes | None:
     """The bytes of one relocation section, moved; None when nothing in it moves.
 
     ``by_symbol`` are the symbols of sections that moved (`moved_symbols`).
@@ -129,7 +128,8 @@ def relocation_table(
     """
     own = moves.maps.get(relocations.section)
     addends = _moved_addends(obj, relocations, moves, by_symbol)
-    if own is None and not addends:
+    changed = addends != relocations.addends
+    if own is None and not changed:
         return None
     # Columns are put in at once: packed one by one, addends took a third of all that is done here.
     fields = elf.column(obj.contents(relocations.table), "Q")
@@ -139,29 +139,22 @@ def relocation_table(
         edits, shifts = own.places, own.shifts
         moved = [place + shifts[bisect_right(edits, place + 1)] for place in relocations.places]
         fields[::width] = array("Q", moved)
-    if addends:
-        column = relocations.addends[:]
-        for index, addend in addends.items():
-            if not _LOWEST_ADDEND <= addend <= _HIGHEST_ADDEND:
-                found = f"the addend {relocations.addends[index]:#x} leads out of the address space"
-                remedy = "the object is damaged; build it again"
-                raise _refusal(obj, relocations, index, found, remedy)
-            column[index] = addend
-        fields[2::width] = array("Q", column.tobytes())
-    table = bytearray(elf.little_endian(fields))
+    if changed:
+        fields[2::width] = array("Q", addends.tobytes())
+    table = elf.little_endian(fields)
     copies = moves.copies.get(relocations.section)
     return _with_copies(table, relocations, copies, by_symbol) if copies else table
 
 
 def _with_copies(
-    table: bytearray,
+    table: bytes,
     relocations: elf.Relocations,
     copies: Sequence[CopiedRelocation],
     by_symbol: Mapping[int, MovedSymbol],
-) -> bytearray:
+) -> bytes:
     """The moved relocations ``table`` with copies of some of them put in, in order of place."""
     index_of = {place: index for index, place in enumerate(relocations.places)}
-    rows = [bytes(table[at : at + elf.RELA_SIZE]) for at in range(0, len(table), elf.RELA_SIZE)]
+    rows = [table[at : at + elf.RELA_SIZE] for at in range(0, len(table), elf.RELA_SIZE)]
     for place, new_place, side in copies:
         index = index_of[place]
         addend = relocations.addends[index]
@@ -169,7 +162,7 @@ def _with_copies(
         new = moved.addend(addend, side) if moved else addend
         rows.append(_VALUE.pack(new_place) + rows[index][8:16] + _ADDEND.pack(new))
     rows.sort(key=lambda row: _VALUE.unpack_from(row)[0])
-    return bytearray().join(rows)
+    return b"".join(rows)
 
 
 def moved_symbols(obj: elf.Object, maps: Mapping[int, OffsetMap]) -> dict[int, MovedSymbol]:
@@ -191,8 +184,33 @@ def _moved_addends(
     relocations: elf.Relocations,
     moves: Moves,
     by_symbol: Mapping[int, MovedSymbol],
-) -> dict[int, int]:
-    """New addends by index, for the relocations whose addend changes."""
+) -> array[int]:
+    """The addends of a section's relocations, moved.
+
+    Raises `Refusal` for one that would leave the address space.
+    """
+    addends = relocations.addends[:]
+    changes = _changed_addends(obj, relocations, moves, by_symbol)
+    try:
+        for index, addend in changes:
+            addends[index] = addend
+    except OverflowError:
+        found = f"the addend {relocations.addends[index]:#x} leads out of the address space"
+        remedy = "the object is damaged; build it again"
+        raise _refusal(obj, relocations, index, found, remedy) from None
+    return addends
+
+
+def _changed_addends(
+    obj: elf.Object,
+    relocations: elf.Relocations,
+    moves: Moves,
+    by_symbol: Mapping[int, MovedSymbol],
+) -> Iterator[tuple[int, int]]:
+    """The index and the new addend of each relocation whose addend changes.
+
+    A dictionary of them took more memory than the whole of the relocations.
+    """
     sides = moves.sides.get(relocations.section, _NO_SIDES)
     bases = moves.bases.get(relocations.section, _NO_BASES)
     # Of an object's tens of thousands of relocations most are in debug sections and point into
@@ -201,12 +219,13 @@ def _moved_addends(
     hits = list(compress(range(len(symbols)), map(by_symbol.__contains__, symbols)))
     rare = {number for number in set(relocations.types) if not _is_target(number)}
     if not rare and not bases:
-        return _moved_targets(relocations, hits, sides, by_symbol)
+        yield from _moved_targets(relocations, hits, sides, by_symbol)
+        return
     types, places = relocations.types, relocations.places
     own = moves.maps.get(relocations.section)
     plain = [i for i in hits if types[i] not in rare and places[i] not in bases]
     others = range(len(types)) if own else hits
-    addends = _moved_targets(relocations, plain, sides, by_symbol)
+    yield from _moved_targets(relocations, plain, sides, by_symbol)
     for index in others:
         place = places[index]
         if types[index] in rare:
@@ -222,8 +241,7 @@ def _moved_addends(
         else:
             continue
         if new != relocations.addends[index]:
-            addends[index] = new
-    return addends
+            yield index, new
 
 
 def _moved_rare_addend(
@@ -259,14 +277,13 @@ def _moved_targets(
     hits: Sequence[int],
     sides: Mapping[int, Side],
     by_symbol: Mapping[int, MovedSymbol],
-) -> dict[int, int]:
-    """`_moved_addends` for a section with plain targets only, which is what most are.
+) -> Iterator[tuple[int, int]]:
+    """`_changed_addends` for a section with plain targets only, which is what most are.
 
     Those at ``hits`` are against symbols of sections that moved.  In a kernel's objects a thousand
     addends change, and `MovedSymbol.addend`, written out here, took half of the time.
     """
     symbols, old_addends, places = relocations.symbols, relocations.addends, relocations.places
-    addends = {}
     for index in hits:
         code, value, new_value, edits, shifts = by_symbol[symbols[index]]
         old = value + old_addends[index]
@@ -275,8 +292,7 @@ def _moved_targets(
         else:
             new = old + shifts[bisect_right(edits, old)] - new_value
         if new != old_addends[index]:
-            addends[index] = new
-    return addends
+            yield index, new
 
 
 def _moved_base_addend(
