@@ -27,7 +27,8 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power, regions
-from nopfix.verifier.elf import STT_SECTION
+from nopfix.verifier.elf import FUNCTIONS, STT_NOTYPE, STT_SECTION
+from nopfix.verifier.extents import Extents
 from nopfix.verifier.registers import goes_on
 from nopfix.verifier.relocation_types import DATA_WIDTH, FIELD, R_PPC64_REL24
 
@@ -92,6 +93,10 @@ class Code(NamedTuple):
     fronts: frozenset[int]
     """Offsets of what stands in front of a function's symbol and belongs to it: its type's hash,
     nops to be patched, the distance to the TOC that it loads (ELFv2 ABI, 2.3.2.1, large model)."""
+    undeclared: frozenset[int]
+    """Offsets of what has a size but no type, outside of functions: functions by a hand."""
+    ends: frozenset[int]
+    """Where functions and these end."""
     sleds: frozenset[int]
     """Offsets of XRay's sleds that are aligned to 8."""
     exits: frozenset[int]
@@ -138,7 +143,7 @@ class Code(NamedTuple):
         """Whether a nop behind a call can't be its slot."""
         offset = index * 4
         return (
-            offset in self.functions.ends
+            offset in self.ends
             or offset in self.labels
             or index in self.owned
             or (power.crosses_64_bytes(offset) and self.is_prefixed(index + 1))
@@ -196,6 +201,7 @@ def examine(
     relocations = old.relocations.get(section.number, ())
     labels = _labels(words, branches, symbols, found, names) | entered
     widths = {r.place: DATA_WIDTH[r.type] for r in relocations if r.type in DATA_WIDTH}
+    undeclared = _undeclared(functions, symbols)
     return Code(
         section,
         words,
@@ -207,6 +213,8 @@ def examine(
         found.prefixes
         | names.patchable
         | {s - 8 for s in functions.starts if widths.get(s - 8) == 8},
+        frozenset(undeclared),
+        functions.ends.union(undeclared.values()),
         frozenset(offset for offset in names.sleds if not offset % 8),
         names.exits if not any(offset % 8 for offset in names.exits) else frozenset(),
         labels,
@@ -218,6 +226,19 @@ def examine(
         _distances(words, found),
         Ways(words, functions, found.data_words, labels),
     )
+
+
+def _undeclared(functions: regions.Functions, symbols: list[Symbol]) -> dict[int, int]:
+    """Start and end of each; see `Code.undeclared`."""
+    inside = Extents(range(s.value, s.value + s.size) for s in symbols if s.type in FUNCTIONS)
+    return {
+        symbol.value: symbol.value + symbol.size
+        for symbol in symbols
+        if symbol.type == STT_NOTYPE
+        and symbol.size
+        and symbol.value not in inside
+        and not functions.between(symbol.value - 1, symbol.value + symbol.size)
+    }
 
 
 def _distances(words: tuple[int, ...], found: regions.Regions) -> frozenset[int]:

@@ -67,6 +67,7 @@ def gaps(code: Code) -> list[Gap]:
             continue
         between = (
             offset in code.functions.names
+            or offset in code.undeclared
             or offset in code.fronts
             or offset in code.ahead
             or offset == code.section.size
@@ -92,7 +93,7 @@ def _traps(code: Code) -> dict[int, int]:
     led_to = {4 * index + power.displacement(code.words[index]) for index in code.branches}
     for table in code.regions.tables:
         led_to.update(table.targets)
-    for start in code.functions.starts:
+    for start in (*code.functions.starts, *code.undeclared):
         first = start
         while (
             first
@@ -100,7 +101,7 @@ def _traps(code: Code) -> dict[int, int]:
             and (first == start or first not in code.labels)
         ):
             first -= 4
-        if first == start or first not in code.functions.ends or first in led_to:
+        if first == start or first not in code.ends or first in led_to:
             continue
         if _stops(code.words, first // 4) or _is_behind_call(code.words, first // 4):
             found[start] = first // 4
@@ -291,7 +292,7 @@ def evident_alignment(code: Code, gap: Gap) -> int:
     """
     if gap.end * 4 in code.exits:
         return 8
-    is_shown = gap.between and gap.length and gap.start * 4 in code.functions.ends
+    is_shown = gap.between and gap.length and gap.start * 4 in code.ends
     if gap.filler is not None or not is_shown or gap.end * 4 == code.section.size:
         return 4
     alignment = 8

@@ -125,7 +125,7 @@ def find(
             action = "reads PC"
         elif no_toc:
             action = "no TOC"
-        elif _has_slot(words, place, own.end(place), claims) and not (
+        elif _has_slot(words, place, program.body_end(section, place), claims) and not (
             own_callee and keeps_prefixed_aligned(words, place + 4)
         ):
             action = "has slot"

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     from nopfix.rewriter.layout.plan import Code
     from nopfix.rewriter.object.claims import Claims
-    from nopfix.rewriter.object.program import Program
+    from nopfix.rewriter.object.program import Functions, Program
     from nopfix.rewriter.power.fill import Style
     from nopfix.rewriter.proof.analysis import Analysis, Region
 
@@ -98,19 +98,22 @@ def find(
     """
     number, found = section
     words, alignment = program.words(number), program.obj.sections[number].alignment
-    functions, regions = program.functions_in(number), analysis.regions.get(number, ())
+    functions, regions = program.bodies_in(number), analysis.regions.get(number, ())
     tables = table_alignments(words, regions)
     branched = {target for _, target in found.branches}
-    kept = claims.named.keys() - _ends(program, number, claims, branched) | claims.held
+    ends = _ends(program, number, functions, claims, branched)
+    kept = claims.named.keys() - ends | claims.held
     slots = {place + 4 for place in found.calls}.difference(planned)
     addressed = (target for _, target in found.relative)
     entered = branched.union(analysis.targets.get(number, ()))
     labels = entered.union(claims.named, addressed)
     accounted = accounted_alignment(labels.difference(functions.starts), tables)
     gaps = function_gaps(words, functions, regions, kept, found, entered)
-    aligned = function_alignments(gaps, alignment, accounted, origin.functions)
-    aligned = passable(words, aligned) + tables
-    aligned += _named_alignments(program, number, kept, entered)
+    aligned = list(tables)
+    for own in _by_declaration(gaps, functions, program.functions_in(number)):
+        judged = function_alignments(own, alignment, accounted, origin.functions)
+        aligned += passable(words, judged)
+    aligned += _named_alignments(program, number, functions, kept, entered)
     aligned = _once(aligned + _claimed_alignments(words, claims, slots, labels))
     labels.difference_update(a.start for a in aligned)
     labels = _behind_code(labels, regions)
@@ -139,14 +142,33 @@ def _behind_code(labels: Iterable[int], regions: Sequence[Region]) -> set[int]:
     return found
 
 
-def _ends(program: Program, section: int, claims: Claims, branched: Collection[int]) -> Set[int]:
+def _by_declaration(
+    gaps: Sequence[Alignment], bodies: Functions, declared: Functions
+) -> tuple[list[Alignment], list[Alignment]]:
+    """``gaps`` in front of functions that are ``declared``, which a compiler aligns all alike, and
+    those in front of the others among ``bodies``.
+    """
+    starts = frozenset(declared.starts)
+    own: tuple[list[Alignment], list[Alignment]] = ([], [])
+    for gap in gaps:
+        start = bodies.starts[bisect_left(bodies.starts, gap.start)]
+        own[start not in starts].append(gap)
+    return own
+
+
+def _ends(
+    program: Program,
+    section: int,
+    functions: Functions,
+    claims: Claims,
+    branched: Collection[int],
+) -> Set[int]:
     """Where functions end, and what names that place only says that they do.
 
     That is a label without a size (``f_end:``), whatever its type, or data that holds the address:
     there gas's own padding has to lie behind, which nothing goes on to.
     """
-    symbols, functions = program.obj.symbols, program.functions_in(section)
-    words = program.words(section)
+    symbols, words = program.obj.symbols, program.words(section)
     found = set()
     for start, end in zip(functions.starts, functions.ends, strict=True):
         reason = claims.named.get(end)
@@ -195,10 +217,14 @@ def _claimed_alignments(
 
 
 def _named_alignments(
-    program: Program, section: int, kept: Set[int], entered: Collection[int]
+    program: Program,
+    section: int,
+    functions: Functions,
+    kept: Set[int],
+    entered: Collection[int],
 ) -> list[Alignment]:
     """What a symbol that is no function's names behind padding that follows a function's end."""
-    words, functions = program.words(section), program.functions_in(section)
+    words = program.words(section)
     found = []
     for start in dict.fromkeys(program.symbols_in(section)[0]):
         index = bisect_right(functions.starts, start) - 1

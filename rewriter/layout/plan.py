@@ -186,13 +186,13 @@ def _refuse_inline_data(
     ``sites`` are those of section ``number``.  What the compiler puts behind a call that doesn't
     come back is no such data: traceback and switch tables.
     """
-    words, functions = program.words(number), program.functions_in(number)
+    words = program.words(number)
     kinds = {region.start: region.kind for region in analysis.regions.get(number, ())}
     for site in sites:
         behind = site.place + 4
         if site.action != "insert" or behind >= 4 * len(words):
             continue
-        end = functions.end(site.place)
+        end = program.body_end(number, site.place)
         kind = kinds.get(behind, "unknown data" if words[behind >> 2] >> 26 == 0 else "")
         if kind in (RELOCATED_DATA, OBJECT, "unknown data") and (end is None or behind < end):
             raise Refusal(

@@ -63,7 +63,7 @@ def find(
             continue
         entered = {target for _, target in instructions.branches}
         entered.update(analysis.targets.get(number, ()), claims[number].entries)
-        ends = set(program.functions_in(number).ends)
+        ends = set(program.bodies_in(number).ends)
         regions = analysis.regions.get(number, ())
         ends.update(region.end for region in regions)
         starts = [region.start for region in regions]

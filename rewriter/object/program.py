@@ -94,6 +94,7 @@ class Program:
     """One object, and who refers to what in it; see the module's essay."""
 
     __slots__ = (
+        "_bodies",
         "_filled",
         "_filling",
         "_functions",
@@ -123,6 +124,7 @@ class Program:
         )
         self._is_of_llvm: bool | None = None
         self._functions: dict[int, Functions] | None = None
+        self._bodies: dict[int, Functions] = {}
         self._words: dict[int, array[int]] = {}
         self._filled: tuple[int, ...] | None = None
         self._filling: dict[int, dict[int, int]] = {}
@@ -165,6 +167,22 @@ class Program:
     def functions_in(self, section: int) -> Functions:
         """The functions of one section; raises as `functions` does."""
         return self.functions.get(section, NO_FUNCTIONS)
+
+    def bodies_in(self, section: int) -> Functions:
+        """The functions of one section, and what lies outside of all by a symbol that has a size
+        but no type: functions of a hand that wrote no ``.type``, or data.
+        """
+        bodies = self._bodies.get(section)
+        if bodies is None:
+            own, size = self.functions_in(section), self.obj.sections[section].size
+            undeclared = _undeclared(self.obj.symbols, *self.symbols_in(section))
+            bodies = self._bodies[section] = _with_undeclared(own, undeclared, size)
+        return bodies
+
+    def body_end(self, section: int, offset: int) -> int | None:
+        """The end of the function that ``offset`` lies in, declared or not."""
+        end = self.functions_in(section).end(offset)
+        return end if end is not None else self.bodies_in(section).end(offset)
 
     def words(self, section: int) -> array[int]:
         """The instruction words of a section; bytes behind the last whole word are left out."""
@@ -381,6 +399,40 @@ def _functions(obj: elf.Object) -> dict[int, Functions]:
             [symbols.name(index) for _, _, index in unique],
         )
     return result
+
+
+def _undeclared(
+    symbols: elf.Symbols, values: Sequence[int], indices: Sequence[int]
+) -> list[tuple[int, int, str]]:
+    """Start, end and name of the symbols among ``indices`` that have a size and no type."""
+    sizes, infos = symbols.sizes, symbols.infos
+    return [
+        (value, value + sizes[index], symbols.name(index))
+        for value, index in zip(values, indices, strict=True)
+        if sizes[index] and infos[index] & 15 == elf.STT_NOTYPE
+    ]
+
+
+def _with_undeclared(
+    functions: Functions, undeclared: Sequence[tuple[int, int, str]], size: int
+) -> Functions:
+    """``functions`` and those of ``undeclared`` that neither lie in another nor have one in them,
+    in a section of ``size`` bytes; of several at one place the longest.
+    """
+    if not undeclared:
+        return functions
+    ranked = [(start, False, -end, name) for start, end, name in zip(*functions, strict=True)]
+    ranked += [(start, True, -end, name) for start, end, name in undeclared]
+    stops = [*functions.starts, size]
+    found: list[tuple[int, int, str]] = []
+    furthest = following = 0
+    for start, is_undeclared, end, name in sorted(ranked):
+        following += not is_undeclared
+        if not is_undeclared or (furthest <= start and -end <= stops[following]):
+            found.append((start, -end, name))
+            furthest = max(furthest, -end)
+    starts, ends, names = map(list, zip(*found, strict=True)) if found else ([], [], [])
+    return Functions(starts, ends, names)
 
 
 def _without_inherited_sizes(entries: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:

@@ -184,6 +184,53 @@ def test_a_label_at_the_end_of_a_function_leaves_the_padding_behind_it_to_align(
     assert rewrite(plain).data == wanted
 
 
+CODE = "{0}:\n    mflr 0\n    bl ext\n    SLOT\n    li 4,0\n    mtlr 0\n    blr\n"
+UNDECLARED = CODE + "    .size {0},.-{0}\n"
+DECLARED = "    .type {0},@function\n" + UNDECLARED
+PADDED = "    .p2align 4\n"
+SIZED = {
+    "two": UNDECLARED.format("f") + PADDED + UNDECLARED.format("g"),
+    "one in front of a function": UNDECLARED.format("f") + PADDED + DECLARED.format("g"),
+    "one behind a function": DECLARED.format("f") + PADDED + UNDECLARED.format("g"),
+    "without padding": UNDECLARED.format("f").replace("    li 4,0\n", "")
+    + PADDED
+    + UNDECLARED.format("g"),
+    "one within a function": DECLARED.format("f").replace(
+        "    mtlr 0\n", "1:\n    .set part,1b\n    .size part,4\n    mtlr 0\n"
+    )
+    + PADDED
+    + DECLARED.format("g"),
+    "one around two functions": "all:\n"
+    + DECLARED.format("f")
+    + PADDED
+    + DECLARED.format("g")
+    + "    .size all,.-all\n",
+    "traps between": UNDECLARED.format("f")
+    + "    .balignl 32,0x7fe00008\n"
+    + UNDECLARED.format("g"),
+}
+
+
+@pytest.mark.parametrize("text", SIZED.values(), ids=SIZED)
+def test_a_symbol_with_a_size_and_no_type_is_a_function_to_padding(
+    assemble: Assemble, text: str
+) -> None:
+    plain, wanted = plain_and_wanted(assemble, "    .p2align 5\n" + text)
+    assert rewrite(plain).data == wanted
+    assert verify(plain, wanted, need_slots=True).verified
+
+
+@pytest.mark.parametrize("following", [UNDECLARED, DECLARED])
+def test_behind_the_end_of_an_undeclared_function_no_nop_is_a_slot(
+    assemble: Assemble, following: str
+) -> None:
+    ending = UNDECLARED.format("f").replace("    .size", "    bl ext\n    SLOT\n    .size")
+    text = "    .p2align 5\n" + ending + "    .p2align 5\n" + following.format("g")
+    plain, wanted = plain_and_wanted(assemble, text)
+    assert rewrite(plain).data == wanted
+    assert verify(plain, wanted, need_slots=True).verified
+
+
 DATA_ENDS = {
     "a label's address": "f_end:\n    .data\n    .quad f_end\n    .text\n",
     "an address": "    .data\n    .quad 1f\n    .text\n",
