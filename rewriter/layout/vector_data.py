@@ -26,11 +26,11 @@ from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.layout.gaps import has_code
 from nopfix.rewriter.layout.layout import Alignment
-from nopfix.rewriter.power import instruction
+from nopfix.rewriter.power import instruction, semantics
 from nopfix.rewriter.proof.analysis import SWITCH_TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 
     from nopfix.dwarf.offset_map import OffsetMap
     from nopfix.rewriter.layout.plan import Code
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from nopfix.rewriter.proof.analysis import Analysis
 
 _VECTOR = 16
-_R1 = 1
-"""The stack pointer: where vector registers are saved."""
+_R1, _FRAME = 1, 31
+"""The stack and the frame pointer: by them vector registers are saved."""
 _MOST_WORDS = 1 << 12
 """Words of data in front of what is addressed: a table has fewer."""
 
@@ -80,7 +80,7 @@ def find(
             if not has_code(instructions, start, place):
                 one = Alignment(start, start, _VECTOR, place - start)
                 found.setdefault(number, []).append(one)
-    if found and not _reads_vectors(program, sections):
+    if found and not _reads_vectors(program, sections, analysis):
         return {}
     return found
 
@@ -114,16 +114,45 @@ def _first(words: Sequence[int], place: int, ends: Collection[int], known: int) 
     return known if place - 4 * _MOST_WORDS <= known else 0
 
 
-def _reads_vectors(program: Program, sections: Iterable[Code]) -> bool:
+def _reads_vectors(program: Program, sections: Iterable[Code], analysis: Analysis) -> bool:
     """Whether an instruction of the object needs what it reads aligned to 16, beside the stack."""
-    return any(any(map(_reads_a_vector, program.words(code.number))) for code in sections)
+    for number, _ in sections:
+        words, functions = program.words(number), program.functions_in(number)
+        regions = analysis.regions.get(number, ())
+        data = {at for own in regions for at in range(own.start >> 2, own.end + 3 >> 2)}
+        on_stack: dict[int | None, Set[int]] = {None: {_R1}}
+        for index, word in enumerate(words):
+            if not instruction.needs_aligned_address(word):
+                continue
+            start = functions.start(4 * index)
+            if start is not None and start not in on_stack:
+                own = range(start >> 2, (functions.end(start) or start) >> 2)
+                on_stack[start] = _stack_pointers([words[at] for at in own if at not in data])
+            is_indexed = word >> 26 == instruction.REGISTERS
+            bases = {word >> 16 & 31, word >> 11 & 31} if is_indexed else {word >> 16 & 31}
+            if on_stack[start].isdisjoint(bases):
+                return True
+    return False
 
 
-def _reads_a_vector(word: int) -> bool:
-    if not instruction.needs_aligned_address(word):
-        return False
-    is_indexed = word >> 26 == instruction.REGISTERS
-    return word >> 16 & 31 != _R1 and not (is_indexed and word >> 11 & 31 == _R1)
+def _stack_pointers(words: Sequence[int]) -> Set[int]:
+    """The registers that hold nothing but addresses on the stack in a function, of ``words``.
+
+    They are made of r1 wherever they are written; r31, the frame pointer, is restored from there
+    as well, by who then reads nothing by it.
+    """
+    made = {_R1}
+    others = prefix = 0
+    for word in words:
+        operation = semantics.operation(word)
+        if prefix:
+            others |= semantics.written_by_prefixed(prefix, word)
+        elif operation.source == _R1 and operation.kind in ("add", "copy") and operation.other < 0:
+            made.add(operation.target)
+        elif operation.source != _R1 or operation.kind != "load" or operation.target != _FRAME:
+            others |= 0 if word >> 26 == instruction.PREFIX else semantics.written(word)
+        prefix = 0 if prefix or word >> 26 != instruction.PREFIX else word
+    return {register for register in made if register == _R1 or not others >> register & 1}
 
 
 def check(

@@ -181,14 +181,38 @@ int f(int n)
 """
 
 
+SIZED_ARRAY = (
+    SETJMP.replace("g(int)", "g(int, char *)")
+    .replace("g(i)", "g(i, here)")
+    .replace("  for", "  char *here = __builtin_alloca(n);\n  for")
+)
+
+
+@pytest.mark.parametrize("text", [SETJMP, SIZED_ARRAY], ids=["by r1", "by the frame pointer"])
+@pytest.mark.parametrize("options", ["-O2", "-O1", "-O3"])
 def test_where_vectors_are_only_saved_on_the_stack_a_label_in_code_is_no_constant(
-    tmp_path: Path,
+    text: str, options: str, tmp_path: Path
 ) -> None:
     source, made = tmp_path / "f.c", tmp_path / "f.o"
-    source.write_text(SETJMP)
-    command = ("powerpc64le-linux-gnu-gcc", "-O2", "-falign-labels=16", "-c", source, "-o", made)
-    subprocess.run(command, check=True)
+    source.write_text(text)
+    command = ("powerpc64le-linux-gnu-gcc", *options.split(), "-falign-labels=16", "-c")
+    subprocess.run((*command, source, "-o", made), check=True)
     assert rewrite(made.read_bytes(), Options(realign=False)).report.insertions
+
+
+@pytest.mark.parametrize("made", ["    ld 31,0(9)\n", "    mr 31,9\n", "    ldx 31,1,9\n"])
+def test_a_frame_pointer_that_something_else_is_put_into_may_read_constants(
+    assemble: Assemble, made: str
+) -> None:
+    text = PLACES["within the function"].format(
+        front="    .abiversion 2\n    .p2align 4\n",
+        more="    li 4,0\n    li 4,0\n",
+        read="    mr 31,1\n" + TO_POINTER + made + "    lvx 0,0,31\n",
+        data=DATA,
+        inside="",
+    )
+    with pytest.raises(Refusal, match="which vectors may be read from, is no longer aligned"):
+        rewrite(assemble(text), Options(realign=False))
 
 
 IN_AN_OBJECT = """
