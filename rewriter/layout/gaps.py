@@ -21,7 +21,7 @@ kept in the debug information, say so, or where nothing else accounts for the se
 no loop, table or constant lies on that grid.
 
 Source: binutils, gas/config/tc-ppc.c (ppc_handle_align); gABI 4, sh_addralign; LLVM Language
-Reference, "Prefix Data".
+Reference, "Prefix Data"; LLVM, PPCISelLowering.cpp (getPrefLoopAlignment).
 """
 
 from __future__ import annotations
@@ -184,6 +184,24 @@ def has_code(found: Instructions, start: int, end: int) -> bool:
         for own in (found.calls, found.prefixed)
         for index in (bisect_left(own, start),)
     )
+
+
+def aligned_by_llvm(branches: Iterable[tuple[int, int]]) -> set[int]:
+    """Where loops begin that LLVM may align to more than 16 bytes without being told to.
+
+    ``branches`` are places and targets.  Such a loop is 5 to 8 instructions long or lies in another
+    one; other labels aren't aligned at all.
+    """
+    loops: dict[int, int] = {}
+    for place, target in branches:
+        if target <= place:
+            loops[target] = max(place + 4, loops.get(target, 0))
+    found, furthest = set(), 0
+    for start, end in sorted(loops.items()):
+        if end <= furthest or 16 < end - start <= 32:
+            found.add(start)
+        furthest = max(furthest, end)
+    return found
 
 
 def accounted_alignment(labels: Iterable[int], tables: Iterable[Alignment]) -> int:

@@ -27,6 +27,7 @@ from nopfix.rewriter.layout.gaps import (
     LABEL_ALIGNMENT,
     TRAP,
     accounted_alignment,
+    aligned_by_llvm,
     function_alignments,
     function_gaps,
     kept_in_front,
@@ -107,7 +108,8 @@ def find(
     addressed = (target for _, target in found.relative)
     entered = branched.union(analysis.targets.get(number, ()))
     labels = entered.union(claims.named, addressed)
-    accounted = accounted_alignment(labels.difference(functions.starts), tables)
+    by_grid = aligned_by_llvm(found.branches) if origin.is_llvm else labels
+    accounted = accounted_alignment(by_grid.difference(functions.starts), tables)
     gaps = function_gaps(words, functions, regions, kept, found, entered)
     aligned = list(tables)
     for own in _by_declaration(gaps, functions, program.functions_in(number)):
@@ -123,7 +125,9 @@ def find(
     loops = {target for place, target in found.branches if target < place}
     places = Labels(labels, loops, kept, slots)
     inner = label_alignments(words, places, alignment, last_word)
-    if not origin.is_llvm:
+    if origin.is_llvm:
+        inner = _as_llvm_aligns(inner, by_grid)
+    else:
         inner = [label for label in inner if jumps_over(words, [label]) is not False]
     aligned += inner
     taken = {a.start for a in aligned}
@@ -424,6 +428,19 @@ def _jumps_alike(aligned: Sequence[Alignment], loops: Collection[int]) -> list[A
     common = min((a.alignment for a in jumps), default=0)
     return [
         a._replace(alignment=common) if a.start not in loops and a.start - a.padding < common else a
+        for a in aligned
+    ]
+
+
+def _as_llvm_aligns(aligned: Sequence[Alignment], loops: Collection[int]) -> list[Alignment]:
+    """``aligned`` with those that aren't among ``loops`` (`aligned_by_llvm`) aligned to 16, unless
+    the padding of one shows that LLVM was told of more (``-falign-loops``).
+    """
+    others = [a for a in aligned if a.start not in loops]
+    if any(a.start - a.padding >= FUNCTION_ALIGNMENT for a in others):
+        return list(aligned)
+    return [
+        a if a.start in loops else a._replace(alignment=min(a.alignment, FUNCTION_ALIGNMENT))
         for a in aligned
     ]
 

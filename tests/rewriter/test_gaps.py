@@ -72,6 +72,16 @@ def test_labels_account_for_no_more_than_compilers_align_loops_to() -> None:
     assert gaps.accounted_alignment({4}, [Alignment(8, 8, 8)]) == 8
 
 
+def test_llvm_aligns_short_loops_and_those_in_loops_to_more_than_others() -> None:
+    def found(*branches: tuple[int, int]) -> set[int]:
+        return gaps.aligned_by_llvm(branches)
+
+    assert found((40, 32), (96, 64), (160, 200)) == set()
+    assert found((48, 32), (92, 64)) == {32, 64}
+    assert found((220, 32), (140, 64), (300, 40)) == {64}
+    assert found((140, 64), (220, 64), (260, 64)) == set()
+
+
 def test_functions_are_aligned_as_the_compiler_was_told_where_they_lie_on_that_grid() -> None:
     between = [Alignment(56, 64, 1), Alignment(192, 192, 1)]
     found = gaps.function_alignments(between, 64, 64, 64)
@@ -176,6 +186,51 @@ def test_code_that_goes_on_to_the_next_function_gets_no_traps_on_its_way(
     assert gaps.TRAP.to_bytes(4, "little") not in words
     filled = INTO_THE_NEXT.format(last=last, align="    .balignl 32,0x7fe00008")
     assert not verify(plain, assemble(filled.replace("SLOT", "nop"))).verified
+
+
+LLVMS = """
+    .abiversion 2
+    .p2align 5
+    .type f,@function
+f:  mflr 0
+    bl ext
+SLOT
+    bl ext
+SLOT
+    mtlr 0
+    li 4,0
+    li 4,0
+    li 4,0
+{loops}
+    blr
+    .size f,.-f
+    .p2align {power}
+    .type g,@function
+g:  blr
+    .size g,.-g
+    .ident "clang version 19.1.7"
+"""
+LOOP = "    .p2align {}\n{}:\n    .rept {}\n    addi 4,4,1\n    .endr\n{}    bdnz {}\n"
+LOOPS = {
+    "13 long": (LOOP.format(4, "a", 13, "", "a"), 5),
+    "12 long": (LOOP.format(4, "a", 12, "", "a"), 5),
+    "6 long": (LOOP.format(5, "a", 6, "", "a"), 4),
+    "one in another": (
+        LOOP.format(4, "a", 5, LOOP.format(5, "b", 14, "", "b"), "a"),
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize(("loops", "power"), LOOPS.values(), ids=LOOPS)
+def test_a_loop_that_llvm_aligns_to_16_accounts_for_no_more(
+    assemble: Assemble, loops: str, power: int
+) -> None:
+    """What fills the gaps is gas's here and would be LLVM's: where things lie is compared."""
+    text = LLVMS.format(loops=loops, power=power)
+    found, _ = moved(assemble, text)
+    wanted = elf.read(assemble(text.replace("SLOT", "nop"))).symbols
+    assert found == {wanted.name(i): value for i, value in enumerate(wanted.values)}
 
 
 ENTERED_TRAPS = """
