@@ -37,7 +37,7 @@ from nopfix.rewriter.layout.gaps import (
 )
 from nopfix.rewriter.layout.layout import PREFIXED_BOUNDARY, Alignment
 from nopfix.rewriter.power import instruction
-from nopfix.rewriter.power.fill import LONG_PADDING, fill_style
+from nopfix.rewriter.power.fill import LONG_PADDING, fill_style, needs_power9
 from nopfix.rewriter.power.instruction import (
     BCTR,
     GROUP_ENDS,
@@ -56,21 +56,6 @@ if TYPE_CHECKING:
     from nopfix.rewriter.object.program import Functions, Program
     from nopfix.rewriter.power.fill import Style
     from nopfix.rewriter.proof.analysis import Analysis, Region
-
-# Instructions that compilers use for power9 and later, by primary opcode, as (mask, value).  Power
-# ISA 3.1, Book I, 3.3 and 7.6.
-_SINCE_POWER9 = {
-    61: ((0xFC000007, 0xF4000001), (0xFC000007, 0xF4000005)),  # lxv, stxv
-    31: (
-        (0xFC0007FE, 0x7C000218),  # lxvx
-        (0xFC0007FE, 0x7C000318),  # stxvx
-        (0xFC0007FC, 0x7C0006F4),  # extswsli
-        (0xFC0007FF, 0x7C000616),  # modsw
-        (0xFC0007FF, 0x7C000216),  # moduw
-    ),
-    4: ((0xFC00003F, 0x10000033),),  # maddld
-    1: ((0xFC000000, 0x04000000),),  # prefixed
-}
 
 
 class Origin(Record):
@@ -335,13 +320,7 @@ def newest_group_nop(words: Sequence[int], regions: Sequence[Region]) -> int | N
     start = 0
     for end, following in [*((r.start, r.end) for r in regions), (4 * len(words), 0)]:
         run = words[start >> 2 : end >> 2]
-        # The opcode goes first: it rules out most words, and there is one look at each.
-        if any(
-            word & mask == value
-            for word in run
-            if word >> 26 in _SINCE_POWER9
-            for mask, value in _SINCE_POWER9[word >> 26]
-        ):
+        if any(map(needs_power9, run)):
             return NOP
         start = following + 3 & ~3
     return None
