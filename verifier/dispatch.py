@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power
 from nopfix.verifier.pairing import RET, START
+from nopfix.verifier.progressions import ANY, Progression, result
 from nopfix.verifier.registers import NONVOLATILE, goes_on, is_call, written
 from nopfix.verifier.relocation_types import R_PPC64_ADDR64
 
@@ -49,8 +50,7 @@ _ADDRESSES = {
 """Primary opcode: relocations with which the result is the address that is named."""
 _CONTENTS = {57: {_PCREL34}, 58: {_TOC16_DS, _TOC16_LO_DS}}
 """Those with which it is what lies there."""
-_ADDI, _ADDIS, _MULLI, _RLWINM, _RLD, _LD, _STD = 14, 15, 7, 21, 30, 58, 62
-_RLDICR, _RLDIC, _RLD_SHIFT = 1, 2, 0xF802
+_ADDI, _ADDIS, _LD, _STD = 14, 15, 58, 62
 _LD_FORM, _LWA_FORM = 0, 2
 _ADD, _OR = 266, 444
 _MTCTR, _MTCTR_MASK = 0x7C0903A6, 0xFC1FFFFF
@@ -71,6 +71,8 @@ _FRAME = (1, 11, 12, 31)
 """Registers that may hold the address of a frame, or of where it was."""
 _DEPTH = 12
 """Steps that a value is followed."""
+_SUMS = 6
+"""Steps that an index is followed, which may be made of two at each."""
 
 
 class Place(NamedTuple):
@@ -215,28 +217,19 @@ class _Flow:
         return Read(table, load.size, load.signed or bool(extended), step)
 
     def _indexed(self, base: int, index: int, before: int) -> tuple[Place, int] | None:
-        """The table that two registers address, and how its index is scaled."""
+        """The table that two registers address, and how far its entries are apart."""
         start = self._place(base, before) if base else None
-        step = self._scale(index, before) if start else None
-        return (start, step) if start and step else None
-
-    def _scale(self, register: int, before: int) -> int | None:
-        """What an index was multiplied by; None where that isn't known."""
-        at = self._made(register, before)
-        if at is not None and _extension(self.words[at]):
-            at = self._made(self.words[at] >> 21 & 31, at)
-        if at is None or self._is_suffix(at):
+        if start is None or self._made(index, before) is None:
             return None
-        word = self.words[at]
-        if word >> 26 == _MULLI:
-            return _signed(word & 0xFFFF)
-        if word >> 26 == _RLWINM:  # to the left, where the mask leaves out what went round
-            shift, last = word >> 11 & 31, word >> 1 & 31
-            return 1 << shift if last <= 31 - shift else None
-        if word >> 26 == _RLD and word >> 2 & 7 in (_RLDICR, _RLDIC):
-            return 1 << (word >> 11 & 31 | word << 4 & 32)
-        unscaled = _load(word) or (word >> 26 == _RLD and not word & _RLD_SHIFT)
-        return 1 if unscaled else None
+        first, step = self._progression(index, before)
+        return (start._replace(offset=start.offset + first % step), step) if step else None
+
+    def _progression(self, register: int, before: int, depth: int = _SUMS) -> Progression:
+        """The numbers that a register may hold in front of word `before`."""
+        at = self._made(register, before) if depth else None
+        if at is None or self._is_suffix(at) or at * 4 in self.code.regions.filled:
+            return ANY
+        return result(self.words[at], lambda source: self._progression(source, at, depth - 1))
 
     def _named(self, at: int) -> Place | None:
         """The address that an instruction makes by what it names, itself or in the TOC."""

@@ -127,6 +127,14 @@ SHAPES = {
     "prefixed": Shape(
         f"pla 10,.Lt@pcrel\n sldi 9,3,2\n lwax 9,10,9\n pla 8,.La@pcrel\n add 9,9,8\n {JUMP}"
     ),
+    "each second entry": Shape(
+        f"rlwinm 9,3,2,27,28\n {TABLE}lwax 9,10,9\n {BASE}add 9,9,8\n {JUMP}",
+        ".type t, @object\n.Lt:\nt: .long .Lc-.La, 2, .Lb-.La, 6\n .size t, .-t",
+    ),
+    "each second entry, from the second on": Shape(
+        f"slwi 9,3,1\n addi 9,9,1\n rldic 9,9,2,30\n {TABLE}lwax 9,10,9\n {BASE}add 9,9,8\n {JUMP}",
+        ".type t, @object\n.Lt:\nt: .long 1, .Lc-.La, 2, .Lb-.La, 3\n .size t, .-t",
+    ),
     "from the GOT": Shape(
         f"pld 10,t@got@pcrel\n sldi 9,3,2\n lwax 9,10,9\n pld 8,.LCa@pcrel\n add 9,9,8\n {JUMP}",
     ),
@@ -274,6 +282,49 @@ def test_a_compilers_tables_that_nobody_moved_are_seen(
     stale = restored(old, new)
     expected = {"stale-table"} if stale != new else set()
     assert {difference.rule for difference in verify(old, stale).differences} == expected
+
+
+SPARSE = """
+__attribute__((noinline)) int g(int x) { __asm__ volatile("" : "+r"(x) :: "memory"); return x; }
+int f(unsigned x)
+{
+    static const int t[] = {&&a - &&a, &&b - &&a, &&b - &&a, &&c - &&a, &&c - &&a, &&d - &&a,
+                            &&d - &&a, &&a - &&a};
+    int y = g(9);
+    goto *(&&a + t[INDEX]);
+a:  y += g(1);
+b:  y += g(2);
+c:  y ^= g(3);
+d:  return y + g(4);
+}
+"""
+INDICES = ("x & 6", "2 * x", "(x & 3) * 2", "x & 4")
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O1", "-O2", "-Os"])
+@pytest.mark.parametrize("compiler", ["powerpc64le-linux-gnu-gcc", "clang-19"])
+@pytest.mark.parametrize("index", INDICES)
+def test_a_table_of_which_an_index_leaves_entries_out_follows_in_the_others(
+    index: str, compiler: str, level: str, tmp_path: Path
+) -> None:
+    program = shutil.which(compiler)
+    if program is None:
+        pytest.skip(f"needs {compiler}")
+    target = ["--target=powerpc64le-linux-gnu"] if "clang" in compiler else []
+    (tmp_path / "t.c").write_text(SPARSE.replace("INDEX", index))
+    command = [program, *target, level, "-w", "-c", "t.c", "-o", "t.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    old = (tmp_path / "t.o").read_bytes()
+    new = bytes(nopfix.rewrite(old).data)
+    assert verify(old, new).differences == ()
+    # One entry that is read is as it was.
+    stale = bytearray(new)
+    for section, counterpart in zip(elf.read(old).sections, elf.read(new).sections, strict=True):
+        if section.name.startswith(".rodata") and section.data != counterpart.data:
+            pairs = enumerate(zip(section.data, counterpart.data, strict=True))
+            at = next(offset for offset, (a, b) in pairs if a != b)
+            stale[counterpart.offset + at] = section.data[at]
+    assert stale == new or not verify(old, bytes(stale)).verified
 
 
 def test_an_object_that_a_place_is_in_is_found_behind_those_within_it(assemble: Assemble) -> None:
