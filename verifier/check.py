@@ -27,6 +27,7 @@ from nopfix.verifier import (
     stale_tables,
     understood,
     units,
+    vectors,
     walk,
 )
 from nopfix.verifier.elf import (
@@ -132,7 +133,7 @@ def pair_code(
     # A slot that comes out of the padding behind a function changes no byte of code, but its size.
     resized = {a.section for a, b in zip(old.symbols, new.symbols, strict=False) if a != b}
     pairings: dict[int, pairing.Pairing] = {}
-    complete = True
+    complete, reads_vectors = True, vectors.are_read(old)
     for section, counterpart in zip(old.sections, new.sections, strict=True):
         number = section.number
         same = number not in resized and _is_same(old, new, number)
@@ -145,6 +146,8 @@ def pair_code(
             continue
         tables = stale.find(found)
         found = found._replace(labels=found.labels.union(*(table.targets for table in tables)))
+        if reads_vectors:
+            found = found._replace(vectors=vectors.find(found, mine[0], mine[1].addressed))
         paired = walk.pair(found, counterpart, findings, style, need_slots=need_slots)
         complete &= paired is not None
         if paired is not None:
@@ -152,6 +155,7 @@ def pair_code(
             branches.Checked(found, *paired, counterpart.data, findings).run()
             distances.check_program_counter(found, paired[0], findings)
             stale.check(tables, paired[0])
+            vectors.check(found, paired[0], findings)
     return pairings, complete
 
 

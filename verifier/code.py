@@ -114,6 +114,8 @@ class Code(NamedTuple):
     ahead: dict[int, int]
     """Offset of words directly in front of a function that are neither padding nor code (LLVM's
     prefix data, say, which is read from the function's address): how far it is from there."""
+    vectors: dict[int, int]
+    """Offsets of data from which vectors are read, and where that data begins (`vectors`)."""
     distances: frozenset[int]
     """Indices of the prefixed instructions that reach something at a distance from themselves
     which the assembler resolved."""
@@ -223,6 +225,7 @@ def examine(
         names.unknown,
         widths,
         _ahead(words, functions, found, alike, labels),
+        {},
         _distances(words, found),
         Ways(words, functions, found.data_words, labels),
     )

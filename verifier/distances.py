@@ -48,24 +48,31 @@ _ONLY_RT = _INDEXED_LOADS | {_ADD, _SUBF}
 
 def check_program_counter(code: Code, pairing: Pairing, findings: Findings) -> None:
     """Refuse displacements from a program counter in a register that an insertion changed."""
-    for index, word in enumerate(code.words):
-        if word not in (power.BCL_NEXT, power.BL_NEXT) or index in code.regions.data_words:
-            continue
-        counter = index * 4 + 4
+    for counter, place, target in reached(code):
         origin = pairing.ret(counter)
-        for place, displacement in _uses(code, index + 1):
-            target = counter + displacement
-            if origin is None or not 0 <= target <= code.section.size:
-                continue
-            there = pairing.start(target)
-            if there is None or there - origin != displacement:
-                findings.differ(
-                    "distance",
-                    code.section.name,
-                    place,
-                    pairing.word(place),
-                    f"reaches {target:#x} from the program counter, with insertions in between",
-                )
+        if origin is None or not 0 <= target <= code.section.size:
+            continue
+        there = pairing.start(target)
+        if there is None or there - origin != target - counter:
+            findings.differ(
+                "distance",
+                code.section.name,
+                place,
+                pairing.word(place),
+                f"reaches {target:#x} from the program counter, with insertions in between",
+            )
+
+
+def reached(code: Code) -> Iterator[tuple[int, int, int]]:
+    """What code reaches from the program counter in a register.
+
+    Gives the offset that the counter is, the instruction's, and that of what it reaches.
+    """
+    for index, word in enumerate(code.words):
+        if word in (power.BCL_NEXT, power.BL_NEXT) and index not in code.regions.data_words:
+            counter = index * 4 + 4
+            for place, displacement in _uses(code, index + 1):
+                yield counter, place, counter + displacement
 
 
 def _uses(code: Code, behind: int) -> Iterator[tuple[int, int]]:

@@ -14,10 +14,10 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import meaning
-from nopfix.verifier.elf import STT_FUNC, STT_OBJECT
+from nopfix.verifier.elf import SHF_ALLOC, STT_FUNC, STT_OBJECT
 from nopfix.verifier.extents import NOWHERE, Extents
 from nopfix.verifier.pairing import RET, START
-from nopfix.verifier.relocation_types import R_PPC64_ADDR64, R_PPC64_UADDR64, is_marker
+from nopfix.verifier.relocation_types import FIELD, R_PPC64_ADDR64, R_PPC64_UADDR64, is_marker
 
 if TYPE_CHECKING:
     from nopfix.verifier.elf import Object, Relocation, Section
@@ -68,6 +68,9 @@ class Names(NamedTuple):
     """Absolute addresses in data without a rule, of no function's entry: labels or return
     addresses. What a function's own variable holds is a label's: C and C++ have no other (GCC's
     manual, "Labels as Values")."""
+    addressed: frozenset[int]
+    """What addresses are made of, by code or for it: neither branches nor the kernel's own tables
+    name it so."""
     guesses: frozenset[int]
     """Where numbers in data may lead to, if they are distances between labels (`label_tables`)."""
 
@@ -160,10 +163,12 @@ def _columns(
     sled = section.name == SLEDS and relocation.place % _SLED_ENTRY == 0
     kind = section.data[relocation.place + _SLED_KIND :][:1]
     absolute = relocation.type in (R_PPC64_ADDR64, R_PPC64_UADDR64)
-    known = section.name.startswith(_NAMING_LABELS) or not section.flags & 2
+    known = section.name.startswith(_NAMING_LABELS) or not section.flags & SHF_ALLOC
     entry = (reference.number, reference.offset) in entries
     unknown = data and absolute and not returns and not known and not entry
     unknown = unknown and relocation.place not in own.get(section.number, NOWHERE)
+    tables = section.name in meaning.PLAIN or section.name.startswith("__")
+    branch = FIELD.get(relocation.type, "").startswith("branch")
     return (
         not returns,
         data and reference.side == START,
@@ -172,5 +177,6 @@ def _columns(
         sled and kind == bytes((_FUNCTION_EXIT,)),
         returns,
         unknown,
+        not returns and not branch and not tables and bool(section.flags & SHF_ALLOC),
         False,
     )

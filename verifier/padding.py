@@ -15,7 +15,8 @@ nothing. Traps are a linker's, or of a directive with a filler; what leads or go
 them, but for a call, which may not return.
 
 Words directly in front of a function that are neither padding nor code belong to it (`Code.ahead`):
-a gap lies in front of them, none behind.
+a gap lies in front of them, none behind. So it is with words in front of a constant that vectors
+are read from (`Code.vectors`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power
+from nopfix.verifier.power import VECTOR
 from nopfix.verifier.registers import goes_on, is_call
 
 if TYPE_CHECKING:
@@ -56,8 +58,10 @@ def gaps(code: Code) -> list[Gap]:
     stops.update(4 * index for index in _data_starts(code))
     stops.update(4 * index for index in _unreached(code))
     stops.update(code.ahead)
+    constants = set(code.vectors.values())
+    stops.update(constants)
     traps = _traps(code)
-    fronted = {place + size for place, size in code.ahead.items()}
+    fronted = {start + size for start, size in code.ahead.items() if start not in constants}
     if not code.section.size % 4:
         stops.add(code.section.size)
     found = []
@@ -70,6 +74,7 @@ def gaps(code: Code) -> list[Gap]:
             or offset in code.undeclared
             or offset in code.fronts
             or offset in code.ahead
+            or offset in constants
             or offset == code.section.size
         )
         if offset in traps or (traps and offset in code.functions.names and _stops(words, index)):
@@ -253,6 +258,8 @@ def may_become(code: Code, gap: Gap, filling: Sequence[int], end: int, made_of: 
         return False
     alignment = 8
     ahead = {0, code.ahead.get(gap.end * 4, 0)}
+    if gap.end * 4 in code.vectors.values():
+        ahead.add(-gap.end * 4 % VECTOR)
     while alignment <= max(code.section.alignment, 8):
         fits = max(gap.length, len(filling)) * 4 < alignment
         if fits and any(

@@ -40,6 +40,9 @@ TRAP = 0x7FE00008
 """`trap`: what LLVM's linker fills with between input sections of code (LLVM,
 lld/ELF/Arch/PPC64.cpp, `trapInstr`)."""
 
+VECTOR = 16
+"""Bytes of a vector, and what its address is a multiple of where low bits of it don't count."""
+
 I_FORM, B_FORM, PREFIX = 18, 16, 1
 
 _NUMBERS = frozenset({7, 8, *range(10, 16), *range(24, 30), *range(32, 56), 58, 62})
