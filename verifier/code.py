@@ -276,13 +276,21 @@ def _ahead(
         own = range(first // 4, start // 4)
         if not own or power.is_padding(words[own[-1]]) or words[own[-1]] == power.TRAP:
             continue
-        if any(4 * index in labels and 4 * index not in found.prefixes for index in own[1:]):
-            continue
         position = bisect.bisect_left(alike, own[0])
-        likely = alike[position : bisect.bisect_left(alike, own[-1] + 1)]
-        if all(index in found.data_words for index in likely):
+        likely = set(alike[position : bisect.bisect_left(alike, own[-1] + 1)]) - found.data_words
+        known = {4 * index + power.displacement(words[index]) for index in likely}
+        known |= found.prefixes
+        if any(4 * index in labels and 4 * index not in known for index in own[1:]):
+            continue
+        if likely.isdisjoint(_run(words, own)):
             ahead[first] = start - first
     return ahead
+
+
+def _run(words: tuple[int, ...], own: range) -> range:
+    """Which of some words may be executed, if the first is."""
+    stops = (count for count, index in enumerate(own, 1) if not goes_on(words[index]))
+    return own[: next(stops, len(own))]
 
 
 def _labels(

@@ -10,7 +10,7 @@ alone is analysed; OUT is then held against what was found here.
 - Traceback tables (64-bit PowerPC ELF ABI supplement, 3.3 "Traceback Tables"): a zero word behind
   a function's last instruction, then the structure below, which doesn't reach into another
   function. `tb_offset` is the distance from the function's start to the zero word, resolved by the
-  assembler.
+  assembler: what has another number there is a literal that looks like a table.
 - Words in front of a function that are no padding: a type's hash (LLVM, -fsanitize=function and
   kcfi), behind the end of the function before.
 - Switch tables without relocations (GCC -mrelative-jumptables) lie behind the `bctr` that uses
@@ -122,7 +122,7 @@ def find(
         relocated.update(range(first, first + width // 4))
     data = relocated | _objects(section, symbols)
     known = functions(symbols)
-    tracebacks = _tracebacks(section.data, words, known, data)
+    tracebacks = _tracebacks(section, words, known, data, {symbol.value for symbol in symbols})
     prefixes = _prefixes(words, known, data)
     stops = {i * 4 + power.displacement(words[i]) for i in branches if i not in data}
     stops.update(known.starts)
@@ -219,17 +219,26 @@ def _gap(words: tuple[int, ...], known: Functions, index: int) -> bool:
 
 
 def _tracebacks(
-    data: bytes, words: tuple[int, ...], known: Functions, taken: set[int]
+    section: Section,
+    words: tuple[int, ...],
+    known: Functions,
+    taken: set[int],
+    begins: set[int],
 ) -> list[Traceback]:
-    """All traceback tables of a section; their words are added to `taken`."""
+    """All traceback tables of a section; their words are added to `taken`.
+
+    `begins` are the offsets that symbols have: a distance to another place is none of a table's.
+    """
     found = []
     place = 0
     ends = sorted(known.ends)
     for index, word in enumerate(words):
         if word or index < place or index in taken:
             continue
-        table = _traceback(data, index * 4)
+        table = _traceback(section.data, index * 4)
         if table is None or known.between(table.start, table.end):
+            continue
+        if table.tb_offset_at is not None and table.start - table.tb_offset not in begins:
             continue
         behind = bisect.bisect_right(ends, table.start)
         # The last word of the table may be filled up with padding.

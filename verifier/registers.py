@@ -92,10 +92,14 @@ def is_call(word: int) -> bool:
 
 
 def goes_on(word: int) -> bool:
-    """Whether the instruction behind may be executed next."""
+    """Whether the instruction behind may be executed next.
+
+    It isn't behind a trap, nor behind a word of zeros, which is no instruction (Power ISA 3.1,
+    Book I, 1.8.2 "Illegal Instruction Class").
+    """
     if word >> 26 == power.I_FORM:
         return bool(word & 1)
     if word >> 26 == power.B_FORM or (word >> 26 == 19 and word >> 1 & 0x3FF in _BRANCHES_19):
         always = word >> 21 & 0x14 == 0x14
         return bool(word & 1) or not always
-    return word != power.TRAP
+    return word not in (power.TRAP, 0)

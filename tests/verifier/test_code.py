@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from nopfix import rewrite
 from nopfix.verifier import elf, verify
 
 if TYPE_CHECKING:
@@ -808,3 +809,66 @@ g:  nop
 def test_the_patched_entry_of_one_function_is_not_in_front_of_the_next(assemble: Assemble) -> None:
     plain, want = (assemble(SHORT.replace("SLOT", slot)) for slot in ("", "nop"))
     assert verify(plain, want).verified
+
+
+#: A literal of code's own, which begins with a word of zeros as a traceback table does.
+LITERAL = """
+    .abiversion 2
+    .type f, @function
+f:  mflr 0
+    bl g
+    SLOT
+    addis 9,2,.Lk@toc@ha
+    lfd 1,.Lk@toc@l(9)
+    mtlr 0
+    blr
+    INSIDE
+    .p2align 3
+.Lk: .quad WORDS
+    BEHIND
+    .type g, @function
+g:  blr
+    .size g, .-g
+"""
+LITERALS = {
+    "with what would be a far tb_offset": "0x0020000000000000, 0x1234567800000000",
+    "with what would be a near tb_offset": "0x0020000000000000, 0x0000000400000000",
+    "one and eight": "0x3ff0000000000000, 0x4020000000000000",
+    "whose words look like branches": "0x0000000000000000, 0x4120000040000000",
+}
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("words", LITERALS.values(), ids=LITERALS)
+def test_a_literal_is_no_traceback_table_and_no_code(
+    words: str, inside: bool, assemble: Assemble
+) -> None:
+    text, size = LITERAL.replace("WORDS", words), ".size f, .-f"
+    text = text.replace("INSIDE", "" if inside else size).replace("BEHIND", size if inside else "")
+    for more in ("", "mr 3,4"):
+        plain = assemble(text.replace("SLOT", more))
+        assert verify(plain, bytes(rewrite(plain).data), need_slots=True).differences == ()
+
+
+#: GCC's own: the distance from the function's start to the zero word.
+TRACEBACK = """
+    .type f, @function
+f:  mflr 0
+    bl g
+    SLOT
+    mtlr 0
+    blr
+    .long 0
+    .byte 0,0,32,64,0,0,0,0
+    .long OFFSET
+    .size f, .-f
+    .type g, @function
+g:  blr
+"""
+
+
+@pytest.mark.parametrize(("offset", "right"), [(("16", "20"), True), (("16", "16"), False)])
+def test_a_traceback_tables_offset_follows_its_function(
+    offset: tuple[str, str], right: bool, variants: Variants
+) -> None:
+    assert verify(*variants(TRACEBACK, OFFSET=offset)).verified == right
