@@ -859,7 +859,7 @@ f:  mflr 0
     mtlr 0
     blr
     .long 0
-    .byte 0,0,32,64,0,0,0,0
+    .byte 0,0,32,0,0,0,0,0
     .long OFFSET
     .size f, .-f
     .type g, @function
