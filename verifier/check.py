@@ -238,12 +238,12 @@ class _Verification:
     def _debug(self, sections: list[Section]) -> None:
         # Split units may lie beside their skeletons (clang -gsplit-dwarf=single), and come last.
         uses = Uses()
-        own, split = (self._named(name) for name in (".debug_abbrev", ".debug_abbrev.dwo"))
+        own, split = (self._number(name) for name in (".debug_abbrev", ".debug_abbrev.dwo"))
         steps: list[tuple[Callable[[str], bool], Callable[[Fields], Mapping[int, int] | None]]] = [
-            (_UNITS.__contains__, lambda fields: units.check(fields, *own, uses)),
+            (_UNITS.__contains__, lambda fields: units.check(fields, own, uses)),
             (
                 lambda name: name.removesuffix(".dwo") in _UNITS,
-                lambda fields: units.check(fields, *split, uses),
+                lambda fields: units.check(fields, split, uses),
             ),
             (_LISTS.__contains__, lambda fields: lists.check(fields, uses)),
             (lambda name: name in (".debug_line", ".debug_line.dwo"), lines.check),
@@ -263,11 +263,10 @@ class _Verification:
             # Not known: nothing in it may have changed, nor be in need of a change.
             self._decode(section, indexes.check_equal)
 
-    def _named(self, name: str) -> tuple[bytes, bytes]:
-        for section in self.old.sections:
-            if section.name == name:
-                return section.data, self.new.sections[section.number].data
-        return b"", b""
+    def _number(self, name: str) -> int:
+        """The number of the first section of that name; 0 where there is none."""
+        numbers = (section.number for section in self.old.sections if section.name == name)
+        return next(numbers, 0)
 
     def _plain(self, done: set[int]) -> None:
         """Sections that are neither code nor decoded: equal bytes, relocations that follow."""

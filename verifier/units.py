@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from nopfix.verifier.forms import Format
 
 
-def check(fields: Fields, old: bytes, new: bytes, uses: Uses) -> Starts:
-    """Compare all units of a section; `old` and `new` are IN's and OUT's .debug_abbrev.
+def check(fields: Fields, declarations: int, uses: Uses) -> Starts:
+    """Compare all units of a section.
 
-    Returns where each entry went (offset in IN: offset in OUT). Raises Malformed.
+    `declarations` is the number of the .debug_abbrev of units whose header has no relocation to one
+    (there may be several: ld -r --unique); 0 where there is none. Returns where each entry went
+    (offset in IN: offset in OUT). Raises Malformed.
     """
     section = fields.section.number
-    walk = _Walk(fields, (old, new), uses)
+    walk = _Walk(fields, declarations, uses)
     position = new_position = 0
     while position < len(fields.raw) and new_position < len(fields.new_raw):
         position, new_position = walk.unit(position, new_position)
@@ -43,11 +45,13 @@ def check(fields: Fields, old: bytes, new: bytes, uses: Uses) -> Starts:
 class _Walk:
     """The walk over the units of one section."""
 
-    def __init__(self, fields: Fields, abbreviation_data: tuple[bytes, bytes], uses: Uses) -> None:
+    def __init__(self, fields: Fields, declarations: int, uses: Uses) -> None:
         self.fields = fields
         self.uses = uses
-        self.abbreviations = abbreviation_data
-        self.tables: dict[tuple[int, int, Format], dict[int, Abbreviation]] = {}
+        self.declarations = declarations
+        self.tables: dict[tuple[int, int, int, Format], dict[int, Abbreviation]] = {}
+        self.same: dict[int, bool] = {}
+        """Whether a section of abbreviations is the same in IN and OUT."""
         self.moved = uses.entries.setdefault(fields.section.number, Starts())
         self.references: list[Reference] = []
         self.attributes = Attributes(fields, uses, self.references)
@@ -63,11 +67,12 @@ class _Walk:
             fields.equal("unit", start, new_start, header.fixed, new_header.fixed)
             raise Malformed(f"unit headers at {start:#x} differ")
         where = fields.relocated(header.abbreviations_at, new_header.abbreviations_at)
-        offset, new_offset = header.abbreviations, new_header.abbreviations
+        section, offset = self.declarations, header.abbreviations
+        new_offset = new_header.abbreviations
         if where is not None:
-            offset, new_offset = where.old, where.new
-        table = self._table(0, offset, header.shape)
-        if table is not self._table(1, new_offset, header.shape):
+            section, offset, new_offset = where
+        table = self._table(0, section, offset, header.shape)
+        if table is not self._table(1, section, new_offset, header.shape):
             fields.differ("unit", start, new_start, "uses another abbreviation table")
             raise Malformed("abbreviations differ")
         unit = Unit(fields.section.number, start, new_start, header.shape)
@@ -86,13 +91,18 @@ class _Walk:
         fields.findings.count("unit")
         return header.end, new_header.end
 
-    def _table(self, which: int, offset: int, shape: Format) -> dict[int, Abbreviation]:
+    def _table(
+        self, which: int, section: int, offset: int, shape: Format
+    ) -> dict[int, Abbreviation]:
         """Abbreviations of IN, or of OUT where `which` is 1; the same where all are the same."""
-        if self.abbreviations[0] == self.abbreviations[1]:
-            which = 0
-        key = (which, offset, shape)
+        checker = self.fields.checker
+        both = [obj.sections[section].data for obj in (checker.old, checker.new)]
+        if section not in self.same:
+            self.same[section] = both[0] == both[1]
+        which = 0 if self.same[section] else which
+        key = (which, section, offset, shape)
         if key not in self.tables:
-            table = abbreviations.read(self.abbreviations[which], offset, shape)
+            table = abbreviations.read(both[which], offset, shape)
             self.tables[key] = table
             self.uses.skeletons |= any(
                 attribute.name in ("DW_AT_dwo_name", "DW_AT_GNU_dwo_name")

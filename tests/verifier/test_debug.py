@@ -226,3 +226,31 @@ def test_an_object_that_has_functions_and_no_code_is_read(option: str, tmp_path:
     subprocess.run(command, cwd=tmp_path, check=True)
     data = (tmp_path / "out.o").read_bytes()
     assert verify(data, data).differences == ()
+
+
+OTHER = """
+struct s { int a; double b; const char *name; } first = {1, 2.0, "x"};
+double k(struct s *p, int (*q)(int)) { return p->b + p->a * q(p->a) + g(2); }
+"""
+
+
+@pytest.mark.parametrize("pattern", [".debug_info", ".debug_abbrev", ".debug_*"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_each_unit_has_its_own_section_of_abbreviations(
+    pattern: str, turned: bool, tmp_path: Path
+) -> None:
+    """`ld -r --unique` keeps those of its inputs apart."""
+    linker = GCC.replace("gcc", "ld")
+    if shutil.which(linker) is None:
+        pytest.skip(f"needs {linker}")
+    one = compiled(tmp_path, "-gdwarf-5")
+    local = "static __attribute__((noinline)) int g(int x) { return x * x; }\n"
+    other = compiled(tmp_path, "-gdwarf-5", source=local + OTHER)
+    (tmp_path / "a.o").write_bytes(other if turned else one)
+    (tmp_path / "b.o").write_bytes(one if turned else other)
+    command = [linker, "-r", f"--unique={pattern}", "a.o", "b.o", "-o", "both.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    old = (tmp_path / "both.o").read_bytes()
+    report = verify(old, bytes(nopfix.rewrite(old).data), need_slots=True)
+    assert report.differences == ()
+    assert report.insertions
