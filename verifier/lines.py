@@ -241,29 +241,37 @@ def _setting(reader: Reader, header: Header, operation: int, found: Program, add
     if operation == DW_LNS_fixed_advance_pc:
         found.settings.append(operation)
         return address + reader.unsigned(2)
-    if operation:
-        for _ in range(header.operands[operation - 1]):
+    if not operation:
+        return _extended(reader, found, address)
+    for _ in range(header.operands[operation - 1]):
+        reader.uleb()
+    found.settings.extend(reader.data[at : reader.position])
+    return address
+
+
+def _extended(reader: Reader, found: Program, address: int) -> int:
+    """An extended operation but for the end of a sequence; returns the address behind it."""
+    at = reader.position - 1
+    length = reader.uleb()
+    start, code = reader.position, reader.unsigned(1)
+    if code == DW_LNE_set_address:
+        found.settings.extend(_SET_ADDRESS)
+        place, address = reader.position, reader.unsigned(8)
+        found.places.append((len(found.marks), place, address))
+        at = reader.position
+    elif code == DW_LNE_set_discriminator:
+        reader.uleb()
+    elif code == DW_LNE_define_file:
+        reader.string()
+        for _ in range(3):
             reader.uleb()
+    elif code > DW_LNE_set_discriminator:
+        # One of a vendor's own: who doesn't know it passes over its length (DWARF 5, 6.2.5.3).
+        reader.take(max(length, 1) - 1)
     else:
-        length = reader.uleb()
-        start = reader.position
-        code = reader.unsigned(1)
-        if code == DW_LNE_set_address:
-            found.settings.extend(_SET_ADDRESS)
-            place, address = reader.position, reader.unsigned(8)
-            found.places.append((len(found.marks), place, address))
-            at = reader.position
-        elif code == DW_LNE_set_discriminator:
-            reader.uleb()
-        elif code == DW_LNE_define_file:
-            reader.string()
-            for _ in range(3):
-                reader.uleb()
-        else:
-            raise Malformed(f"unknown extended operation {code} in a line program at {start:#x}")
-        if reader.position - start != length:
-            text = f"extended operation {code} with length {length}"
-            raise Malformed(f"line program at {start:#x}: {text}")
+        raise Malformed(f"extended operation {code} in several bytes at {start:#x}")
+    if reader.position - start != length:
+        raise Malformed(f"extended operation {code} at {start:#x} with length {length}")
     found.settings.extend(reader.data[at : reader.position])
     return address
 

@@ -141,3 +141,61 @@ def test_a_row_at_a_functions_end_stays_there_in_front_of_new_padding(
 ) -> None:
     old, new = variants(AT_THE_END, PADDING=("", padding))
     assert verify(old, new).verified == verified
+
+
+#: A line program with an operation of a vendor's own between two rows.
+OWN_OPERATION = """
+    .text
+    .type f, @function
+f:  mflr 0
+    bl g
+    SLOT
+.L2: mtlr 0
+    blr
+.L3:
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .section .debug_line,"",@progbits
+    .4byte .Lend-.Lbegin
+.Lbegin: .2byte 4
+    .4byte .Lprogram-.Lheader
+.Lheader: .byte 4,1,1,-5,14,13, 0,1,1,1,1,0,0,0,1,0,0,1, 0
+    .string "a.c"
+    .byte 0,0,0, 0
+.Lprogram:
+    .byte 0,9,2
+    .quad f
+    .byte 1
+    OPERATION
+    .byte 0,9,2
+    .quad .L2
+    .byte 3,1,1
+    .byte 0,9,2
+    .quad .L3
+    .byte 0,1,1
+.Lend:
+"""
+OWN = ".byte 0,5,0x80\n .4byte 0x01010101"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "right"),
+    [
+        (OWN, OWN, True),
+        (".byte 0,1,0xff", ".byte 0,1,0xff", True),
+        (".byte 0,3,5,1,2", ".byte 0,3,5,1,2", True),
+        (OWN, OWN.replace("0x01010101", "0x01010102"), False),
+        (OWN, OWN.replace("0x80", "0x81"), False),
+        (".byte 0,3,0x80,1,2", ".byte 0,2,0x80,1,2", False),
+        # Its length is none, its place has a relocation, or it is the end of a sequence, cut short.
+        (".byte 0,0,0x80", ".byte 0,0,0x80", False),
+        (".byte 0,9,0x81\n .quad .L2", ".byte 0,9,0x81\n .quad .L2", False),
+        (".byte 0,2,1,0", ".byte 0,2,1,0", False),
+    ],
+)
+def test_an_operation_of_a_vendors_own_is_passed_over_by_its_length(
+    old: str, new: str, right: bool, variants: Variants
+) -> None:
+    assert verify(*variants(OWN_OPERATION, OPERATION=(old, new))).verified == right
