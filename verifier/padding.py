@@ -86,8 +86,9 @@ def gaps(code: Code) -> list[Gap]:
             # The branch may as well be an instruction, with gas's nops behind it.
             found.append(Gap(start + 1, index, between))
         for own in range(start + 1, index + 1):
-            # So may be no-ops at a function's end.
-            if between and own * 4 in code.functions.ends:
+            # So may be no-ops at a function's end, or at the end of code behind that.
+            behind = own == index and 4 * start not in code.functions.ends
+            if between and (own * 4 in code.functions.ends or behind):
                 found.append(Gap(own, index, between))
     return found
 

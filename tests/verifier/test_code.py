@@ -872,3 +872,33 @@ def test_a_traceback_tables_offset_follows_its_function(
     offset: tuple[str, str], right: bool, variants: Variants
 ) -> None:
     assert verify(*variants(TRACEBACK, OFFSET=offset)).verified == right
+
+
+#: Code that is no function's, as its end is said too early.
+BEHIND_SIZE = """
+    .text
+    .p2align 4
+    .type f, @function
+f:  mflr 0
+    bl g
+    SLOT
+    mtlr 0
+    blr
+    .size f, .-f
+    CODE
+    .p2align 4
+    .type g, @function
+g:  blr
+    .size g, .-g
+"""
+
+
+@pytest.mark.parametrize(
+    "code", ["mr 3,4\n mr 3,4\n blr", "mr 3,4\n b f", "mr 3,4", "y: mr 3,4\n blr", "y: bl g\n SLOT"]
+)
+def test_code_behind_a_functions_end_may_have_padding_of_its_own(
+    code: str, variants: Variants
+) -> None:
+    old, new = variants(BEHIND_SIZE.replace("CODE", code))
+    assert verify(old, new).differences == ()
+    assert verify(old, bytes(rewrite(old).data)).differences == ()
