@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.reader import Malformed, Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DW_EH_PE_absptr = 0
 
@@ -184,10 +187,30 @@ def rows(instructions: bytes, factor: int) -> Rows:
 
     Raises Malformed.
     """
-    reader = Reader(instructions, 0, len(instructions))
     location = 0
     locations, encoded = [], []
     runs: list[list[int]] = [[]]
+    for at, end, advance in operations(instructions):
+        if advance is not None:
+            location += advance * factor
+            runs[-1].append(advance)
+            continue
+        locations.append(location)
+        encoded.append(instructions[at:end])
+        runs.append([])
+    end = len(encoded)
+    while end and encoded[end - 1] == b"\0" and not runs[end]:
+        end -= 1
+    padding = len(encoded) - end
+    kept = tuple(tuple(run) for run in runs[: end + 1])
+    return Rows(tuple(locations[:end]), tuple(encoded[:end]), kept, padding)
+
+
+def operations(instructions: bytes) -> Iterator[tuple[int, int, int | None]]:
+    """The call frame instructions: where each begins and ends, and by what it advances the
+    location; None where it does something else. Raises Malformed.
+    """
+    reader = Reader(instructions, 0, len(instructions))
     while not reader.done:
         at = reader.position
         operation = reader.byte()
@@ -195,8 +218,7 @@ def rows(instructions: bytes, factor: int) -> Rows:
         operation -= low
         if operation == _ADVANCE_LOC or operation in _ADVANCES:
             advance = reader.unsigned(_ADVANCES[operation]) if operation in _ADVANCES else low
-            location += advance * factor
-            runs[-1].append(advance)
+            yield at, reader.position, advance
             continue
         if operation not in _OPERATIONS:
             raise Malformed(f"unknown call frame instruction {operation:#x}")
@@ -205,15 +227,19 @@ def rows(instructions: bytes, factor: int) -> Rows:
                 reader.uleb()
             else:
                 reader.take(reader.uleb() if letter == "b" else int(letter))
-        locations.append(location)
-        encoded.append(instructions[at : reader.position])
-        runs.append([])
-    end = len(encoded)
-    while end and encoded[end - 1] == b"\0" and not runs[end]:
-        end -= 1
-    padding = len(encoded) - end
-    kept = tuple(tuple(run) for run in runs[: end + 1])
-    return Rows(tuple(locations[:end]), tuple(encoded[:end]), kept, padding)
+        yield at, reader.position, None
+
+
+def boundaries(instructions: bytes) -> dict[tuple[int, int], int]:
+    """Where each instruction of an FDE begins: after how many others that are no advances, and
+    after how many advances behind the last of those. Raises Malformed.
+    """
+    found = {(0, 0): 0}
+    others = advances = 0
+    for _, end, advance in operations(instructions):
+        others, advances = (others + 1, 0) if advance is None else (others, advances + 1)
+        found[others, advances] = end
+    return found
 
 
 def describe(instruction: bytes) -> str:

@@ -8,6 +8,7 @@ then padded with DW_CFA_nop to the same multiple as before.
 
 from __future__ import annotations
 
+import bisect
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -125,7 +126,30 @@ def check(fields: Fields) -> tuple[list[Handler], dict[int, int]]:
         elif type(a) is not type(b):
             fields.differ("frame", a.start, b.start, "an entry changed its kind")
     fields.findings.count("frame entry", len(before))
-    return handlers, moved | {len(fields.raw): len(fields.new_raw)}
+    inner = _inner_labels(fields, before, after, moved)
+    return handlers, moved | inner | {len(fields.raw): len(fields.new_raw)}
+
+
+def _inner_labels(
+    fields: Fields, before: list[cfi.Entry], after: list[cfi.Entry], moved: dict[int, int]
+) -> dict[int, int]:
+    """Where labels between the instructions of entries went (gas's .cfi_label): old: new."""
+    known = fields.checker.labels.offsets.get(fields.section.number, ())
+    starts = [entry.start for entry in before]
+    found = {}
+    for label in (offset for offset in known if offset not in moved):
+        position = bisect.bisect_right(starts, label) - 1
+        a, b = before[position], after[position]
+        if not isinstance(a, cfi.Fde) or not isinstance(b, cfi.Fde) or label > a.end:
+            continue
+        first, new_first = a.end - len(a.instructions), b.end - len(b.instructions)
+        places, there = (cfi.boundaries(entry.instructions) for entry in (a, b))
+        for (others, advances), at in places.items():
+            # An advance over nothing may be gone, and the label stands where it was.
+            new = there.get((others, advances), there.get((others, 0)))
+            if first + at == label and new is not None:
+                found[label] = new_first + new
+    return found
 
 
 def _relocations(fields: Fields, a: cfi.Entry, b: cfi.Entry) -> dict[int, Target | None] | None:

@@ -6,8 +6,10 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
+import damage
 import pytest
 
+import nopfix
 from nopfix.verifier import elf, verify
 from nopfix.verifier.relocation_types import R_PPC64_NONE, R_PPC64_REL32
 
@@ -262,3 +264,37 @@ def test_what_is_left_of_a_dropped_functions_field_names_no_field(
     kinds = [r.type for r in _relocations(old, ".eh_frame") if r.place == place]
     assert sorted(kinds) == [R_PPC64_NONE, R_PPC64_REL32]
     assert verify(old, new).verified == right
+
+
+#: A label between the rows of a frame description, which data names.
+CFI_LABEL = """
+    .text
+    .type f, @function
+f:  .cfi_startproc
+    mflr 0
+    .cfi_label early
+    bl g
+    SLOT
+    .cfi_label late
+    .cfi_register lr,0
+    mtlr 0
+    blr
+    .cfi_label last
+    .cfi_endproc
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+    .data
+    .quad early, late, last
+"""
+
+
+def test_a_label_between_the_rows_of_a_frame_follows_its_row(variants: Variants) -> None:
+    old, new = variants(CFI_LABEL)
+    assert verify(old, new).differences == ()
+    assert verify(old, bytes(nopfix.rewrite(old).data)).differences == ()
+    damaged = [*damage.symbol_values(new), *damage.addends(new)]
+    assert len(damaged) > 12
+    for name, mutant in damaged:
+        assert not verify(old, mutant).verified, name
