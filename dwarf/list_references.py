@@ -28,7 +28,7 @@ from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.numbers import changed, number
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.dwarf.section import Change, Section, Target
-from nopfix.dwarf.unit import ListUses
+from nopfix.dwarf.unit import NO_VIEWS, ListUses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -121,11 +121,10 @@ def list_uses(file: File, units: Sequence[Surveyed]) -> Lists:
 def _uses_of_unit(entries: _Entries) -> Lists:
     """The lists that one unit refers to, and that its tables hold."""
     columns = entries.surveyed.columns
-    named: list[tuple[ListKind, _Named]] = [
-        (lists.kind, _references(entries, lists.kind, lists.form, places))
+    named: list[tuple[ListKind, _Named, array[int] | None]] = [
+        (lists.kind, _references(entries, lists.kind, lists.form, places), None)
         for lists, places in columns.lists.items()
     ]
-    views: dict[int, dict[int, int]] = {}
     loose: list[Loose] = []
     for viewed, (places, partners) in columns.viewed.items():
         lists = _references(entries, "locations", viewed.form, places)
@@ -133,26 +132,26 @@ def _uses_of_unit(entries: _Entries) -> Lists:
         if lists.section != pairs.section or len(lists.offsets) != len(pairs.offsets):
             found = "view numbers apart from their lists"
             raise Unsupported(entries.section.name, places[0], found)
-        seen = views.setdefault(lists.section, {})
-        seen.update(zip(lists.offsets, pairs.offsets, strict=True))
-        named.append(("locations", lists))
+        named.append(("locations", lists, pairs.offsets))
         loose += pairs.loose
-    offsets: dict[tuple[ListKind, int, bool], array[int]] = {}
-    for kind, lists in named:
+    groups: dict[tuple[ListKind, int, bool], tuple[array[int], array[int]]] = {}
+    for kind, lists, views in named:
         loose += lists.loose
         if lists.offsets:
-            group = offsets.setdefault((kind, lists.section, lists.foreign), array("Q"))
-            group.extend(lists.offsets)
+            key = (kind, lists.section, lists.foreign)
+            group = groups.setdefault(key, (array("Q"), array("Q")))
+            group[0].extend(lists.offsets)
+            group[1].extend(views or array("Q", (NO_VIEWS,)) * len(lists.offsets))
     tables = {kind: _list_table(entries, kind) for kind in _KINDS}
     for kind, table in tables.items():
         if table is not None:
-            offsets.setdefault((kind, table.section, False), array("Q"))
+            groups.setdefault((kind, table.section, False), (array("Q"), array("Q")))
     result = Lists([], [], loose)
-    for (kind, target, foreign), group in offsets.items():
+    for (kind, target, foreign), (offsets, views) in groups.items():
         table = tables[kind]
         begin = table.offset if table and table.section == target and not foreign else None
         unit = entries.surveyed.unit
-        use = ListUses(unit, kind, target, group, views.get(target, {}), begin)
+        use = ListUses(unit, kind, target, offsets, views, begin)
         (result.foreign if foreign else result.own).append(use)
     return result
 

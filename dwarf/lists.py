@@ -35,8 +35,10 @@ from nopfix.dwarf.leb128 import unsigned
 from nopfix.dwarf.offset_map import IDENTITY, OffsetMap
 from nopfix.dwarf.record import TYPE_CHECKING, Record, make
 from nopfix.dwarf.section import Change, Rewritten, Target, discarded, splice
+from nopfix.dwarf.unit import NO_VIEWS
 
 if TYPE_CHECKING:
+    from array import array
     from collections.abc import Mapping, Sequence
 
     from nopfix.dwarf.offset_map import Side
@@ -93,7 +95,8 @@ class Base(Record):
 
 
 class Reach(Record):
-    """The lists to move: where each begins (sorted), whose each is, where its view numbers are.
+    """The lists to move: where each begins (sorted), whose each is, where its view numbers are
+    (or `NO_VIEWS`).
 
     ``tables`` are the sorted offsets from where on the lists are those of a unit, ``owners`` says
     of which unit.
@@ -101,7 +104,7 @@ class Reach(Record):
 
     offsets: Sequence[int]
     units: Sequence[Unit]
-    views: Mapping[int, int]
+    views: Sequence[int]
     tables: Sequence[int]
     owners: Mapping[int, Unit]
 
@@ -155,31 +158,34 @@ def reach(name: str, uses: Sequence[ListUses]) -> Reach:
             other = owners.setdefault(use.table, unit)
             if not _same_base(other, unit):
                 raise Unsupported(name, use.table, "a table shared by two units", UNKNOWN)
-    tables = sorted(owners)
-    if len(uses) == 1:  # as in most objects: a tenth of the memory that they need otherwise
-        offsets = sorted(set(uses[0].offsets))
-        return Reach(offsets, [uses[0].unit] * len(offsets), uses[0].views, tables, owners)
-    units, views = _of_several(name, uses)
-    offsets = sorted(units)
-    return Reach(offsets, [units[offset] for offset in offsets], views, tables, owners)
+    offsets, units, views = _each_once(name, uses)
+    return Reach(offsets, units, views, sorted(owners), owners)
 
 
-def _of_several(
+def _each_once(
     name: str, uses: Sequence[ListUses]
-) -> tuple[Mapping[int, Unit], Mapping[int, int]]:
-    """The unit, and the view numbers, of the list at each offset."""
+) -> tuple[Sequence[int], Sequence[Unit], Sequence[int]]:
+    """Each list's offset, sorted; its unit, and the offset of its view numbers."""
+    if len(uses) == 1 and _ascend(uses[0].offsets):
+        # As in most objects: dictionaries would take a tenth of the memory that they need.
+        unit, _, _, offsets, view_offsets, _ = uses[0]
+        return offsets, [unit] * len(offsets), view_offsets
     units: dict[int, Unit] = {}
     views: dict[int, int] = {}
     for use in uses:
         unit = use.unit
-        for offset in use.offsets:
+        for offset, view in zip(use.offsets, use.views, strict=True):
             other = units.setdefault(offset, unit)
             if other is not unit and not _same_base(other, unit):
                 raise Unsupported(name, offset, "a list shared by two units", UNKNOWN)
-        for offset, view in use.views.items():
-            if views.setdefault(offset, view) != view:
+            if view != NO_VIEWS and views.setdefault(offset, view) != view:
                 raise Unsupported(name, offset, "a list with two sets of view numbers", UNKNOWN)
-    return units, views
+    found = sorted(units)
+    return found, [units[at] for at in found], [views.get(at, NO_VIEWS) for at in found]
+
+
+def _ascend(numbers: array[int]) -> bool:
+    return all(map(int.__lt__, numbers, numbers[1:]))
 
 
 def _same_base(one: Unit, other: Unit) -> bool:
@@ -369,18 +375,18 @@ def walk_table(walk: Walk, lists: Reach, start: int, first: int, end: int) -> No
 
     The lists lie between section offsets ``first`` and ``end``.
     """
-    offsets = lists.offsets
+    offsets, views = lists.offsets, lists.views
     lowest = index = bisect_left(offsets, first)
     count = bisect_left(offsets, end)
     position = first
     while position < end:
-        following = offsets[index] if index < count else end
-        if position < following and lists.views.get(following) == position:
+        following, view = (offsets[index], views[index]) if index < count else (end, NO_VIEWS)
+        if position < following and view == position:
             # Pairs of ULEB128 up to here, unchanged: the last byte has to be a last byte.
             if walk.data[following - 1] > 127:
                 raise walk.malformed(position, "view numbers that run into their list")
             position = following
-        elif position == following and following in lists.views:
+        elif position == following and view != NO_VIEWS:
             raise walk.malformed(following, "view numbers that aren't in front of their list")
         move = walk.move_list
         if position == following:

@@ -122,23 +122,27 @@ class Unit(Record):
     addresses: AddressTable | None
 
 
+NO_VIEWS = (1 << 64) - 1
+"""In place of the offset of view numbers; no section is as long."""
+
+
 class ListUses(Record):
     """The lists of one section that one unit refers to.
 
     ``section`` is the number of the list section; ``offsets`` are section offsets of lists, in the
     order of the references, repeats included; indices (DW_FORM_loclistx) are looked up already.
-    ``views`` maps the section offset of a location list to that of its pairs of view numbers
-    (DW_AT_GNU_locviews).  ``table`` is where the unit says that its lists
-    begin (DW_AT_loclists_base or DW_AT_rnglists_base: the offset table behind the header;
-    DW_AT_GNU_ranges_base), or None.  A skeleton has a ``table`` and no offsets: its lists are named
-    by the split unit, and all that lie from there on are the unit's.
+    ``views`` are as many section offsets, those of the pairs of view numbers (DW_AT_GNU_locviews),
+    or `NO_VIEWS`.  ``table`` is where the unit says that its lists begin (DW_AT_loclists_base or
+    DW_AT_rnglists_base: the offset table behind the header; DW_AT_GNU_ranges_base), or None.  A
+    skeleton has a ``table`` and no offsets: its lists are named by the split unit, and all that lie
+    from there on are the unit's.
     """
 
     unit: Unit
     kind: ListKind
     section: int
     offsets: array[int]
-    views: Mapping[int, int]
+    views: array[int]
     table: int | None
 
 

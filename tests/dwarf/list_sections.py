@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from nopfix.dwarf.section import Target
-from nopfix.dwarf.unit import AddressTable, ListUses, Unit
+from nopfix.dwarf.unit import NO_VIEWS, AddressTable, ListUses, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def uses(pair: Pair, labels: Sequence[str], whose: Unit, views: dict[str, str]) 
             "locations",
             0,
             array("Q", [symbols[label] for label in labels]),
-            {symbols[one]: symbols[other] for one, other in views.items()},
+            array("Q", [symbols.get(views.get(label, ""), NO_VIEWS) for label in labels]),
             None,
         )
     ]

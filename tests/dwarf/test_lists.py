@@ -27,7 +27,7 @@ from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.leb128 import encode_unsigned
 from nopfix.dwarf.offset_map import IDENTITY, OffsetMap
 from nopfix.dwarf.section import Relocations, Section, Target
-from nopfix.dwarf.unit import AddressTable, ListUses, Unit
+from nopfix.dwarf.unit import NO_VIEWS, AddressTable, ListUses, Unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -289,7 +289,8 @@ def test_what_is_read_from_the_result_is_the_map_of_what_was_written(name: str) 
         )
         version = 5 if name.endswith("lists") else 4
         unit = Unit(8, 0, version, 4, 8, None if pairs else unit_base, table)
-        uses = [ListUses(unit, "locations", 9, array("Q", offsets), {}, None)]
+        views = array("Q", [NO_VIEWS] * len(offsets))
+        uses = [ListUses(unit, "locations", 9, array("Q", offsets), views, None)]
         maps = {MOVED: code}
         try:
             new = rewrite(section, uses, maps)

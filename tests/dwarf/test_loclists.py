@@ -14,7 +14,7 @@ from nopfix.dwarf.encodings import DW_FORM_sec_offset
 from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.offset_map import OffsetMap, slot
 from nopfix.dwarf.section import Relocations, Section, Target
-from nopfix.dwarf.unit import AddressTable, ListUses
+from nopfix.dwarf.unit import NO_VIEWS, AddressTable, ListUses
 from nopfix.dwarf.unit import Unit as Owner
 
 
@@ -69,7 +69,7 @@ MAPS = {1: OffsetMap([slot(0x44), slot(0x50)])}
 def split(code: str) -> loclists.Moved:
     """Rewrite a .debug_loc.dwo that holds one list."""
     section = Section(9, ".debug_loc.dwo", bytes.fromhex(code), Relocations())
-    uses = [ListUses(OWNER, "locations", 9, array("Q", [0]), {}, None)]
+    uses = [ListUses(OWNER, "locations", 9, array("Q", [0]), array("Q", [NO_VIEWS]), None)]
     return loclists.rewrite(section, uses, MAPS)
 
 

@@ -24,7 +24,7 @@ from nopfix.dwarf import encodings, rnglists
 from nopfix.dwarf.encodings import DW_FORM_sec_offset
 from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.section import Relocations, Section, Target
-from nopfix.dwarf.unit import ListUses
+from nopfix.dwarf.unit import NO_VIEWS, ListUses
 from nopfix.dwarf.unit import Unit as Owner
 
 
@@ -62,6 +62,6 @@ def test_a_kind_of_entry_that_is_not_known_is_refused_by_its_number() -> None:
     data = bytes.fromhex("0a000000 0500 08 00 00000000 0800")
     section = Section(9, ".debug_rnglists", data, Relocations())
     owner = Owner(2, 0, 5, 4, 8, Target(1, 0), None)
-    uses = [ListUses(owner, "ranges", 9, array("Q", [12]), {}, None)]
+    uses = [ListUses(owner, "ranges", 9, array("Q", [12]), array("Q", [NO_VIEWS]), None)]
     with pytest.raises(Unsupported, match="DW_RLE 0x8"):
         rnglists.rewrite(section, uses, {})
