@@ -13,7 +13,7 @@ from struct import Struct
 from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.numbers import changed, initial_length
 from nopfix.dwarf.record import TYPE_CHECKING
-from nopfix.dwarf.section import Rewritten, discarded, splice
+from nopfix.dwarf.section import Rewritten, discarded, require_relocations, splice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -68,6 +68,8 @@ def _moved_lengths(
             if (address or length) and discarded(data, place) is None:
                 found = "an address without relocation"
                 raise Unsupported(section.name, place, found, _UNKNOWN)
+            if length:
+                require_relocations(section, place)
             continue
         code = maps.get(target.section)
         if code is None or not length:

@@ -51,7 +51,14 @@ from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.numbers import changed, initial_length, number
 from nopfix.dwarf.offset_map import IDENTITY, OffsetMap
 from nopfix.dwarf.record import TYPE_CHECKING, Record
-from nopfix.dwarf.section import Change, Rewritten, Section, Target, splice
+from nopfix.dwarf.section import (
+    Change,
+    Rewritten,
+    Section,
+    Target,
+    require_relocations,
+    splice,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -214,6 +221,9 @@ def rewrite(
     data = bytes(section.data)
     entries = _read_entries(section, data, eh=eh)
     cies = _read_cies(section, data, entries)
+    first = next((entry for entry in entries if entry.cie not in (entry.start, -1)), None)
+    if maps and first is not None:
+        require_relocations(section, first.start)
     moved = {
         fde.entry.start: new
         for fde in _moved_functions(section, data, entries, cies, maps)

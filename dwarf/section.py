@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from nopfix.dwarf.errors import Unsupported
 from nopfix.dwarf.offset_map import IDENTITY, OffsetMap, padding, resize
 from nopfix.dwarf.record import TYPE_CHECKING, Record, make
 
@@ -93,6 +94,18 @@ class Section(Record):
     name: str
     data: bytes | memoryview
     relocations: Relocations
+
+
+def require_relocations(section: Section, place: int) -> None:
+    """Raise `Unsupported` where none of ``section``, which names code at ``place``, is relocated.
+
+    A linker leaves one address or another without relocation (`discarded`), and those beside it
+    with theirs.
+    """
+    if not section.relocations.places:
+        found = "addresses of code without any relocation"
+        remedy = f"rewrite the object before they are removed, or do: objcopy -R {section.name}"
+        raise Unsupported(section.name, place, found, remedy)
 
 
 class CopiedRelocation(Record):

@@ -460,9 +460,25 @@ def test_entries_behind_one_that_grew_find_their_cie_and_their_relocations() -> 
 
 
 def test_a_frame_of_a_discarded_function_stays() -> None:
-    """``ld -r`` leaves it without a relocation."""
+    """``gold -r`` leaves it without a relocation."""
+    section = eh_frame("44 0e20", "44 0e20")
+    moved = {1: OffsetMap([slot(0x50)])}
+    both = frame.rewrite(section, moved, eh=True).data
+    own = section.relocations
+    first, behind = own.places
+    others = (own.symbol_sections, own.symbol_values)
+    without = Relocations(own.places[1:], own.symbols[1:], own.addends[1:], *others)
+    one = frame.rewrite(section._replace(relocations=without), moved, eh=True).data
+    assert one[:behind] == section.data[:behind]
+    assert one[behind:] == both[behind:]
+    assert both[first:behind] != section.data[first:behind]
+
+
+def test_without_any_relocation_nothing_says_whose_a_frame_is() -> None:
     section = eh_frame("44 0e20")._replace(relocations=Relocations())
-    assert frame.rewrite(section, {1: OffsetMap([slot(0x50)])}, eh=True).data is section.data
+    with pytest.raises(Unsupported, match="addresses of code without any relocation"):
+        frame.rewrite(section, {1: OffsetMap([slot(0x50)])}, eh=True)
+    assert frame.rewrite(section, {}, eh=True).data is section.data
 
 
 def test_llvm_pads_the_last_entry_of_a_compilation_to_eight_bytes() -> None:

@@ -290,3 +290,30 @@ def test_exception_tables_without_frames_are_refused(tmp_path: Path, level: str)
     subprocess.run([*remove, "f.o", "h.o"], cwd=tmp_path, check=True)
     data = (tmp_path / "h.o").read_bytes()
     assert verify(data, bytes(rewrite(data).data), need_slots=True).verified
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("section", "flags"),
+    [
+        (".eh_frame", "-O2"),
+        (".eh_frame", "-O1 -g"),
+        (".debug_frame", "-O2 -g -fno-asynchronous-unwind-tables"),
+        (".debug_aranges", "-O2 -g"),
+    ],
+)
+def test_frames_and_ranges_whose_relocations_are_gone_are_refused(
+    section: str, flags: str, tmp_path: Path
+) -> None:
+    plain = compiled(tmp_path, *flags.split())
+    command = ["powerpc64le-linux-gnu-objcopy", f"--remove-relocations={section}", plain, "g.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    data = (tmp_path / "g.o").read_bytes()
+    with pytest.raises(Refusal, match="addresses of code without any relocation") as refused:
+        rewrite(data)
+    assert refused.value.section == section
+    assert f"-R {section}" in refused.value.remedy
+    command = ["powerpc64le-linux-gnu-objcopy", "-R", section, "g.o", "h.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    data = (tmp_path / "h.o").read_bytes()
+    assert verify(data, bytes(rewrite(data).data), need_slots=True).verified
