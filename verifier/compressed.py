@@ -48,11 +48,14 @@ class Opener:
         if self.left < 0:
             raise Malformed(f"expands to {size} bytes, which is too much for a file of this size")
         if kind == ELFCOMPRESS_ZLIB:
+            stream = zlib.decompressobj()
             try:
                 # One byte more than announced is enough to see that there are more.
-                contents = zlib.decompressobj().decompress(body, size + 1)
+                contents = stream.decompress(body, size + 1)
             except zlib.error as error:
                 raise Malformed(str(error)) from None
+            if stream.unused_data:
+                raise Malformed(f"{len(stream.unused_data)} bytes behind what is compressed")
         elif kind == ELFCOMPRESS_ZSTD:
             contents = _zstd(body, size)
         else:

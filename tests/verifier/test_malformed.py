@@ -191,3 +191,15 @@ def test_a_place_outside_of_its_section_is_no_nop(
     code = ".text\n.type g, @function\ng: blr\n.type f, @function\nf: bl g\n SLOT\n nop\n blr\n"
     old, new = variants(f'{code}.section {section},"a"\n.quad {target}\n')
     verify(old, new)
+
+
+def test_nothing_lies_behind_what_is_compressed(assemble: Callable[..., bytes]) -> None:
+    data = bomb(assemble, 100_000, 100_000)
+    obj = elf.read(data)
+    section = next(s for s in obj.sections if s.name == ".debug_info")
+    out = bytearray(data + bytes(8))
+    at = obj.section_headers + 64 * section.number + 24
+    stored = data[section.offset : section.offset + section.size]
+    struct.pack_into("<QQ", out, at, len(out), len(stored) + 8)
+    with pytest.raises(Unreadable, match="8 bytes behind what is compressed"):
+        elf.read(bytes(out) + stored + bytes(8))
