@@ -66,12 +66,16 @@ OFFSETS_WITHOUT_RELOCATIONS = {
     ".line": "lines at distances from their function",
     "sanmd_covered": "the size of each function",
     "sanmd_atomics": "distances of instructions",
+    ".gdb_index": "addresses of units and of what they are about",
+    ".debug_cu_index": "distances of units",
+    ".debug_tu_index": "distances of units",
 }
 """Sections, by the start of their name, that hold offsets into code as plain numbers, and which.
 
 LLVM: "Pseudo probes" (llvm/MC/MCPseudoProbe.h), "Stack maps", "FaultMaps",
 "SanitizerBinaryMetadata" (covered2 holds sizes); Linux, Documentation/bpf/btf.rst; Go,
-src/debug/gosym; binutils, "SFrame"; gdb, "STABS"; DWARF 1."""
+src/debug/gosym; binutils, "SFrame"; gdb, "STABS", "Index
+Section Format"; DWARF 5, 7.3.5.3; DWARF 1."""
 
 
 def check(old: Object, moved: Collection[int], findings: Findings) -> None:
