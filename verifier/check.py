@@ -185,6 +185,7 @@ class _Verification:
         )
         self.pairings.update(pairings)
         distances.check_numbers(self.old, pairings, self.findings)
+        distances.check_absolute(self.old, pairings, self.findings)
         understood.check(self.old, self.pairings, self.findings)
         if not paired:
             return

@@ -2,13 +2,16 @@
 
 A distance between two labels is a plain number once it is assembled. Where an insertion comes
 between the two, the number is stale, and OUT can't be right unless it has another there; as words
-and data are compared for equality, it hasn't. Two kinds can be noticed:
+and data are compared for equality, it hasn't. These kinds can be noticed:
 
 - a displacement from a register that holds the program counter: after `bcl 20,31,$+4; mflr r` an
   instruction without a relocation, whose base is r, a copy of it, or a sum of it and a number
   (Power ISA 3.1, Book I, 2.4: LR is set to the address behind the bcl);
 - a number beside the addresses of labels, in one object of data: what lies next to the address of
-  one label and is the distance from there to another one that the object names.
+  one label and is the distance from there to another one that the object names; in what no
+  compiler has signed (.comment), to where a function ends as well;
+- a symbol of no section that is a function's length, or has its name and is the distance of
+  something from there.
 """
 
 from __future__ import annotations
@@ -17,14 +20,21 @@ import bisect
 from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier import power
-from nopfix.verifier.elf import STT_FUNC, STT_OBJECT
+from nopfix.verifier.elf import (
+    RESERVED,
+    SHF_ALLOC,
+    SHN_ABS,
+    STT_FILE,
+    STT_FUNC,
+    STT_OBJECT,
+)
 from nopfix.verifier.relocation_types import R_PPC64_ADDR64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from nopfix.verifier.code import Code
-    from nopfix.verifier.elf import Object, Section, Symbol
+    from nopfix.verifier.elf import Object, Section
     from nopfix.verifier.pairing import Pairing
     from nopfix.verifier.report import Findings
 
@@ -174,43 +184,52 @@ def _signed(field: int) -> int:
 def check_numbers(old: Object, pairings: Mapping[int, Pairing], findings: Findings) -> None:
     """Refuse numbers in data that may be the distance of two labels that an insertion changed."""
     entries = {(s.section, s.value) for s in old.symbols if s.type == STT_FUNC}
+    # A function's length beside its address: no compiler writes that, and compilers sign.
+    by_hand = all(section.name != ".comment" for section in old.sections)
+    ends = {(s.section, s.value + s.size) for s in old.symbols if s.type == STT_FUNC and s.size}
     for number, relocations in old.relocations.items():
         section = old.sections[number]
-        if section.executable or not section.flags & 2:
+        if section.executable or not section.flags & SHF_ALLOC:
             continue
         labels: dict[int, tuple[int, int]] = {}
         for relocation in relocations:
             target = old.target(relocation)
             if relocation.type == R_PPC64_ADDR64 and target[0] in pairings:
                 labels[relocation.place] = target
-        if not any(target not in entries for target in labels.values()):
+        if not by_hand and not any(target not in entries for target in labels.values()):
             continue
-        for symbol in old.symbols:
-            if symbol.section == number and symbol.type == STT_OBJECT:
-                _check_object(section, symbol, labels, pairings, findings)
+        objects = [
+            range(symbol.value, symbol.value + symbol.size)
+            for symbol in old.symbols
+            if symbol.section == number and symbol.type == STT_OBJECT
+        ]
+        for extent in [range(len(section.data))] if by_hand else objects:
+            near = ends if by_hand else set()
+            _check_object(section, extent, (labels, near), pairings, findings)
 
 
 def _check_object(
     section: Section,
-    symbol: Symbol,
-    labels: dict[int, tuple[int, int]],
+    extent: range,
+    known: tuple[dict[int, tuple[int, int]], set[tuple[int, int]]],
     pairings: Mapping[int, Pairing],
     findings: Findings,
 ) -> None:
-    extent = range(symbol.value, symbol.value + symbol.size)
+    """Look beside the addresses of an object; `known`: what each address in the section is, and
+    which places besides a number may lead to.
+    """
+    labels, ends = known
     named = {place: target for place, target in labels.items() if place in extent}
-    targets = set(named.values())
+    targets = {*named.values(), *ends}
     for place, (number, label) in named.items():
-        pairing = pairings[number]
-        here = pairing.start(label)
         for at, size in ((place - 8, 8), (place + 8, 8), (place - 4, 4), (place + 8, 4)):
             if at not in extent or at + size > extent.stop or at in named or at - 4 in named:
                 continue
             distance = int.from_bytes(section.data[at : at + size], "little")
-            there = pairing.start(label + distance)
             if not distance or (number, label + distance) not in targets:
                 continue
-            if here is None or there is None or there - here != distance:
+            is_end = (number, label + distance) in ends
+            if _changes(pairings[number], label, distance, is_end=is_end):
                 findings.differ(
                     "distance",
                     section.name,
@@ -220,3 +239,38 @@ def _check_object(
                     f" {label + distance:#x}, with insertions in between",
                 )
                 return
+
+
+def _changes(pairing: Pairing, start: int, distance: int, *, is_end: bool) -> bool:
+    """Whether the place at a distance from a label has another one in OUT."""
+    here = pairing.start(start)
+    there = (pairing.end if is_end else pairing.start)(start + distance)
+    return here is None or there is None or there - here != distance
+
+
+def check_absolute(old: Object, pairings: Mapping[int, Pairing], findings: Findings) -> None:
+    """Refuse symbols that are numbers and may be a distance that an insertion changed.
+
+    gas makes one of `.set f_size, .-f`. It may be a function's length, and where its name has that
+    of a function in it, the distance of any place from there.
+    """
+    numbers = [s for s in old.symbols if s.section == RESERVED + SHN_ABS and s.type != STT_FILE]
+    for function in old.symbols if numbers else ():
+        pairing = pairings.get(function.section)
+        if pairing is None or function.type != STT_FUNC:
+            continue
+        for symbol in numbers:
+            length = symbol.value == function.size
+            if not 0 < symbol.value <= pairing.size - function.value:
+                continue
+            if not length and not _is_about(symbol.name, function.name):
+                continue
+            if _changes(pairing, function.value, symbol.value, is_end=length):
+                text = f"{symbol.name}: {symbol.value:#x} may be a distance from {function.name}"
+                findings.differ("distance", ".symtab", None, None, text)
+
+
+def _is_about(name: str, function: str) -> bool:
+    """Whether a name is made of a function's and more: f_size, size.f."""
+    before, found, behind = name.partition(function)
+    return bool(found) and not (before[-1:] + behind[:1]).isalnum()

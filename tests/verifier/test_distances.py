@@ -270,3 +270,49 @@ def test_a_number_that_may_lead_to_a_calls_nop_does_not_take_it_away(variants: V
     source = source.replace("READ", f"bl g\n.Lk: nop\n {read}").replace("BASE", base)
     old, new = variants(source, BEHIND=(".long .Lk-.La",) * 2)
     assert verify(old, new, need_slots=True).differences == ()
+
+
+#: What assembly says of its own code in numbers: a function's length, and a place in it.
+BY_HAND = """
+    .text
+    .globl f
+    .type f, @function
+f:  mflr 0
+.Lplace: bl g
+    SLOT
+.Lbehind: mtlr 0
+    blr
+.Lend:
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+    TEXT
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "verified"),
+    [
+        # gas itself has another number in OUT, which no one could tell from a wrong one.
+        ("\n.set f_size, .Lend-f\n.globl f_size", False),
+        ("\n.set f_size, 16\n.globl f_size", False),
+        ("\n.set size, 16\n.globl size", False),
+        ("\n.set f_behind, 8\n.globl f_behind", False),
+        ("\n.set at.f, 8\n.globl at.f", False),
+        ("\n.set f_place, 4\n.globl f_place", True),
+        ("\n.set behind, 8\n.globl behind", True),
+        ("\n.set off_behind, 8\n.globl off_behind", True),
+        ("\n.set f_flags, 0x10000\n.globl f_flags", True),
+        (".data\n .quad f, 16", False),
+        (".data\n .quad f\n .long 16", False),
+        (".data\n .quad 16, f", False),
+        (".data\n .quad f, 12", True),
+        (".data\n .quad g, 4", True),
+        ('.data\n .quad f, 16\n .section .comment\n .string "GCC"', True),
+    ],
+)
+def test_a_number_that_may_be_a_functions_length_is_none_that_can_be_verified(
+    text: str, verified: bool, variants: Variants
+) -> None:
+    assert verify(*variants(BY_HAND.replace("TEXT", text))).verified == verified
