@@ -271,10 +271,12 @@ def _ahead(
         first = ends[position - 1] + 3 & ~3 if position else start
         if first >= start or functions.between(first - 1, start):
             continue
-        while first < start and power.is_padding(words[first // 4]):
+        while first < start and _is_free(words, first // 4, found):
             first += 4
         own = range(first // 4, start // 4)
-        if not own or power.is_padding(words[own[-1]]) or words[own[-1]] == power.TRAP:
+        if not own or _is_free(words, own[-1], found) or words[own[-1]] == power.TRAP:
+            continue
+        if own[-1] in found.objects:
             continue
         position = bisect.bisect_left(alike, own[0])
         likely = set(alike[position : bisect.bisect_left(alike, own[-1] + 1)]) - found.data_words
@@ -285,6 +287,11 @@ def _ahead(
         if likely.isdisjoint(_run(words, own)):
             ahead[first] = start - first
     return ahead
+
+
+def _is_free(words: tuple[int, ...], index: int, found: regions.Regions) -> bool:
+    """Whether a word between functions is a no-op, and no data that looks like one."""
+    return power.is_padding(words[index]) and index not in found.data_words
 
 
 def _run(words: tuple[int, ...], own: range) -> range:

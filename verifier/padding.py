@@ -67,7 +67,7 @@ def gaps(code: Code) -> list[Gap]:
     found = []
     for offset in sorted(stops):
         index, rest = divmod(offset, 4)
-        if rest or not 0 <= index <= len(words):
+        if rest or not 0 <= index <= len(words) or index in code.regions.held:
             continue
         between = (
             offset in code.functions.names

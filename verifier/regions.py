@@ -90,6 +90,10 @@ class Regions(NamedTuple):
     """Offsets of words that a relocation fills, rounded down to a word."""
     entries: frozenset[int]
     """Offsets of the words whose value depends on offsets."""
+    objects: frozenset[int]
+    """Indices of the words of data objects."""
+    held: frozenset[int]
+    """Those but for the first of each: nothing comes in between."""
 
 
 def functions(symbols: list[Symbol]) -> Functions:
@@ -120,7 +124,8 @@ def find(
         width = DATA_WIDTH.get(relocation.type, 0)
         first = relocation.place // 4
         relocated.update(range(first, first + width // 4))
-    data = relocated | _objects(section, symbols)
+    objects = _objects(section, symbols)
+    data = relocated.union(*objects)
     known = functions(symbols)
     tracebacks = _tracebacks(section, words, known, data, {symbol.value for symbol in symbols})
     prefixes = _prefixes(words, known, data)
@@ -137,19 +142,22 @@ def find(
     filled = frozenset(r.place & ~3 for r in relocations if not is_marker(r.type))
     entries = {table.start + 4 * k for table in tables for k in range(len(table.targets))}
     entries.update(t.tb_offset_at for t in tracebacks if t.tb_offset_at is not None)
+    of_objects = frozenset[int]().union(*objects)
+    held = frozenset[int]().union(*(words[1:] for words in objects))
     return Regions(
-        tuple(tables), tuple(tracebacks), prefixes, frozenset(data), filled, frozenset(entries)
+        *(tuple(tables), tuple(tracebacks), prefixes),
+        *(frozenset(data), filled, frozenset(entries), of_objects, held),
     )
 
 
-def _objects(section: Section, symbols: list[Symbol]) -> set[int]:
-    """The words of the data objects among a section's symbols."""
-    found: set[int] = set()
-    for symbol in symbols:
-        if symbol.type == STT_OBJECT and symbol.size:
-            end = min(symbol.value + symbol.size, len(section.data))
-            found.update(range(symbol.value // 4, -(-end // 4)))
-    return found
+def _objects(section: Section, symbols: list[Symbol]) -> list[range]:
+    """The words of each data object among a section's symbols."""
+    ends = ((s, min(s.value + s.size, len(section.data))) for s in symbols)
+    return [
+        range(symbol.value // 4, -(-end // 4))
+        for symbol, end in ends
+        if symbol.type == STT_OBJECT and symbol.size
+    ]
 
 
 def _behind_bctr(words: tuple[int, ...], index: int) -> bool:

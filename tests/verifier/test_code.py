@@ -902,3 +902,37 @@ def test_code_behind_a_functions_end_may_have_padding_of_its_own(
     old, new = variants(BEHIND_SIZE.replace("CODE", code))
     assert verify(old, new).differences == ()
     assert verify(old, bytes(rewrite(old).data)).differences == ()
+
+
+#: An object of data among code, some of whose words look like no-ops.
+AN_OBJECT = """
+    .text
+    .p2align 4
+    .type f, @function
+f:  mflr 0
+    bl g
+    SLOT
+    mtlr 0
+    blr
+    .size f, .-f
+    .type c, @object
+c:  .long FIRST
+    .size c, .-c
+    .type g, @function
+g:  blr
+    .size g, .-g
+"""
+NO_OPS = ", ".join(["0x60000000"] * 3)
+
+
+@pytest.mark.parametrize("words", [f"{NO_OPS}, 5", f"5, {NO_OPS}", f"5, {NO_OPS}, 6", NO_OPS])
+def test_nothing_comes_into_an_object_whose_words_look_like_no_ops(
+    words: str, variants: Variants
+) -> None:
+    text = AN_OBJECT.replace("FIRST", "WORDS")
+    assert verify(*variants(text, WORDS=(words, words))).verified
+    more, less = words.replace(NO_OPS, f"{NO_OPS}, 0x60000000"), words.replace(NO_OPS, NO_OPS[12:])
+    for other in (more, less):
+        assert not verify(*variants(text, WORDS=(words, other))).verified
+    old, _ = variants(text, WORDS=(words, words))
+    assert verify(old, bytes(rewrite(old).data)).differences == ()
