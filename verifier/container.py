@@ -18,11 +18,13 @@ from nopfix.verifier.elf import (
     SHF_COMPRESSED,
     SHT_NOBITS,
     SHT_SYMTAB,
+    STT_NOTYPE,
     STT_SECTION,
     Object,
     Section,
     Symbol,
 )
+from nopfix.verifier.pairing import Pairing
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -242,7 +244,11 @@ def _symbol_difference(before: Symbol, after: Symbol, pairing: AnyPairing | None
         end = pairing.end(before.value + before.size) if before.size else value
     if value is None or end is None:
         return "its place has no counterpart in OUT"
-    if after.value != value:
+    if after.value != value and not (
+        isinstance(pairing, Pairing)
+        and before.type == STT_NOTYPE
+        and pairing.meet(value, after.value)
+    ):
         return (
             f"is at {before.value:#x} in IN, so at {value:#x} in OUT, but its value is"
             f" {after.value:#x}"

@@ -154,6 +154,14 @@ def _start(code: Code, end: int) -> int:
     return index
 
 
+def first_no_op(code: Code, gap: Gap) -> int:
+    """Where the no-ops begin that a label parts and nothing runs into; else the gap's start."""
+    first = gap.start
+    while first and gap.length and _is_free(code, first - 1):
+        first -= 1
+    return first if _stops(code.words, first) else gap.start
+
+
 def _is_free(code: Code, index: int) -> bool:
     """Whether a word is a no-op that belongs to nobody."""
     return (

@@ -54,6 +54,8 @@ class Pairing:
         self.new_size = new_size
         self.seams = seams
         self.data_words = data_words
+        self.loose: list[range] = []
+        """Offsets of OUT from which only no-ops of padding lead to one place, by run of them."""
         self._places = [seam.old for seam in seams]
         # The same places are asked for by tables of all kinds, again and again.
         self.sides: dict[str, Side] = {
@@ -66,6 +68,10 @@ class Pairing:
     def is_inside_instruction(self, offset: int) -> bool:
         """Whether an offset is no instruction's, nor in data."""
         return bool(offset % 4) and offset // 4 not in self.data_words
+
+    def meet(self, one: int | None, other: int) -> bool:
+        """Whether two places of OUT are the same, or lead to the same through padding alone."""
+        return one == other or any(one in run and other in run for run in self.loose)
 
     def _behind(self, offset: int) -> tuple[Seam, int]:
         seam = self.seams[bisect.bisect_right(self._places, offset) - 1]

@@ -48,7 +48,9 @@ def pair(
         return None
     walk.check_exact()
     data = code.regions.data_words
-    return Pairing(code.section.size, counterpart.size, walk.seams, data), walk.expanded
+    paired = Pairing(code.section.size, counterpart.size, walk.seams, data)
+    paired.loose += walk.loose
+    return paired, walk.expanded
 
 
 def missing_slots(code: Code, findings: Findings) -> None:
@@ -99,6 +101,7 @@ class _Walk:
         """Words of OUT that are paired."""
         self.seams = [Seam(0, 0, 0, 0, 0)]
         self.expanded: dict[int, int] = {}
+        self.loose: list[range] = []
 
     def differ(self, rule: str, text: str) -> None:
         """Report a difference where the walk is."""
@@ -254,6 +257,9 @@ class _Walk:
     def _resize(self, gap: padding.Gap, ret: int, end: int) -> None:
         code, new, place = self.code, self.new, self.place
         wanted = padding.wanted(code, gap, new, place)
+        first = padding.first_no_op(code, gap)
+        if first < gap.start:
+            self.loose.append(range(4 * (place - gap.start + first), 4 * (place + wanted) + 1, 4))
         filling = new[place : place + wanted]
         if filling == self.old[gap.start : gap.end]:
             alignment = padding.evident_alignment(code, gap)

@@ -936,3 +936,42 @@ def test_nothing_comes_into_an_object_whose_words_look_like_no_ops(
         assert not verify(*variants(text, WORDS=(words, other))).verified
     old, _ = variants(text, WORDS=(words, words))
     assert verify(old, bytes(rewrite(old).data)).differences == ()
+
+
+#: A branch into the no-ops in front of a function, which lead to it from any of them.
+INTO_PADDING = """
+    .text
+    .p2align 4
+    .type f, @function
+f:  mflr 0
+    bl g
+    SLOT
+    beq x
+    mtlr 0
+    blr
+    .size f, .-f
+    FIRST
+x:  NO_OPS
+    .type g, @function
+g:  CODE
+    blr
+    .size g, .-g
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "no_ops", "right"),
+    [
+        (("nop", "nop"), ("nop\n nop", "nop"), True),
+        (("nop", ""), ("nop\n nop", "nop\n nop"), True),
+        (("nop", ""), ("nop\n nop", "nop"), False),
+        # x itself is code.
+        (("nop", "nop"), ("mr 3,4\n nop", "nop\n mr 3,4"), False),
+    ],
+)
+def test_a_branch_into_padding_may_lead_to_any_of_its_no_ops(
+    first: tuple[str, str], no_ops: tuple[str, str], right: bool, variants: Variants
+) -> None:
+    old, new = variants(INTO_PADDING.replace("CODE", ""), FIRST=first, NO_OPS=no_ops)
+    assert verify(old, new).verified == right
+    assert verify(old, bytes(rewrite(old).data)).differences == ()
