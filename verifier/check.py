@@ -132,8 +132,8 @@ def pair_code(
     symbols, style, entered = _by_section(old), padding.style(old), lsda.landing_pads(old)
     # A slot that comes out of the padding behind a function changes no byte of code, but its size.
     resized = {a.section for a, b in zip(old.symbols, new.symbols, strict=False) if a != b}
+    reads_vectors, complete = vectors.are_read(old), True
     pairings: dict[int, pairing.Pairing] = {}
-    complete, reads_vectors = True, vectors.are_read(old)
     for section, counterpart in zip(old.sections, new.sections, strict=True):
         number = section.number
         same = number not in resized and _is_same(old, new, number)
@@ -145,18 +145,22 @@ def pair_code(
             walk.missing_slots(found, findings)
             continue
         tables = stale.find(found)
-        found = found._replace(labels=found.labels.union(*(table.targets for table in tables)))
-        if reads_vectors:
-            found = found._replace(vectors=vectors.find(found, mine[0], mine[1].addressed))
+        found = found.with_labels(target for table in tables for target in table.targets)
+        found = vectors.added(found, *mine) if reads_vectors else found
         paired = walk.pair(found, counterpart, findings, style, need_slots=need_slots)
         complete &= paired is not None
         if paired is not None:
             pairings[number] = paired[0]
             branches.Checked(found, *paired, counterpart.data, findings).run()
-            distances.check_program_counter(found, paired[0], findings)
+            _check_places(found, paired[0], findings)
             stale.check(tables, paired[0])
-            vectors.check(found, paired[0], findings)
     return pairings, complete
+
+
+def _check_places(found: code.Code, paired: pairing.Pairing, findings: Findings) -> None:
+    """Check what code reads that lies at a distance, or on a multiple."""
+    distances.check_program_counter(found, paired, findings)
+    vectors.check(found, paired, findings)
 
 
 class _Verification:

@@ -33,6 +33,8 @@ from nopfix.verifier.registers import goes_on
 from nopfix.verifier.relocation_types import DATA_WIDTH, FIELD, R_PPC64_REL24
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nopfix.verifier.elf import Object, Section, Symbol
     from nopfix.verifier.names import Names
 
@@ -121,6 +123,10 @@ class Code(NamedTuple):
     which the assembler resolved."""
     ways: Ways
 
+    def with_labels(self, labels: Iterable[int]) -> Code:
+        """The same and offsets that something refers to."""
+        return self._replace(labels=self.labels.union(labels))
+
     def function(self, offset: int) -> str:
         """Name of the function that an offset lies in, for messages."""
         start = self.functions.at(offset)
@@ -200,9 +206,8 @@ def examine(
     branches = tuple(
         index for index in alike if index not in found.data_words and index * 4 not in found.filled
     )
-    relocations = old.relocations.get(section.number, ())
     labels = _labels(words, branches, symbols, found, names) | entered
-    widths = {r.place: DATA_WIDTH[r.type] for r in relocations if r.type in DATA_WIDTH}
+    widths = _widths(old, section)
     undeclared = _undeclared(functions, symbols)
     return Code(
         section,
@@ -242,6 +247,11 @@ def _undeclared(functions: regions.Functions, symbols: list[Symbol]) -> dict[int
         and symbol.value not in inside
         and not functions.between(symbol.value - 1, symbol.value + symbol.size)
     }
+
+
+def _widths(old: Object, section: Section) -> dict[int, int]:
+    relocations = old.relocations.get(section.number, ())
+    return {r.place: DATA_WIDTH[r.type] for r in relocations if r.type in DATA_WIDTH}
 
 
 def _distances(words: tuple[int, ...], found: regions.Regions) -> frozenset[int]:

@@ -129,16 +129,7 @@ def find(
     known = functions(symbols)
     tracebacks = _tracebacks(section, words, known, data, {symbol.value for symbol in symbols})
     prefixes = _prefixes(words, known, data)
-    stops = {i * 4 + power.displacement(words[i]) for i in branches if i not in data}
-    stops.update(known.starts)
-    tables = []
-    for start in sorted(references):
-        if start % 4 or start // 4 in data or not _behind_bctr(words, start // 4):
-            continue
-        table = _table(words, start, stops, relocated)
-        if table:
-            tables.append(table)
-            data.update(range(start // 4, start // 4 + len(table.targets)))
+    tables = _tables(words, known, references, (data, relocated), branches)
     filled = frozenset(r.place & ~3 for r in relocations if not is_marker(r.type))
     entries = {table.start + 4 * k for table in tables for k in range(len(table.targets))}
     entries.update(t.tb_offset_at for t in tracebacks if t.tb_offset_at is not None)
@@ -148,6 +139,30 @@ def find(
         *(tuple(tables), tuple(tracebacks), prefixes),
         *(frozenset(data), filled, frozenset(entries), of_objects, held),
     )
+
+
+def _tables(
+    words: tuple[int, ...],
+    known: Functions,
+    references: frozenset[int],
+    taken: tuple[set[int], set[int]],
+    branches: list[int],
+) -> list[Table]:
+    """The switch tables behind their branches; `taken`: the words that are data, to which those of
+    the tables are added, and those that relocations fill.
+    """
+    data, relocated = taken
+    stops = {i * 4 + power.displacement(words[i]) for i in branches if i not in data}
+    stops.update(known.starts)
+    found = []
+    for start in sorted(references):
+        if start % 4 or start // 4 in data or not _behind_bctr(words, start // 4):
+            continue
+        table = _table(words, start, stops, relocated)
+        if table:
+            found.append(table)
+            data.update(range(start // 4, start // 4 + len(table.targets)))
+    return found
 
 
 def _objects(section: Section, symbols: list[Symbol]) -> list[range]:

@@ -15,7 +15,7 @@ from nopfix.verifier.elf import RESERVED, SHT_RELA, Linked, Unreadable, read_mod
 from nopfix.verifier.reader import Malformed, Reader
 
 DW_LNS_set_file = 4
-DW_LNCT_path, DW_LNCT_directory_index = 1, 2
+DW_LNCT_path = 1
 _STRINGS = {0x08: "", 0x0E: ".debug_str", 0x1F: ".debug_line_str"}
 """DW_FORM_string, DW_FORM_strp, DW_FORM_line_strp: the sections that they refer to."""
 _SIZES = {0x0B: 1, 0x05: 2, 0x06: 4, 0x07: 8, 0x1E: 16}

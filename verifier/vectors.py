@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from nopfix.verifier.code import Code
     from nopfix.verifier.elf import Object, Symbol
+    from nopfix.verifier.names import Names
     from nopfix.verifier.pairing import Pairing
     from nopfix.verifier.report import Findings
 
@@ -38,6 +39,7 @@ _INDEXED = frozenset({7, 39, 71, 103, 359, 135, 167, 199, 231, 487})
 """Extended opcodes of 31: lvebx, lvehx, lvewx, lvx, lvxl, and their stores."""
 _DISPLACED = {6: (15, (0, 1)), 56: (0, (0,)), 61: (3, (1,)), 62: (3, (2,))}
 """lxvp and stxvp, lq, lxv and stxv, stq: their last bits, of those that share an opcode."""
+_OPCODES = frozenset({31, *_DISPLACED})
 
 
 def needs_alignment(word: int) -> bool:
@@ -53,27 +55,28 @@ def needs_alignment(word: int) -> bool:
 
 def are_read(old: Object) -> bool:
     """Whether some code of an object needs what it reads aligned to 16."""
-    return any(
-        any(map(needs_alignment, words_of(section.data)))
-        for section in old.sections
-        if section.executable
-    )
+    code = [section for section in old.sections if section.executable]
+    if all(section.alignment < VECTOR for section in code):
+        return False
+    # Most words come again and again, and nine of ten have another opcode.
+    every = (word for section in code for word in set(words_of(section.data)))
+    return any(needs_alignment(word) for word in every if word >> 26 in _OPCODES)
 
 
-def find(code: Code, symbols: list[Symbol], addressed: frozenset[int]) -> dict[int, int]:
-    """The multiples of 16 from which vectors may be read, and where the data begins of each.
+def added(code: Code, symbols: list[Symbol], names: Names) -> Code:
+    """The same code, with the multiples of 16 from which vectors may be read (`Code.vectors`).
 
-    `symbols` are those of the section, `addressed` the offsets that addresses are made of.
+    `symbols` are those of the section, `names` what is named there.
     """
     if code.section.alignment < VECTOR:
-        return {}
+        return code
     data, found = _Data(code, symbols), {}
-    for place in sorted({*addressed, *_reached(code)} - data.entries):
+    for place in sorted({*names.addressed, *_reached(code)} - data.entries):
         if not place % VECTOR and data.may_be(place):
             start = data.beginning(place // 4)
             if start is not None:
                 found[place] = 4 * start
-    return found
+    return code._replace(vectors=found)
 
 
 def check(code: Code, pairing: Pairing, findings: Findings) -> None:
