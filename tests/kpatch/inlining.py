@@ -23,7 +23,7 @@ import json
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
@@ -36,7 +36,7 @@ from tests.kernel.kernel_test import PREFIX, Failure, say
 from tests.kpatch import commands, kernels, subroutines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence, Set
     from pathlib import Path
 
     from elftools.elf.sections import Symbol
@@ -46,14 +46,15 @@ if TYPE_CHECKING:
     from tests.kpatch.root import Root
 
 OPTION = "-fno-optimize-sibling-calls"
+CALLS = " <- "
 LOCAL_ENTRY = 8  # bytes behind the global one, where there are two
 
 
 class Made(NamedTuple):
     """What two compilations are compared by: function symbols, and inlined subroutines.
 
-    Each counted; an inlined subroutine is "caller <- callee".  ``code``: bytes of instructions;
-    ``recursive``: functions with a call of themselves.
+    Each counted; an inlined subroutine is "caller <- callee", or longer (`subroutines.inlined`).
+    ``code``: bytes of instructions; ``recursive``: functions with a call of themselves.
     """
 
     functions: Counter[str]
@@ -129,25 +130,46 @@ def _calls_itself(data: bytes, function: Symbol, named: Mapping[int, Symbol]) ->
 
 
 def differences(without: Made, having: Made) -> Differences:
-    """How the object that was compiled with the option differs, a line each."""
+    """How the object that was compiled with the option differs, a line each.
+
+    What differs no more without the functions that call themselves, their clones and all that is
+    inlined into a copy of one, is due to these.
+    """
     recursive: set[str] = set()
     for made in (without, having):
         recursive |= made.recursive
-        pairs = [what.split(" <- ") for what in made.inlined]
-        recursive |= {callee for caller, callee in pairs if caller == callee}
+        for what in made.inlined:
+            recursive |= {one for one, other in pairwise(what.split(CALLS)) if one == other}
     itself: list[str] = []
     other: list[str] = []
     for before, after in zip(without[:2], having[:2], strict=True):
-        for what in sorted(before.keys() | after.keys()):
-            if before[what] != after[what]:
-                lines = other if recursive.isdisjoint(_sources(what)) else itself
-                lines.append(f"{what}: {before[what]}, with the option {after[what]}")
+        rest = [_by_ends(_but_for(recursive, counted)) for counted in (before, after)]
+        old, new = _by_ends(before), _by_ends(after)
+        for what in sorted(old.keys() | new.keys()):
+            if old[what] != new[what]:
+                lines = itself if rest[0][what] == rest[1][what] else other
+                lines.append(f"{what}: {old[what]}, with the option {new[what]}")
     return Differences(itself, other)
 
 
-def _sources(what: str) -> Iterator[str]:
-    """The functions that are named by a symbol or by "caller <- callee", of a clone its source."""
-    return (name.partition(".")[0] for name in what.split(" <- "))
+def _by_ends(counted: Counter[str]) -> Counter[str]:
+    """What is inlined, by the function that it ends up in: "caller <- callee"."""
+    found: Counter[str] = Counter()
+    for what, times in counted.items():
+        names = what.split(CALLS)
+        found[CALLS.join((names[0], *names[1:][-1:]))] += times
+    return found
+
+
+def _but_for(functions: Set[str], counted: Counter[str]) -> Counter[str]:
+    """What names none of some functions, nor a clone of one ("name.part.0")."""
+    return Counter(
+        {
+            what: times
+            for what, times in counted.items()
+            if functions.isdisjoint(name.partition(".")[0] for name in what.split(CALLS))
+        }
+    )
 
 
 def compare(root: Root, kernel: Kernel, jobs: int, *, whole: bool = False) -> str:

@@ -46,7 +46,9 @@ class Entry(NamedTuple):
 
 
 def inlined(file: ELFFile) -> Counter[str]:
-    """Each "caller <- callee" among the entries of DW_TAG_inlined_subroutine, counted."""
+    """Each entry of DW_TAG_inlined_subroutine by what it lies in, counted: "function <- callee", or
+    "function <- callee <- callee of that".
+    """
     found: Counter[str] = Counter()
     dwarf = file.get_dwarf_info(relocate_dwarf_sections=False)
     strings = _strings(file, dwarf)
@@ -56,20 +58,19 @@ def inlined(file: ELFFile) -> Counter[str]:
         sizes = Sizes(unit["version"], 4, unit["address_size"])
         shapes = _Shapes(unit.get_abbrev_table(), sizes)
         entries: dict[int, Entry] = {}
-        pairs: list[tuple[int, int]] = []  # places of caller and callee
-        callers = [0]
+        chains: list[tuple[int, ...]] = []  # places of the function and of what is inlined
+        callers: list[tuple[int, ...]] = [(0,)]
         for depth, place, shape, begin in _walk(data, unit.cu_die_offset, end, shapes):
             del callers[depth + 1 :]
             caller = callers[depth]
             if shape.tag in (SUBPROGRAM, INLINED):
                 entries[place] = _entry(data, begin, shape, sizes, strings, unit.cu_offset)
-                if shape.tag == SUBPROGRAM:
-                    caller = place
-                else:
-                    pairs.append((caller, place))
+                caller = (place,) if shape.tag == SUBPROGRAM else (*caller, place)
+                if shape.tag == INLINED:
+                    chains.append(caller)
             callers.append(caller)
-        for one, other in pairs:
-            found[f"{_name(entries, one)} <- {_name(entries, other)}"] += 1
+        for chain in chains:
+            found[" <- ".join(_name(entries, place) for place in chain)] += 1
     return found
 
 

@@ -92,6 +92,16 @@ def test_a_clone_of_what_calls_itself_and_what_is_inlined_into_it_are_told_from_
     assert [line.split(":")[0] for line in found.other] == ["other <- fails"]
 
 
+def test_what_is_inlined_with_a_function_that_calls_itself_is_told_from_the_rest() -> None:
+    loop = inlining.Made(
+        Counter(["start"]), Counter(["start <- put", "start <- put <- dec"]), 0, NONE
+    )
+    calls = inlining.Made(Counter(["start", "put"]), Counter(["put <- dec"]), 0, frozenset(["put"]))
+    assert inlining.differences(loop, calls).other == []
+    apart = calls._replace(inlined=Counter(["put <- dec", "start <- dec", "start <- dec"]))
+    assert inlining.differences(loop, apart).other == ["start <- dec: 1, with the option 2"]
+
+
 def test_the_compilers_own_numbers_tell_nothing_of_what_it_inlined() -> None:
     one = "f.c:3:9: optimized:  Inlining a/12 into b/7.\n"
     other = "f.c:3:9: optimized:  Inlining a/13 into b/7.\n"

@@ -49,8 +49,9 @@ def _count(entry: DIE, caller: str, found: Counter[str]) -> None:
         if child.tag == "DW_TAG_subprogram":
             _count(child, _name(child), found)
         elif child.tag == "DW_TAG_inlined_subroutine":
-            found[f"{caller} <- {_name(child)}"] += 1
-            _count(child, caller, found)
+            chain = f"{caller} <- {_name(child)}"
+            found[chain] += 1
+            _count(child, chain, found)
         elif child.tag == "DW_TAG_lexical_block":
             _count(child, caller, found)
 
@@ -78,3 +79,4 @@ def test_stepping_over_entries_finds_what_reading_each_of_them_finds(
         found = subroutines.inlined(file)
         assert found == plain(file)
         assert found["caller <- four"]
+        assert found["caller <- four <- twice"]
