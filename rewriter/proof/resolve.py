@@ -274,6 +274,8 @@ def _settle(
                 evidence.has_tables or _has_labels(evidence, pieces)
             ):
                 _check_label_arithmetic(evidence, slices, found)
+            if any(proof.kind == "computed goto" for proof in found.values()):
+                _check_added_numbers(evidence, slices, found)
             _check_readers(evidence, slices, found)
             return found
         if (found, still_lost) in earlier:
@@ -378,12 +380,7 @@ def _check_label_arithmetic(
 
     What is added to a label is a distance in code, and nothing says where it comes from.
     """
-    tables = {
-        table.address: table
-        for proof in proofs.values()
-        for table in proof.tables
-        if table.base is not None
-    }
+    tables = _based(proofs)
     for block in slices.graph.live_blocks():
         words = slices.words[block.section]
         for offset in range(block.start, block.end, 4):
@@ -397,6 +394,54 @@ def _check_label_arithmetic(
                 sound = False
             if not sound:
                 raise _refusal(evidence, place, "a distance of unknown origin is added to a label")
+
+
+def _based(proofs: Mapping[Place, Proof]) -> dict[Address, Table]:
+    """The tables of label differences that ``proofs`` found, by their addresses."""
+    return {
+        table.address: table
+        for proof in proofs.values()
+        for table in proof.tables
+        if table.base is not None
+    }
+
+
+def _check_added_numbers(evidence: Evidence, slices: Values, proofs: Mapping[Place, Proof]) -> None:
+    """Refuse a function that adds a number to the address of a label.
+
+    GCC folds ``&&a + 8`` into one address, which says no more what it counts from, and takes the 8
+    off again where it wants the label.
+    """
+    tables = _based(proofs)
+    for block in slices.graph.live_blocks():
+        words = slices.words[block.section]
+        for offset in range(block.start, block.end, 4):
+            place = (block.section, offset)
+            if words[offset >> 2] >> 26 == instruction.ADDI and _adds_to_label(
+                evidence, slices, place, tables
+            ):
+                raise _refusal(evidence, place, "a number is added to the address of a label")
+
+
+def _adds_to_label(
+    evidence: Evidence, slices: Values, place: Place, tables: Mapping[Address, Table]
+) -> bool:
+    """Whether the ``addi`` at ``place`` adds a number to the address of a label."""
+    section, offset = place
+    added = semantics.operation(slices.words[section][offset >> 2])
+    if added.source in _NO_LABEL or not added.immediate:
+        return False
+    if offset in evidence.program.filling(section):
+        return False  # the second half of an address
+    try:
+        values = slices.values(added.source, place)
+    except Unresolved:
+        return False
+    return any(_is_label(evidence, value, tables) for value in values)
+
+
+_NO_LABEL = frozenset((-1, 1, 2))
+"""What ``addi`` adds to that is no label's address: nothing, the stack and the TOC pointer."""
 
 
 def _keeps_labels(

@@ -324,3 +324,34 @@ def test_a_number_that_reaches_the_sum_on_some_way_is_followed(
     text = TEXT.format(register=5, body=f"{number} add 3,3,5; lwz 3,0(3); bl g; .Lb: mr 4,3")
     with pytest.raises(Refusal, match="added to the program counter"):
         rewrite(assemble(text))
+
+
+ADDED_TO_A_LABEL = """
+static __attribute__((noinline)) int g(int x) {{ __asm__ volatile("" : "+r"(x)); return x + 1; }}
+long f(int x)
+{{
+  if (x == 9) goto *(void *)(long)x;
+a: x = g(x);
+b: x = g(x);
+  if (x == {number}) goto *(&&a + x);
+  if (x > 100) goto a;
+  if (x > 90) goto b;
+  return (char *)&&b - (char *)&&a;
+}}
+"""
+
+
+@pytest.mark.skipif(GCC is None, reason="needs powerpc64le-linux-gnu-gcc")
+@pytest.mark.parametrize("options", ["-O2", "-Os", "-O2 -g"])
+@pytest.mark.parametrize("number", [-8, 4, 8, 12, 40, 76, 77])
+def test_a_number_that_is_added_to_a_labels_address_is_refused(
+    number: int, options: str, tmp_path: Path
+) -> None:
+    """GCC folds ``&&a + 8`` into one address, and takes the 8 off again for ``&&b - &&a``."""
+    source, made = tmp_path / "f.c", tmp_path / "f.o"
+    source.write_text(ADDED_TO_A_LABEL.format(number=number))
+    subprocess.run([str(GCC), *options.split(), "-w", "-c", source, "-o", made], check=True)
+    data = made.read_bytes()
+    reasons = "number is added|of unknown origin is added|no instruction's"
+    with pytest.raises(Refusal, match=reasons):
+        rewrite(data)
