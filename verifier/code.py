@@ -207,8 +207,7 @@ def examine(
         index for index in alike if index not in found.data_words and index * 4 not in found.filled
     )
     labels = _labels(words, branches, symbols, found, names) | entered
-    widths = _widths(old, section)
-    undeclared = _undeclared(functions, symbols)
+    widths, undeclared = _widths(old, section), _undeclared(functions, symbols)
     return Code(
         section,
         words,
@@ -217,9 +216,7 @@ def examine(
         alike,
         branches,
         _calls(old, section, branches, symbols, found),
-        found.prefixes
-        | names.patchable
-        | {s - 8 for s in functions.starts if widths.get(s - 8) == 8},
+        found.prefixes | names.patchable | _toc_distances(functions, widths),
         frozenset(undeclared),
         functions.ends.union(undeclared.values()),
         frozenset(offset for offset in names.sleds if not offset % 8),
@@ -234,6 +231,11 @@ def examine(
         _distances(words, found),
         Ways(words, functions, found.data_words, labels),
     )
+
+
+def _toc_distances(functions: regions.Functions, widths: dict[int, int]) -> set[int]:
+    """Offsets of doublewords in front of functions: distances to the TOC."""
+    return {start - 8 for start in functions.starts if widths.get(start - 8) == 8}
 
 
 def _undeclared(functions: regions.Functions, symbols: list[Symbol]) -> dict[int, int]:
