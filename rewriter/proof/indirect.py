@@ -92,22 +92,25 @@ class Number(Record):
 
 
 class Indexed(Record):
-    """A known address plus an index: register ``register`` as it is at ``place``."""
+    """A known address plus an index: register ``register`` as it is at ``place``, or `SUMMED`."""
 
     base: Address
     register: int
     place: Place
 
 
-NO_INDEX, ANY_INDEX = -1, -2
-"""In place of a register that holds an index."""
+NO_INDEX, ANY_INDEX, SUMMED = -1, -2, -3
+"""In place of a register that holds an index.
+
+`SUMMED` is one that several registers hold together: all that the instruction adds but the base.
+"""
 
 
 class Entry(Record):
     """``size`` bytes loaded from a table, sign-extended if ``signed``.
 
     ``register`` at ``place`` is the index in bytes, `NO_INDEX` when it's zero, `ANY_INDEX` where
-    several were different.
+    several were different, `SUMMED` where it's the sum of several.
     """
 
     table: Address
@@ -592,6 +595,10 @@ class Values:
         ):
             base = Address(one.base.section, one.base.offset + two.number)
             return Indexed(base, one.register, one.place)
+        if isinstance(one, (Indexed, Distance)) and isinstance(two, (Opaque, Pointer, Entry)):
+            return (
+                None if self.facts.is_code(one.base.section) else Indexed(one.base, SUMMED, place)
+            )
         return None
 
     def _load(self, place: Place, operation: semantics.Operation) -> Alternatives:

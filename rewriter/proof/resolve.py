@@ -158,10 +158,10 @@ def _tables_of(
 def _is_part(one: Table, two: Table) -> bool:
     """Whether ``two``, a table at the same place, says the same of all that ``one`` does.
 
-    Who reads the first entry only says nothing of others.
+    Who reads the first entry only says nothing of others, and an index may reach fewer of them.
     """
     return (one.base, one.size, one.signed) == (two.base, two.size, two.signed) and (
-        one.length == 1 or (one.length, one.step) == (two.length, two.step)
+        one.length == 1 or (one.step == two.step and one.length <= two.length)
     )
 
 
@@ -276,6 +276,7 @@ def _settle(
                 _check_label_arithmetic(evidence, slices, found)
             if any(proof.kind == "computed goto" for proof in found.values()):
                 _check_added_numbers(evidence, slices, found)
+            _check_doubts(evidence, found)
             _check_readers(evidence, slices, found)
             return found
         if (found, still_lost) in earlier:
@@ -341,6 +342,37 @@ def _refusal(evidence: Evidence, place: Place, found: str) -> Refusal:
     )
 
 
+def _check_doubts(evidence: Evidence, proofs: Mapping[Place, Proof]) -> None:
+    """Refuse a table of which something isn't known, unless other tables say it.
+
+    Where one jump may read each entry, as far as the code tells, each is a distance, whichever of
+    them the others read.  And what lies in front of a row is known where other rows fill it.
+    """
+    tables = [(jump, table) for jump, proof in proofs.items() for table in proof.tables]
+    doubtful = [(jump, table) for jump, table in tables if table.doubt]
+    if not doubtful:
+        return
+    believed = {
+        _entry(table, place)
+        for _, table in tables
+        if table.doubt in ("", switch_table.ENTERED_INSIDE)
+        for place in table.places
+    }
+    for jump, table in doubtful:
+        around = evidence.surroundings(table.address)
+        first = table.address.offset
+        if around.begins_inside:
+            first = around.symbol[0] if around.symbol and table.step == table.size else -1
+        places = range(first, table.end, table.size)
+        if first < 0 or not all(_entry(table, place) in believed for place in places):
+            raise _refusal(evidence, jump, f"{_NOT_FOLLOWED}: {table.doubt}")
+
+
+def _entry(table: Table, place: int) -> tuple[object, ...]:
+    """What ``table`` says of its entry at offset ``place``."""
+    return table.address.section, place, table.size, table.signed, table.base
+
+
 def _check_readers(evidence: Evidence, slices: Values, proofs: Mapping[Place, Proof]) -> None:
     """Refuse a function that reads what may be a label difference, and goes nowhere with it."""
     tables = {
@@ -356,7 +388,7 @@ def _check_readers(evidence: Evidence, slices: Values, proofs: Mapping[Place, Pr
     from nopfix.rewriter.proof import readers
 
     uses = {
-        (v.entry.table, v.entry.register, v.entry.place if v.entry.register >= 0 else None)
+        (v.entry.table, v.entry.register, None if v.entry.register == NO_INDEX else v.entry.place)
         for jump in proofs
         for v in slices.values(_jumped_through(slices, jump), jump)
         if isinstance(v, Distance)

@@ -20,6 +20,7 @@ from math import gcd
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.power import semantics
 from nopfix.rewriter.power.opcodes import find
+from nopfix.rewriter.proof.indirect import SUMMED, Address, Distance, Indexed
 from nopfix.rewriter.proof.reaching import Definition, Slot
 
 if TYPE_CHECKING:
@@ -49,9 +50,11 @@ def steps(slices: Values, register: int, place: Place) -> int | None:
 
     It may then be any multiple of that, as far as the code tells.
     """
-    found = Sums(slices).of(register, place) or {}
+    sums = Sums(slices)
+    found = sums.of(register, place) or {}
     step = _factor(found)
-    return None if not step or found.get(None, 0) % step else step
+    number = 0 if register == SUMMED else found.get(None, 0)
+    return None if not step or number % step or sums.leaves_gaps(found, step) else step
 
 
 def _factor(found: Sum) -> int:
@@ -66,6 +69,25 @@ class Sums:
         self._slices = slices
         self._asked = 0
         self._active: set[Node] = set()
+        self._largest: dict[Node, int] = {}
+
+    def leaves_gaps(self, found: Sum, step: int) -> bool:
+        """Whether a few low bits times a factor don't reach up to the next larger factor.
+
+        Two of the three members of a struct, for one.
+        """
+        reached = 0
+        for value, signed in sorted(found.items(), key=lambda term: abs(term[1])):
+            factor = abs(signed)
+            if value is None or not factor:
+                continue
+            most = self._largest.get(value)
+            if factor > reached + step and (reached or most is not None):
+                return True
+            if most is None:
+                return False
+            reached += factor * most
+        return False
 
     def factor(self, node: Node) -> int | None:
         """The greatest number of which what ``node`` makes is a multiple, but for what is added.
@@ -79,8 +101,34 @@ class Sums:
         return None if found is None else _factor(found)
 
     def of(self, register: int, place: Place) -> Sum | None:
-        """What ``register`` at ``place`` is the sum of; None where that isn't known."""
+        """What ``register`` at ``place`` is the sum of; None where that isn't known.
+
+        Of what is `SUMMED` the number says nothing: it's part of the address that is the base.
+        """
+        if register == SUMMED:
+            return self._summed(place)
         return {} if register < 0 else self._of(register, place)
+
+    def _summed(self, place: Place) -> Sum | None:
+        """What the instruction at ``place`` adds to an address, whichever operand that is in."""
+        word = self._slices.words[place[0]][place[1] >> 2]
+        operation = semantics.operation(word)
+        if operation.kind not in ("add", "load") or operation.other < 0:
+            return None
+        one, two = (self._offset(part, place) for part in (operation.source, operation.other))
+        if one is None or two is None or not self._may_be_added(operation, one, two, place):
+            return None
+        return _added(one, two, 1)
+
+    def _offset(self, register: int, place: Place) -> Sum | None:
+        """What is added to an address in ``register``, or all of it where it is none."""
+        values = list(self._slices.values(register, place)) if register >= 0 else []
+        if not any(isinstance(value, (Address, Indexed, Distance)) for value in values):
+            return self.of(register, place)
+        value = values[0]
+        if len(values) == 1 and isinstance(value, (Indexed, Distance)):
+            return self.of(value.register, value.place)
+        return {} if len(values) == 1 else None
 
     def at(self, cell: Cell, place: Place) -> Node:
         """What gave ``cell`` what it holds at ``place``."""
@@ -155,14 +203,15 @@ class Sums:
         if kind == "scale" and operation.source < 0:
             word = self._slices.words[place[0]][place[1] >> 2]
             is_hidden = self._hides_steps(word, place)
-            return None if is_hidden else _field(definition, operation.limit)
+            return None if is_hidden else self._field(definition, operation.limit)
         source = self.of(operation.source, place)
         if source is None:
             return None
         if kind == "extend":
-            return source if operation.size == 32 else _low_bits(definition, 1, source)
+            limit = (1 << operation.size) - 1
+            return source if operation.size == 32 else self._low_bits(definition, limit, source)
         if kind == "scale":
-            return _scaled(definition, operation, source)
+            return self._scaled(definition, operation, source)
         if kind == "multiply":
             return {value: factor * number for value, factor in source.items()}
         if operation.other < 0:  # a copy, or a sum with a number
@@ -172,11 +221,7 @@ class Sums:
             return self._any_of(definition, (source, other))
         if other is None or not self._may_be_added(operation, source, other, place):
             return None
-        sign = -1 if kind == "subtract" else 1
-        return {
-            value: source.get(value, 0) + sign * other.get(value, 0)
-            for value in source.keys() | other.keys()
-        }
+        return _added(source, other, -1 if kind == "subtract" else 1)
 
     def _hides_steps(self, word: int, place: Place) -> bool:
         """Whether ``word`` computes with a product, of which a part may go in steps as well."""
@@ -288,21 +333,28 @@ class Sums:
         read = semantics.read(word)
         return [(other, place) for other in range(34) if read >> other & 1]
 
+    def _field(self, value: Node, limit: int) -> Sum | None:
+        """Some bits of what isn't followed: numbers up to ``limit`` in steps of its lowest bit."""
+        step = limit & -limit
+        if limit <= 0 or (limit // step + 1) & limit // step:
+            return None
+        self._largest[value] = limit // step
+        return {value: step}
 
-def _field(value: Node, limit: int) -> Sum | None:
-    """Some bits of what isn't followed: the numbers up to ``limit`` in steps of its lowest bit."""
-    step = limit & -limit
-    return {value: step} if limit > 0 and not (limit // step + 1) & limit // step else None
+    def _scaled(self, value: Node, operation: semantics.Operation, source: Sum) -> Sum | None:
+        """``source`` times a power of 2, or as many of its low bits as are left over."""
+        factor = 1 << operation.immediate
+        if operation.limit < 0 or operation.limit.bit_length() >= 32:
+            return {one: factor * own for one, own in source.items()}
+        return self._low_bits(value, operation.limit, source)
+
+    def _low_bits(self, value: Node, limit: int, source: Sum) -> Sum | None:
+        """Some low bits of ``source``: any number, unless that one goes in steps."""
+        return self._field(value, limit) if _factor(source) == 1 else None
 
 
-def _scaled(value: Node, operation: semantics.Operation, source: Sum) -> Sum | None:
-    """``source`` times a power of 2, or as many of its low bits as are left over."""
-    factor = 1 << operation.immediate
-    if operation.limit < 0 or operation.limit.bit_length() >= 32:
-        return {one: factor * own for one, own in source.items()}
-    return _low_bits(value, operation.limit, source)
-
-
-def _low_bits(value: Node, limit: int, source: Sum) -> Sum | None:
-    """Some low bits of ``source``: any number, unless that one goes in steps."""
-    return _field(value, limit) if _factor(source) == 1 else None
+def _added(one: Sum, two: Sum, sign: int) -> Sum:
+    """``one`` and ``sign`` times ``two``."""
+    return {
+        value: one.get(value, 0) + sign * two.get(value, 0) for value in one.keys() | two.keys()
+    }

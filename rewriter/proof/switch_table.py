@@ -47,6 +47,8 @@ class Table(Record):
     """A table of ``length`` entries of ``size`` bytes each, sign-extended if ``signed``.
 
     From one entry to the next it's ``step`` bytes; what lies in between is somebody else's.
+    ``doubt`` says what isn't known of its entries, or of what lies in front of them: the table is
+    believed where another use of it leaves no doubt.
     ``base`` is what its entries are distances from, None where they are addresses.  ``targets``
     are where they lead, in order, and ``leads_to`` the same, each once; ``relocated`` the offsets
     of those entries that carry a relocation.  ``reason`` says how the number of entries was found.
@@ -62,6 +64,7 @@ class Table(Record):
     relocated: frozenset[int]
     reason: str
     step: int
+    doubt: str = ""
 
     @property
     def places(self) -> range:
@@ -117,7 +120,7 @@ def relative(
     if size != 4 and address == base:
         raise Unresolved(f"a table of {size}-byte distances")
     is_plain = not around.is_code and address.offset not in around.relative
-    known = _plain_step(entry, base, around, slices) if is_plain else size
+    known, doubt = _plain_step(entry, base, around, slices) if is_plain else (size, "")
     step = known or size
     bounds = index_bounds(slices, entry, step)
     use = (address, size, entry.signed, base, step)
@@ -130,12 +133,19 @@ def relative(
         count = len(targets)
         reason = _in_code(_words(around.data, entry, count), bounds)
     else:
-        count, reason = _in_data(entry, targets, relocated, bounds, around, step)
+        try:
+            count, reason = _in_data(entry, targets, relocated, bounds, around, step)
+        except Unresolved:
+            if not _fills_up(entry, base, around, is_target, min(bounds, default=0), len(targets)):
+                if doubt:
+                    raise Unresolved(doubt) from None
+                raise
+            count, reason = len(targets), f"{_FILLING} (its index allows {min(bounds)})"
         if known is None and not (
             _is_of_a_switch(base, around, slices, reason) or _reaches_all(slices, entry, count)
         ):
-            raise Unresolved(_IN_BETWEEN)
-    made = (*use, count, reason)
+            doubt = _IN_BETWEEN
+    made = (*use, count, reason, doubt)
     if made not in slices.tables:
         kept = tuple(targets[:count])
         slices.tables[made] = Table(
@@ -149,10 +159,13 @@ def relative(
             frozenset(relocated),
             f"{count} entries{reason}",
             step,
+            doubt,
         )
     return slices.tables[made]
 
 
+ENTERED_INSIDE = "a table of label differences that is entered in its middle"
+_FILLING = ", all up to what follows"
 _IN_BETWEEN = "a table of label differences with other things in between"
 _AS_ALLOWED = ", as its index allows"
 
@@ -212,8 +225,34 @@ def _in_data(
     if bounds:
         raise Unresolved(f"its index allows {min(bounds)} entries but its table has {extent}")
     if step == entry.size and entry.table.offset + extent * step == around.limit:
-        return extent, ", all up to what follows"
+        return extent, _FILLING
     raise Unresolved("nothing says where its table of plain numbers ends")
+
+
+def _fills_up(
+    entry: Entry,
+    base: Address,
+    around: Surroundings,
+    is_target: Callable[[Place], bool],
+    bound: int,
+    extent: int,
+) -> bool:
+    """Whether the ``extent`` entries of a table are all up to what follows, whatever its index.
+
+    An index that is a byte allows 256, and the program knows more.  But where what follows looks
+    like entries up to ``bound``, it may be the middle of the table that something refers to.
+    """
+    start, size = entry.table.offset, entry.size
+    end = start + extent * size
+    if not extent or extent >= bound or bound - 1 not in _LOAD_LIMITS.values():
+        return False
+    if end not in (around.limit, (around.symbol or (0, 0))[1]):
+        return False
+    for at in range(end, start + bound * size, size):
+        target = _target(entry, base, around, at) if at + size <= len(around.data) else None
+        if target is None or not is_target(target):
+            return True
+    return False
 
 
 def _is_signed(entry: Entry) -> bool:
@@ -233,10 +272,13 @@ def _room(entry: Entry, around: Surroundings, step: int) -> int:
     return (end - start) // step
 
 
-def _plain_step(entry: Entry, base: Address, around: Surroundings, slices: Values) -> int | None:
+def _plain_step(
+    entry: Entry, base: Address, around: Surroundings, slices: Values
+) -> tuple[int | None, str]:
     """Every how many bytes there is an entry, among numbers in data that no relocation marks.
 
-    Only what can't be anything else is taken.  None where that depends on which are reached.
+    Only what can't be anything else is taken.  None where that depends on which are reached.  And
+    what isn't known of the table (`Table.doubt`).
     """
     if base.section == entry.table.section:
         raise Unresolved("a table of numbers in data, relative to data")
@@ -245,15 +287,15 @@ def _plain_step(entry: Entry, base: Address, around: Surroundings, slices: Value
     if slices.doubtful & {base, entry.table} and (around.extent or not _is_own(base, slices)):
         raise Unresolved("label differences by an address that a function called may have changed")
     if entry.register == NO_INDEX:
-        return entry.size
+        return entry.size, ""
     step = steps.steps(slices, entry.register, entry.place)
     if step is not None and step < entry.size:
         raise Unresolved(_IN_BETWEEN)
     if around.begins_inside and not (
         step is not None and step > entry.size and _room(entry, around, step)
     ):
-        raise Unresolved("a table of label differences that is entered in its middle")
-    return step
+        return step, ENTERED_INSIDE
+    return step, ""
 
 
 def _is_of_a_switch(base: Address, around: Surroundings, slices: Values, reason: str) -> bool:

@@ -122,6 +122,10 @@ STEPS = {
     "what was spilled": ("mulli 3,3,3\n std 3,-8(1)\n ld 3,-8(1)\n sldi 3,3,2", 12),
     "what others may have changed": (
         f"std 3,-8(1)\n {HANDED_OUT} ld 3,-8(1)\n sldi 3,3,2", 4),
+    "a row and an index in it": ("sldi 3,3,4\n clrldi 4,4,62\n sldi 4,4,2\n add 3,3,4", 4),
+    "a row and a byte": ("mulli 3,3,1024\n lbz 4,0(5)\n extsb 4,4\n sldi 4,4,2\n add 3,3,4", 4),
+    "a row of every second and an index": (
+        "sldi 3,3,4\n clrldi 4,4,63\n sldi 4,4,3\n add 3,3,4", 8),
 }  # fmt: skip
 NO_STEPS = {
     "in bytes": "mr 3,4",
@@ -170,6 +174,13 @@ NO_STEPS = {
     "of an address that was counted up": "lwzu 5,8(3)\n sldi 3,3,2",
     "of an address": "addis 3,3,u@toc@ha\n sldi 3,3,2",
     "of what is made with a prefix": "paddi 3,3,1\n sldi 3,3,2",
+    "that leaves out the last of each row":
+        "mulli 3,3,12\n clrldi 4,4,63\n sldi 4,4,2\n add 3,3,4",
+    "that leaves out the last of each row of two kinds":
+        "mulli 3,3,24\n clrldi 4,4,63\n sldi 4,4,2\n add 3,3,4\n clrldi 5,5,63\n sldi 5,5,4\n"
+        " add 3,3,5",
+    "that leaves out others than a few bits tell":
+        "mulli 3,3,12\n clrldi 4,4,63\n sldi 4,4,3\n add 3,3,4",
 }  # fmt: skip
 
 
@@ -206,6 +217,86 @@ def test_steps_of_a_byte_are_seen_too(assemble: Assemble) -> None:
     """A table of bytes by an index that is a product has other bytes in between."""
     code = text("sldi 3,3,1", "lbzx 8,9,3", size=8).replace(" .long", " .byte")
     assert reason(assemble(code.replace(".La-.Lb", ".Lb-.Lb"))) == "4 entries, all of its symbol"
+
+
+# -- an address that several registers are added to ------------------------------------------------
+
+ROWS = {
+    "by the load": ("sldi 3,3,4\n add 9,9,3\n sldi 3,4,2", "lwax 8,9,3", 4),
+    "by an instruction": ("sldi 3,3,4\n add 9,9,3\n sldi 3,4,2\n add 9,9,3", "lwa 8,0(9)", 4),
+    "three of them": ("sldi 3,3,6\n add 9,9,3\n sldi 4,4,4\n add 9,4,9\n sldi 3,5,3",
+        "lwax 8,3,9", 8),
+    "by the same number twice": ("sldi 4,3,3\n add 9,9,4\n sldi 3,3,2", "lwax 8,9,3", 12),
+    "on one of two ways": (
+        "cmpwi 5,0\n beq 0f\n sldi 4,4,3\n add 9,9,4\n0: sldi 3,3,2", "lwax 8,9,3", 4),
+    "of three members": ("mulli 3,3,24\n add 9,9,3\n mulli 3,4,12", "lwax 8,9,3", 12),
+    "of the second member": ("sldi 3,3,4\n add 9,9,3\n sldi 3,4,3\n add 9,9,3", "lwa 8,0(9)", 8),
+    "and a number": ("sldi 3,3,4\n add 9,9,3\n addi 9,9,-4\n sldi 3,4,2\n add 9,9,3",
+        "lwa 8,4(9)", 4),
+}  # fmt: skip
+NO_ROWS = {
+    "of which the last is left out": (
+        "mulli 3,3,12\n add 9,9,3\n clrldi 3,4,63\n sldi 3,3,2", "in between"),
+    "by what isn't known": ("mulld 3,3,4\n add 9,9,3\n sldi 3,4,2", "in between"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "load", "step"), ROWS.values(), ids=ROWS.keys())
+def test_rows_of_label_differences_go_in_steps(
+    assemble: Assemble, code: str, load: str, step: int
+) -> None:
+    assert reason(assemble(text(code, load))) == f"{SIZE // step} entries, all of its symbol"
+
+
+@pytest.mark.parametrize(("code", "words"), NO_ROWS.values(), ids=NO_ROWS.keys())
+def test_rows_of_label_differences_are_refused(assemble: Assemble, code: str, words: str) -> None:
+    assert words in refused(assemble(text(code)))
+
+
+# -- what several jumps say of one table -----------------------------------------------------------
+
+ANOTHER = " lwax 8,9,{1}\n add 8,8,10\n mtctr 8\n bctr\n.Lc: {0}"
+ANY = "sldi 3,3,2"
+SOME = "mulld 3,3,4\n sldi 3,3,2"
+
+
+def jumps(*indices: str, start: str = "", size: int = SIZE, words: str = "") -> str:
+    """A jump for each of ``indices``, through one table; ``start`` makes its row in r9."""
+    code = f"{start}\n cmpwi 5,0\n beq .Lc\n {indices[0]}\n" + "".join(
+        ANOTHER.format(index, 3) for index in indices[1:]
+    )
+    return text(code, size=size, words=words)
+
+
+def test_an_index_that_isn_t_known_reads_entries_where_another_reads_all(
+    assemble: Assemble,
+) -> None:
+    assert reason(assemble(jumps(SOME, ANY))) == "24 entries, all of its symbol"
+    assert "in between" in refused(assemble(jumps(SOME, SOME)))
+
+
+def test_an_index_that_isn_t_known_is_refused_where_another_reads_some(assemble: Assemble) -> None:
+    assert "in between" in refused(assemble(jumps(SOME, f"clrldi 3,3,62\n {ANY}")))
+
+
+def test_an_index_may_reach_fewer_entries_than_another(assemble: Assemble) -> None:
+    first, second = f"clrldi 3,3,63\n {ANY}", f"clrldi 3,3,61\n {ANY}"
+    found = data_in_code.analyse(Program(elf.read(assemble(jumps(first, second)))))
+    ((_, numbers),) = found.differences.items()
+    assert [number.place for number in numbers] == list(range(0, 32, 4))
+
+
+@pytest.mark.parametrize(("columns", "is_known"), [(62, True), (63, False)])
+def test_a_row_is_known_where_others_fill_what_lies_in_front(
+    assemble: Assemble, columns: int, is_known: bool
+) -> None:
+    first = f"clrldi 3,3,{columns}\n {ANY}"
+    second = f"clrldi 3,3,62\n {ANY}\n addi 9,9,16"
+    code = assemble(jumps(first, second, size=32))
+    if is_known:
+        assert "4 entries, as its index allows" in reason(code)
+    else:
+        assert "entered in its middle" in refused(code)
 
 
 # -- what lies in between --------------------------------------------------------------------------

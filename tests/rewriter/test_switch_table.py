@@ -353,6 +353,12 @@ ALL_OF = {
         differences(COMPARE.format(4), size=12), "3 entries, all of its symbol"),
     "its symbol has, and not the zeros behind it": (
         differences(size=8, numbers=".La-.Lb, .Lb-.Lb\n .zero 4"), "2 entries, all of its symbol"),
+    "there are, fewer than a byte allows": (
+        differences(" lbz 3,0(3)\n"), "3 entries, all up to what follows (its index allows 256)"),
+    "there are, fewer than two bytes allow": (
+        differences(" lhz 3,0(3)\n", after="u: .long 99\n", ).replace(
+            "\n.LC1:", "\n.LC2: .quad u\n.LC1:"),
+        "3 entries, all up to what follows (its index allows 65536)"),
     "there are of eight bytes": (
         differences(goto=GOTO.replace("sldi 3,3,2\n lwax", "sldi 3,3,3\n ldx")).replace(
             "t: .long", "t: .quad"), "3 entries, all up to what follows"),
@@ -388,6 +394,13 @@ NOT_ALL = {
     "of which its index and its symbol have more": (
         differences(COMPARE.format(4), NUMBERS + ", 99", 16),
         "its index allows 5 entries but its table has 3"),
+    "that may go on behind what something refers to": (
+        differences(" lbz 3,0(3)\n", after="u: .rept 253\n .long .La-.Lb\n .endr\n").replace(
+            "\n.LC1:", "\n.LC2: .quad u\n.LC1:"),
+        "its index allows 256 entries but its table has 3"),
+    "in front of another number": (
+        differences(" lbz 3,0(3)\n", NUMBERS + ", 99"),
+        "its index allows 256 entries but its table has 3"),
     "behind which an address lies": (differences(after=" .quad other\n"), "nothing says where"),
     "by a scale that is larger": (
         differences(goto=GOTO.replace("sldi 3,3,2", "sldi 3,3,3")), "nothing says where"),
