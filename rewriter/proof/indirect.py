@@ -173,7 +173,7 @@ class Facts:
     r0; ``is_unruled`` tells of that of a call whether what is called is no function.
     """
 
-    __slots__ = ("blocks", "is_code", "operations", "relocated", "stored_address")
+    __slots__ = ("blocks", "is_code", "operations", "relocated", "stored_address", "tried_in_vain")
 
     def __init__(
         self,
@@ -190,6 +190,8 @@ class Facts:
         # What doesn't depend on the graph and is found out once.
         self.blocks = Blocks(sparing, is_unruled)
         self.operations: dict[int, semantics.Operation] = {}
+        #: How many terms `trials` has run for indexes of which it couldn't say anything.
+        self.tried_in_vain = 0
 
 
 class _Unknown(Exception):

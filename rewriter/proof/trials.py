@@ -36,8 +36,14 @@ if TYPE_CHECKING:
     from nopfix.rewriter.proof.reaching import Cell, Node
 
 _MOST_TERMS = 64
-_MOST_TRIALS = 20000
+_MOST_RANDOM = 5000
 _MOST_ENTRIES = 4096
+_MOST_TERMS_RUN, _FEW_TERMS_RUN = 1 << 21, 1 << 12
+"""How many terms are run for all of an object's indexes that nothing is found of; and for each.
+
+An index that reaches every entry mostly shows that within a few hundred.  One that doesn't costs as
+much as is allowed, so thousands of them would take hours; behind the first few each gets little.
+"""
 
 
 class _NotKnown(Exception):
@@ -46,6 +52,16 @@ class _NotKnown(Exception):
 
 class _Unfit(Exception):
     """These numbers don't count."""
+
+
+class _Meter:
+    """How many terms may still be run for an index."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        """Begin with ``left``."""
+        self.left = left
 
 
 class _Leaf(Record):
@@ -91,13 +107,19 @@ def reaches_all(slices: Values, entry: Entry, count: int) -> bool:
     except _NotKnown:
         return False
     missing = {size * number for number in range(count)}
-    for values in _trials(terms, missing):
+    facts = slices.facts
+    allowed = max(_MOST_TERMS_RUN - facts.tried_in_vain, _FEW_TERMS_RUN)
+    meter = _Meter(allowed)
+    for values in _trials(terms, missing, meter):
+        if meter.left < 0:
+            break
         try:
-            missing.discard(_run(terms, values, size * count))
+            missing.discard(_run(terms, values, size * count, meter))
         except (_Unfit, ZeroDivisionError):
             continue
         if not missing:
             return True
+    facts.tried_in_vain += allowed - meter.left
     return False
 
 
@@ -288,12 +310,13 @@ _CARRYING = frozenset(
 # -- trials ----------------------------------------------------------------------------------------
 
 
-def _run(terms: Sequence[_Term], values: Sequence[int], end: int) -> int:
+def _run(terms: Sequence[_Term], values: Sequence[int], end: int, meter: _Meter) -> int:
     """What the last of ``terms`` is with ``values``: a leaf's number, or which one is chosen.
 
-    ``end`` is how many bytes the table has.  Raises `_Unfit` where something is lost, unless that
-    is made of a product with a factor that is larger.
+    ``end`` is how many bytes the table has; what it costs is taken off ``meter``.  Raises `_Unfit`
+    where something is lost, unless that is made of a product with a factor that is larger.
     """
+    meter.left -= len(terms)
     held: list[int] = []
     wraps: list[bool] = []
     for term, value in zip(terms, values, strict=True):
@@ -318,7 +341,7 @@ def _run(terms: Sequence[_Term], values: Sequence[int], end: int) -> int:
     return held[-1]
 
 
-def _trials(terms: Sequence[_Term], missing: set[int]) -> Iterator[Sequence[int]]:
+def _trials(terms: Sequence[_Term], missing: set[int], meter: _Meter) -> Iterator[Sequence[int]]:
     """Numbers to try: small ones, powers of two, where each of ``missing`` may be, any."""
     free = [
         at
@@ -333,9 +356,9 @@ def _trials(terms: Sequence[_Term], missing: set[int]) -> Iterator[Sequence[int]
             yield _with([1] * len(terms), at, number)
     for at in free:
         for wanted in sorted(missing)[:256]:
-            yield from _towards(terms, _with(base, at, 0), at, wanted)
+            yield from _towards(terms, _with(base, at, 0), at, wanted, meter)
     state = 1
-    for _ in range(_MOST_TRIALS // 4):
+    for _ in range(_MOST_RANDOM):
         values = list(base)
         for at in free:
             state = (state * 6364136223846793005 + 1442695040888963407) & (1 << 64) - 1
@@ -360,15 +383,15 @@ def _simple(most: int) -> Iterator[int]:
 
 
 def _towards(
-    terms: Sequence[_Term], values: list[int], at: int, wanted: int
+    terms: Sequence[_Term], values: list[int], at: int, wanted: int, meter: _Meter
 ) -> Iterator[Sequence[int]]:
     """Where a number of which the index grows makes ``wanted``: halved again and again."""
     for bits in (8, 16, 32, 63):
         low, high = 0, 1 << bits
-        while low < high:
+        while low < high and meter.left >= 0:
             values[at] = (low + high) // 2
             try:
-                found = _run(terms, values, 0)
+                found = _run(terms, values, 0, meter)
             except (_Unfit, ZeroDivisionError):
                 found = wanted + 1
             if found == wanted:

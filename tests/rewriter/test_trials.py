@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nopfix.rewriter.proof import trials
 from tests.rewriter.tables import reason, refused
 from tests.rewriter.test_steps import text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Assemble = Callable[..., bytes]
 
@@ -85,6 +86,35 @@ NOT_ALL = {
     "an address": ("addis 3,2,u@toc@ha\n addi 3,3,u@toc@l\n xori 3,3,0", 24),
     "what an update left": ("lwzu 5,8(3)\n xori 3,3,0", 24),
 }  # fmt: skip
+
+
+def test_indexes_that_nothing_is_found_of_cost_little_each(
+    assemble: Assemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as many of them are twice the work, and little where a few took what is allowed."""
+    spent = []
+    run = trials._run
+
+    def counting(
+        terms: Sequence[trials._Term], values: Sequence[int], end: int, meter: trials._Meter
+    ) -> int:
+        spent[-1] += len(terms)
+        return run(terms, values, end, meter)
+
+    monkeypatch.setattr(trials, "_run", counting)
+    monkeypatch.setattr(trials, "_MOST_TERMS_RUN", 20000)
+    monkeypatch.setattr(trials, "_FEW_TERMS_RUN", 500)
+    jump = f"{REST} slwi 3,3,1\n sldi 3,3,2\n lwax 8,9,3\n add 8,8,10\n mtctr 8\n bctr\n"
+    for tables in (8, 16, 32):
+        spent.append(0)
+        choice = "".join(f" cmpwi 7,{number}\n beq .L{number}\n" for number in range(tables))
+        jumps = "".join(f".L{number}: {jump}" for number in range(tables))
+        first = text(f"{choice} {REST} slwi 3,3,1\n sldi 3,3,2")
+        assert "in between" in refused(assemble(first.replace(" bctr\n", f" bctr\n{jumps}", 1)))
+    eight, sixteen = spent[1] - spent[0], spent[2] - spent[1]
+    assert eight > 0
+    assert sixteen < 3 * eight
+    assert spent[0] < 20000 + 8 * 8 * 500
 
 
 def source(code: str, count: int) -> str:
