@@ -469,7 +469,13 @@ def _adds_to_label(
         values = slices.values(added.source, place)
     except Unresolved:
         return False
-    return any(_is_label(evidence, value, tables) for value in values)
+    # What isn't taken by a relocation is the program counter's, and no label of a compiler's.
+    return any(
+        _is_label(evidence, value, tables)
+        and len(evidence.labels(value.section, value.offset, value.offset + 4)) > 0
+        for value in values
+        if isinstance(value, Address)
+    )
 
 
 _NO_LABEL = frozenset((-1, 1, 2))
