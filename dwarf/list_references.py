@@ -13,7 +13,6 @@ Source: DWARF 5, sections 3.1.1, 7.3.2, 7.5.5 (classes loclist and rnglist), 7.2
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 
 from nopfix.dwarf import leb128
 from nopfix.dwarf.encodings import (
@@ -31,7 +30,7 @@ from nopfix.dwarf.section import Change, Section, Target
 from nopfix.dwarf.unit import NO_VIEWS, ListUses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Literal
 
     from nopfix.dwarf.offset_map import OffsetMap
@@ -184,7 +183,7 @@ def _references(entries: _Entries, kind: Named, form: int, column: array[int]) -
     offsets = array("Q")
     loose: list[Loose] = []
     seen: set[int] = set()
-    for place, index in zip(column, _relocated(relocations.places, column), strict=True):
+    for place, index in zip(column, relocations.indices(column), strict=True):
         if index is not None:
             symbol = symbols[index]
             seen.add(symbol)
@@ -205,22 +204,6 @@ def _references(entries: _Entries, kind: Named, form: int, column: array[int]) -
     if not named.foreign:
         _check(file, section, named)
     return named
-
-
-def _relocated(places: Sequence[int], column: array[int]) -> Iterator[int | None]:
-    """The index among ``places``, which ascend, of each place of a column; None for one without.
-
-    A column mostly ascends too, so what is looked for is near to what was found last.  A dictionary
-    of all places took a third of the memory that an object with debug information needs.
-    """
-    low, behind, last = 0, len(places), -1
-    for place in column:
-        if place < last:
-            low = 0
-        last, near = place, low + 32
-        high = near if near < behind and places[near] >= place else behind
-        low = bisect_left(places, place, low, high)
-        yield low if low < behind and places[low] == place else None
 
 
 def _check(file: File, section: Section, named: _Named) -> None:

@@ -16,7 +16,7 @@ from nopfix.dwarf.offset_map import IDENTITY, OffsetMap, padding, resize
 from nopfix.dwarf.record import TYPE_CHECKING, Record, make
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nopfix.dwarf.offset_map import Side
 
@@ -85,6 +85,22 @@ class Relocations:
         if index < len(places) and places[index] == place:
             return self.at(index)
         return None
+
+    def indices(self, column: Iterable[int]) -> Iterator[int | None]:
+        """The index among ``places`` of each place of a column; None for one that has none.
+
+        A column mostly ascends, so what is looked for is near to what was found last.  A dictionary
+        of all places took a third of the memory that an object with debug information needs.
+        """
+        places = self.places
+        low, behind, last = 0, len(places), -1
+        for place in column:
+            if place < last:
+                low = 0
+            last, near = place, low + 32
+            high = near if near < behind and places[near] >= place else behind
+            low = bisect_left(places, place, low, high)
+            yield low if low < behind and places[low] == place else None
 
 
 class Section(Record):

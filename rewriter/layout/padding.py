@@ -184,7 +184,7 @@ def _is_dead_padding(words: Sequence[int], place: int) -> bool:
     if jump <= 0:
         end = next((at for at in range(index, len(words)) if words[at] != NOP), index) + 1
     style = fill_style(words[index:end])
-    return style is not None and style.last in instruction.GROUP_ENDS
+    return style is not None and style.last in GROUP_ENDS
 
 
 def _claimed_alignments(

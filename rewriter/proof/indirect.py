@@ -55,7 +55,7 @@ from nopfix.rewriter.proof.reaching import Blocks, Definition, Join, Reaching, S
 
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Container, Iterator, Sequence
 
     from nopfix.rewriter.object.program import Place
     from nopfix.rewriter.proof.control_flow import Graph
@@ -251,6 +251,13 @@ class Values:
         # What `switch_table` found by what was asked: many jumps go through an interpreter's table.
         self.distances: dict[tuple[object, ...], tuple[Sequence[Place], Sequence[int]]] = {}
         self.tables: dict[tuple[object, ...], Table] = {}
+
+    def live_words(self) -> Iterator[tuple[Place, int]]:
+        """The words of the function's live code, each with its place."""
+        for block in self.graph.live_blocks():
+            words = self.words[block.section]
+            for offset in range(block.start, block.end, 4):
+                yield (block.section, offset), words[offset >> 2]
 
     # -- the fixed point -----------------------------------------------------------------------
 

@@ -50,25 +50,22 @@ def _use(address: Address | Indexed) -> Use:
 
 def _reads(slices: Values) -> Iterator[tuple[Place, Address | Indexed, int]]:
     """Where the function's loads are, what known address each may read, and how many bytes."""
-    for block in slices.graph.live_blocks():
-        words = slices.words[block.section]
-        for offset in range(block.start, block.end, 4):
-            place = (block.section, offset)
-            if place in slices.graph.suffixes:
-                continue
-            word = words[offset >> 2]
-            if instruction.is_prefix(word):
-                row = opcodes.find_prefixed(word, words[(offset >> 2) + 1])
-            else:
-                row = opcodes.find(word)
-            if row is None or "MEM(" not in row.formula:
-                continue
-            size = int(row.formula.partition(", ")[2].partition(")")[0])
-            for value in _addresses(slices, place, word):
-                if isinstance(value, (Address, Indexed)):
-                    yield place, value, size
-                elif isinstance(value, Distance):
-                    yield place, Indexed(value.base, value.register, value.place), size
+    for place, word in slices.live_words():
+        if place in slices.graph.suffixes:
+            continue
+        if instruction.is_prefix(word):
+            suffix = slices.words[place[0]][(place[1] >> 2) + 1]
+            row = opcodes.find_prefixed(word, suffix)
+        else:
+            row = opcodes.find(word)
+        if row is None or "MEM(" not in row.formula:
+            continue
+        size = int(row.formula.partition(", ")[2].partition(")")[0])
+        for value in _addresses(slices, place, word):
+            if isinstance(value, (Address, Indexed)):
+                yield place, value, size
+            elif isinstance(value, Distance):
+                yield place, Indexed(value.base, value.register, value.place), size
 
 
 def _addresses(slices: Values, place: Place, word: int) -> Collection[Value]:

@@ -413,19 +413,15 @@ def _check_label_arithmetic(
     What is added to a label is a distance in code, and nothing says where it comes from.
     """
     tables = _based(proofs)
-    for block in slices.graph.live_blocks():
-        words = slices.words[block.section]
-        for offset in range(block.start, block.end, 4):
-            word = words[offset >> 2]
-            if not instruction.adds_or_subtracts(word):
-                continue
-            place = (block.section, offset)
-            try:
-                sound = _keeps_labels(evidence, slices, place, word, tables)
-            except Unresolved:
-                sound = False
-            if not sound:
-                raise _refusal(evidence, place, "a distance of unknown origin is added to a label")
+    for place, word in slices.live_words():
+        if not instruction.adds_or_subtracts(word):
+            continue
+        try:
+            sound = _keeps_labels(evidence, slices, place, word, tables)
+        except Unresolved:
+            sound = False
+        if not sound:
+            raise _refusal(evidence, place, "a distance of unknown origin is added to a label")
 
 
 def _based(proofs: Mapping[Place, Proof]) -> dict[Address, Table]:
@@ -445,24 +441,23 @@ def _check_added_numbers(evidence: Evidence, slices: Values, proofs: Mapping[Pla
     off again where it wants the label.
     """
     tables = _based(proofs)
-    for block in slices.graph.live_blocks():
-        words = slices.words[block.section]
-        for offset in range(block.start, block.end, 4):
-            place = (block.section, offset)
-            if words[offset >> 2] >> 26 == instruction.ADDI and _adds_to_label(
-                evidence, slices, place, tables
-            ):
-                raise _refusal(evidence, place, "a number is added to the address of a label")
+    for place, word in slices.live_words():
+        if word >> 26 == instruction.ADDI and _adds_to_label(evidence, slices, place, word, tables):
+            raise _refusal(evidence, place, "a number is added to the address of a label")
 
 
 def _adds_to_label(
-    evidence: Evidence, slices: Values, place: Place, tables: Mapping[Address, Table]
+    evidence: Evidence,
+    slices: Values,
+    place: Place,
+    word: int,
+    tables: Mapping[Address, Table],
 ) -> bool:
-    """Whether the ``addi`` at ``place`` adds a number to the address of a label."""
-    section, offset = place
-    added = semantics.operation(slices.words[section][offset >> 2])
+    """Whether ``word``, the ``addi`` at ``place``, adds a number to the address of a label."""
+    added = semantics.operation(word)
     if added.source in _NO_LABEL or not added.immediate:
         return False
+    section, offset = place
     if offset in evidence.program.filling(section):
         return False  # the second half of an address
     try:

@@ -23,7 +23,7 @@ from nopfix.rewriter.object import elf
 from nopfix.rewriter.power.relocation import TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nopfix.dwarf.section import CopiedRelocation, Rewritten
 
@@ -127,7 +127,8 @@ def relocation_table(
     Raises `Refusal` for a type that isn't known where the answer depends on it.
     """
     own = moves.maps.get(relocations.section)
-    addends = _moved_addends(obj, relocations, moves, by_symbol)
+    changes = _changed_addends(obj, relocations, moves, by_symbol)
+    addends = _moved_addends(obj, relocations, changes)
     changed = addends != relocations.addends
     if own is None and not changed:
         return None
@@ -180,17 +181,13 @@ def moved_symbols(obj: elf.Object, maps: Mapping[int, OffsetMap]) -> dict[int, M
 
 
 def _moved_addends(
-    obj: elf.Object,
-    relocations: elf.Relocations,
-    moves: Moves,
-    by_symbol: Mapping[int, MovedSymbol],
+    obj: elf.Object, relocations: elf.Relocations, changes: Iterable[tuple[int, int]]
 ) -> array[int]:
-    """The addends of a section's relocations, moved.
+    """The addends of a section's relocations with ``changes`` (`_changed_addends`) put in.
 
     Raises `Refusal` for one that would leave the address space.
     """
     addends = relocations.addends[:]
-    changes = _changed_addends(obj, relocations, moves, by_symbol)
     try:
         for index, addend in changes:
             addends[index] = addend

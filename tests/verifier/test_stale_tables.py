@@ -261,20 +261,25 @@ int chosen(int x, int y)
 """
 
 
+def compiled(folder: Path, text: str, compiler: str, *options: str) -> bytes:
+    """The object that a compiler makes of C; skips the test where there is no such compiler."""
+    program = shutil.which(compiler)
+    if program is None:
+        pytest.skip(f"needs {compiler}")
+    target = ["--target=powerpc64le-linux-gnu"] if "clang" in compiler else []
+    (folder / "t.c").write_text(text)
+    command = [program, *target, *options, "-w", "-c", "t.c", "-o", "t.o"]
+    subprocess.run(command, cwd=folder, check=True)
+    return (folder / "t.o").read_bytes()
+
+
 @pytest.mark.parametrize("level", ["-O0", "-O1", "-O2", "-Os"])
 @pytest.mark.parametrize("model", ["small", "medium", "large"])
 @pytest.mark.parametrize("compiler", ["powerpc64le-linux-gnu-gcc", "clang-19"])
 def test_a_compilers_tables_that_nobody_moved_are_seen(
     compiler: str, model: str, level: str, tmp_path: Path
 ) -> None:
-    program = shutil.which(compiler)
-    if program is None:
-        pytest.skip(f"needs {compiler}")
-    target = ["--target=powerpc64le-linux-gnu"] if "clang" in compiler else []
-    (tmp_path / "t.c").write_text(SOURCE)
-    command = [program, *target, level, f"-mcmodel={model}", "-w", "-c", "t.c", "-o", "t.o"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    old = (tmp_path / "t.o").read_bytes()
+    old = compiled(tmp_path, SOURCE, compiler, level, f"-mcmodel={model}")
     new = bytes(nopfix.rewrite(old).data)
     report = verify(old, new, need_slots=True)
     assert report.differences == ()
@@ -307,14 +312,7 @@ INDICES = ("x & 6", "2 * x", "(x & 3) * 2", "x & 4")
 def test_a_table_of_which_an_index_leaves_entries_out_follows_in_the_others(
     index: str, compiler: str, level: str, tmp_path: Path
 ) -> None:
-    program = shutil.which(compiler)
-    if program is None:
-        pytest.skip(f"needs {compiler}")
-    target = ["--target=powerpc64le-linux-gnu"] if "clang" in compiler else []
-    (tmp_path / "t.c").write_text(SPARSE.replace("INDEX", index))
-    command = [program, *target, level, "-w", "-c", "t.c", "-o", "t.o"]
-    subprocess.run(command, cwd=tmp_path, check=True)
-    old = (tmp_path / "t.o").read_bytes()
+    old = compiled(tmp_path, SPARSE.replace("INDEX", index), compiler, level)
     new = bytes(nopfix.rewrite(old).data)
     assert verify(old, new).differences == ()
     # One entry that is read is as it was.
