@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tests.kernel.kernel_test import say
 from tests.kpatch import building, edits, kernels
 from tests.kpatch.edits import Edit
+from tests.kpatch.root import APT_INSTALL
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 WAY = "klp"
 # What objtool needs beside what kpatch-build does.
-INSTALL = ("apt-get", "install", "-qqy", "libxxhash-dev", "pkgconf")
+INSTALL = (*APT_INSTALL, "libxxhash-dev", "pkgconf")
 
 _OBJTOOL = "tools/objtool"
 _BRANCHES = """

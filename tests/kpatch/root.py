@@ -36,6 +36,8 @@ HOST = {
     PREFIX + "gcc": "gcc-powerpc64le-linux-gnu",
 }
 MOUNTED = ("/proc", "/sys", "/dev")
+# Somebody else may be installing something; a run of hours can wait for that.
+APT_INSTALL = ("apt-get", "-o", "DPkg::Lock::Timeout=600", "install", "-qqy")
 
 
 class Root:
@@ -92,7 +94,7 @@ class Root:
             raise Failure("a root folder is made by root")
         log = self.work / "root.log"
         if missing := [package for tool, package in HOST.items() if not shutil.which(tool)]:
-            run("apt-get", "install", "-qqy", "--no-install-recommends", *missing, log=log)
+            run(*APT_INSTALL, "--no-install-recommends", *missing, log=log)
         if not (self.path / "usr/bin/apt-get").exists():
             say(f"root: debootstrap {SUITE}")
             run("debootstrap", "--variant=minbase", SUITE, self.path, mirror(), log=log)
@@ -102,7 +104,7 @@ class Root:
             sources = [f"linux-source-{version}" for version in KERNELS]
             kinds = ("gcc-{}-", "gcc-{}-plugin-dev-")
             cross = [kind.format(v) + PREFIX[:-1] for v in COMPILERS for kind in kinds]
-            install = ("apt-get", "install", "-qqy", *TOOLS.split(), *sources, *cross)
+            install = (*APT_INSTALL, *TOOLS.split(), *sources, *cross)
             say("root: tools, compilers, kernel sources")
             self.run(*install, log=log, environment={"DEBIAN_FRONTEND": "noninteractive"})
             fetch = (
