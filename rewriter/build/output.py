@@ -59,12 +59,13 @@ def replace_all(files: Iterable[File], *, durable: bool = True) -> list[str]:
     lost: list[str] = []
     try:
         for path, data, mode in files:
-            target = _behind_links(path)
-            old = _status(target)
+            old = _status(path)
             if old is not None and not S_ISREG(old.st_mode):
-                with open(target, "wb") as device:
+                # By its own name: what the link of /dev/stdout leads to may be a pipe, without one.
+                with open(path, "wb") as device:
                     device.write(data)
                 continue
+            target = _behind_links(path)
             folder, slash, name = target.rpartition("/")
             unique = f"{posix.getpid()}.{posix.urandom(4).hex()}"
             temporary = f"{folder}{slash}.{name[:200]}.{unique}.nopfix"

@@ -84,6 +84,14 @@ def test_a_device_is_written_to_and_not_renamed_over() -> None:
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
 
 
+def test_a_pipe_that_only_a_link_names_is_written_to() -> None:
+    end, begin = os.pipe()
+    output.replace(f"/dev/fd/{begin}", b"new", 0o644)
+    os.close(begin)
+    with open(end, "rb") as stream:
+        assert stream.read() == b"new"
+
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 OTHER = 65534
 
