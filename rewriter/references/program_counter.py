@@ -56,13 +56,15 @@ def check(code: Code, reads: Iterable[tuple[int, int, Value]]) -> None:
 
     ``reads`` are where it comes into a register (`counter_reads.find`).
 
-    What a function holds where it returns goes on behind the calls of it: of the nearest place in
-    front of where it was read that any call leads to.
+    What a function holds where it returns goes on behind the calls of it.
     """
     waiting = list(reads)
+    # A branch that only reads LR has the same look as a call, and its target is no function.
+    read_by = {(place, value.number) for place, cell, value in waiting if cell == LR}
     calls_by_target: dict[int, list[int]] = {}
     for place, target in calls_inside(code):
-        calls_by_target.setdefault(target, []).append(place)
+        if (target, place + 4) not in read_by:
+            calls_by_target.setdefault(target, []).append(place)
     entries = sorted(calls_by_target)
     entered = _entered(code)
     seen = set(waiting)
@@ -77,11 +79,30 @@ def check(code: Code, reads: Iterable[tuple[int, int, Value]]) -> None:
         if function.has_new_numbers():  # that literals hold, which is known only now
             returned = function.follow(source)
         if returned:
-            at = bisect_right(entries, source[0]) - 1
-            for place in calls_by_target[entries[at]] if at >= 0 else ():
+            entry = _entry_in_front(code, entries, source[0])
+            for place in calls_by_target.get(entry, ()):
                 more = [(place + 4, cell, value) for cell, value in sorted(returned)]
                 waiting += [one for one in more if one not in seen]
                 seen.update(more)
+
+
+def _entry_in_front(code: Code, entries: Sequence[int], place: int) -> int:
+    """The nearest of ``entries`` in front of ``place`` from which its code is reached; -1 if none.
+
+    It lies in the function of ``place``, or in one in front of it that goes on to it.
+    """
+    at = bisect_right(entries, place) - 1
+    start = place
+    while at >= 0:
+        start, _ = code.extent(start)
+        if entries[at] >= start:
+            return entries[at]
+        while start and code.words[(start >> 2) - 1] in instruction.NO_OPERATIONS:
+            start -= 4
+        start -= 4
+        if start < 0 or start in code.data or instruction.goes_elsewhere(code.words[start >> 2]):
+            break
+    return -1
 
 
 def _entered(code: Code) -> Container[int]:

@@ -95,6 +95,57 @@ def test_a_distance_from_the_program_counter_across_a_slot_is_refused(
         rewrite(assemble(TEXT.format(register=31, body=body)))
 
 
+RETURNED = """
+    .abiversion 2
+    .type front,@function
+front:
+    li 4,0
+{end}
+    .size front,.-front
+    .type reads,@function
+reads:
+    mflr 0
+    bcl 20,31,$+4
+.Lpc: mflr 30
+    mtlr 0
+    blr
+    .size reads,.-reads
+    .type f,@function
+f:  mflr 11
+    bl {callee}
+    SLOT
+    bl g
+    SLOT
+    lwz 6,{distance}(30)
+    mtlr 11
+    blr
+.Lliteral: .long 4711
+    .size f,.-f
+    .type g,@function
+g:  blr
+    .size g,.-g
+"""
+
+
+@pytest.mark.parametrize(
+    ("callee", "end"), [("reads", " blr"), ("front", ""), ("front", " nop"), ("front", " bl g")]
+)
+def test_the_program_counter_comes_back_from_a_function_or_from_one_that_goes_on_to_it(
+    assemble: Assemble, callee: str, end: str
+) -> None:
+    text = RETURNED.format(callee=callee, end=end, distance=".Lliteral-.Lpc").replace("SLOT", "")
+    with pytest.raises(Refusal, match="is added to the program counter"):
+        rewrite(assemble(text))
+
+
+@pytest.mark.parametrize("end", [" blr", " blr\n .balign 16", " b g", " blr\n .long 0,0x900,0"])
+def test_it_does_not_come_back_from_a_function_that_ends_in_front_of_it(
+    assemble: Assemble, end: str
+) -> None:
+    text = RETURNED.format(callee="front", end=end, distance=48)
+    assert rewrite(assemble(text.replace("SLOT", ""))).data == assemble(text.replace("SLOT", "nop"))
+
+
 NEVER_RETURNS = TEXT.replace("mflr 11", "nop").replace("    mtlr 11\n    blr", "    b .")
 """A function that doesn't keep LR, which a branch over data changes."""
 

@@ -136,12 +136,26 @@ BY_DIFFERENCES = """\
  .popsection
 """
 
+RETURN_ADDRESSES = """\
+ .type f{n},@function
+f{n}: mflr 12
+ bl first
+ mflr 11
+ cmpwi 3,{n}
+ beq 1f
+ bl first
+1: mtlr 12
+ blr
+ .size f{n},.-f{n}
+"""
+
 SHAPES = {
     "functions with an unusual return and data": RETURNS,
     "sections": SECTIONS,
     "functions that others branch to": CALLED_WITH_RELOCATIONS,
     "functions with a switch and jump labels": JUMP_LABELS,
     "tables in data beside objects": TABLES_BESIDE_OBJECTS,
+    "functions that return with a return address in a register": RETURN_ADDRESSES,
     "opcodes of an interpreter": THREADED,
     "opcodes of one that has differences": BY_DIFFERENCES,
 }
