@@ -187,6 +187,11 @@ def check_numbers(old: Object, pairings: Mapping[int, Pairing], findings: Findin
     # A function's length beside its address: no compiler writes that, and compilers sign.
     by_hand = all(section.name != ".comment" for section in old.sections)
     ends = {(s.section, s.value + s.size) for s in old.symbols if s.type == STT_FUNC and s.size}
+    objects: dict[int, list[range]] = {}
+    for symbol in old.symbols:
+        if symbol.type == STT_OBJECT:
+            extent = range(symbol.value, symbol.value + symbol.size)
+            objects.setdefault(symbol.section, []).append(extent)
     for number, relocations in old.relocations.items():
         section = old.sections[number]
         if section.executable or not section.flags & SHF_ALLOC:
@@ -198,14 +203,13 @@ def check_numbers(old: Object, pairings: Mapping[int, Pairing], findings: Findin
                 labels[relocation.place] = target
         if not by_hand and not any(target not in entries for target in labels.values()):
             continue
-        objects = [
-            range(symbol.value, symbol.value + symbol.size)
-            for symbol in old.symbols
-            if symbol.section == number and symbol.type == STT_OBJECT
-        ]
-        for extent in [range(len(section.data))] if by_hand else objects:
+        whole = [range(len(section.data))]
+        places = sorted(labels)
+        for extent in whole if by_hand else objects.get(number, ()):
+            first, behind = (bisect.bisect_left(places, at) for at in (extent.start, extent.stop))
+            named = {place: labels[place] for place in places[first:behind]}
             near = ends if by_hand else set()
-            _check_object(section, extent, (labels, near), pairings, findings)
+            _check_object(section, extent, (named, near), pairings, findings)
 
 
 def _check_object(
@@ -215,20 +219,20 @@ def _check_object(
     pairings: Mapping[int, Pairing],
     findings: Findings,
 ) -> None:
-    """Look beside the addresses of an object; `known`: what each address in the section is, and
-    which places besides a number may lead to.
+    """Look beside the addresses of an object; `known`: what each address in it is, and which places
+    besides a number may lead to.
     """
-    labels, ends = known
-    named = {place: target for place, target in labels.items() if place in extent}
-    targets = {*named.values(), *ends}
+    named, ends = known
+    targets = set(named.values())
     for place, (number, label) in named.items():
         for at, size in ((place - 8, 8), (place + 8, 8), (place - 4, 4), (place + 8, 4)):
             if at not in extent or at + size > extent.stop or at in named or at - 4 in named:
                 continue
             distance = int.from_bytes(section.data[at : at + size], "little")
-            if not distance or (number, label + distance) not in targets:
+            there = (number, label + distance)
+            is_end = there in ends
+            if not distance or not (is_end or there in targets):
                 continue
-            is_end = (number, label + distance) in ends
             if _changes(pairings[number], label, distance, is_end=is_end):
                 findings.differ(
                     "distance",
