@@ -1,13 +1,15 @@
-"""Damage to a rewritten object, one fact at a time.
+"""Damage to a rewritten object, one fact at a time: what it says of its code.
 
-Each function takes the object's bytes and yields (what was damaged, damaged bytes). They change
-bytes in place where they can; only nops that go or come need the file laid out again.
+Each function takes the object's bytes and yields what was damaged, and a function that makes the
+damaged bytes: there are many more mutants than are tried. Bytes are changed in place where that is
+possible; only nops that go or come need the file laid out again. Damage that knows nothing of
+meaning, but for records and fields, is in damaged_records.py.
 """
 
 from __future__ import annotations
 
+import functools
 import io
-import itertools
 import struct
 from collections.abc import Callable, Iterator
 
@@ -15,15 +17,18 @@ from elftools.elf.elffile import ELFFile
 
 from nopfix.verifier import elf, power
 
-SHT_PROGBITS, SHT_NOTE = 1, 7
-
-Mutants = Iterator[tuple[str, bytes]]
+Made = Callable[[], bytes]
+Mutants = Iterator[tuple[str, Made]]
 NOP = (0x60000000).to_bytes(4, "little")
 MR_R0_R0 = (0x7C000378).to_bytes(4, "little")
 
 
 def patched(data: bytes, offset: int, value: bytes) -> bytes:
     return data[:offset] + value + data[offset + len(value) :]
+
+
+def patch(data: bytes, offset: int, value: bytes) -> Made:
+    return functools.partial(patched, data, offset, value)
 
 
 def _words(section: elf.Section) -> tuple[int, ...]:
@@ -55,7 +60,7 @@ def branches(data: bytes) -> Mutants:
                 place = section.offset + offset
                 yield (
                     f"branch at {section.name}+{offset:#x} off by {delta}",
-                    patched(data, place, other.to_bytes(4, "little")),
+                    patch(data, place, other.to_bytes(4, "little")),
                 )
 
 
@@ -65,7 +70,7 @@ def branch_conditions(data: bytes) -> Mutants:
             for bit in (1 << 24, 1 << 16):
                 yield (
                     f"condition of the branch at {section.name}+{offset:#x}",
-                    patched(data, section.offset + offset, (word ^ bit).to_bytes(4, "little")),
+                    patch(data, section.offset + offset, (word ^ bit).to_bytes(4, "little")),
                 )
 
 
@@ -74,7 +79,7 @@ def instructions(data: bytes) -> Mutants:
         if not power.is_relative_branch(word):
             yield (
                 f"instruction at {section.name}+{offset:#x}",
-                patched(data, section.offset + offset, (word ^ 1 << 17).to_bytes(4, "little")),
+                patch(data, section.offset + offset, (word ^ 1 << 17).to_bytes(4, "little")),
             )
 
 
@@ -95,7 +100,7 @@ def table_entries(data: bytes) -> Mutants:
                     other = (value + delta) % (1 << 32)
                     yield (
                         f"table entry at {section.name}+{entry * 4:#x} off by {delta}",
-                        patched(data, section.offset + entry * 4, other.to_bytes(4, "little")),
+                        patch(data, section.offset + entry * 4, other.to_bytes(4, "little")),
                     )
 
 
@@ -114,7 +119,7 @@ def addends(data: bytes) -> Mutants:
         for delta in (4, -4):
             yield (
                 f"addend of a relocation in {name} off by {delta}",
-                patched(data, record + 16, struct.pack("<q", addend + delta)),
+                patch(data, record + 16, struct.pack("<q", addend + delta)),
             )
 
 
@@ -123,16 +128,16 @@ def places(data: bytes) -> Mutants:
         (place,) = struct.unpack_from("<Q", data, record)
         yield (
             f"place of a relocation in {name}",
-            patched(data, record, struct.pack("<Q", place + 4)),
+            patch(data, record, struct.pack("<Q", place + 4)),
         )
 
 
 def relocation_types(data: bytes) -> Mutants:
     for name, record, symbol in _relocation_records(data):
-        yield f"type of a relocation in {name}", patched(data, record + 8, b"\x02\0\0\0")
+        yield f"type of a relocation in {name}", patch(data, record + 8, b"\x02\0\0\0")
         yield (
             f"symbol of a relocation in {name}",
-            patched(data, record + 12, (symbol ^ 1).to_bytes(4, "little")),
+            patch(data, record + 12, (symbol ^ 1).to_bytes(4, "little")),
         )
 
 
@@ -148,14 +153,14 @@ def symbol_values(data: bytes) -> Mutants:
     for symbol, record in _symbol_records(data):
         for delta in (4, -4):
             value = struct.pack("<Q", (symbol.value + delta) % (1 << 64))
-            yield f"value of {symbol.name} off by {delta}", patched(data, record + 8, value)
+            yield f"value of {symbol.name} off by {delta}", patch(data, record + 8, value)
 
 
 def symbol_sizes(data: bytes) -> Mutants:
     for symbol, record in _symbol_records(data):
         for delta in (4, -4):
             value = struct.pack("<Q", (symbol.size + delta) % (1 << 64))
-            yield f"size of {symbol.name} off by {delta}", patched(data, record + 16, value)
+            yield f"size of {symbol.name} off by {delta}", patch(data, record + 16, value)
 
 
 def fde_lengths(data: bytes) -> Mutants:
@@ -172,7 +177,7 @@ def fde_lengths(data: bytes) -> Mutants:
                 (length,) = struct.unpack_from("<i", data, at)
                 yield (
                     f"length of the FDE around {section.name}+{relocation.place:#x} off by {delta}",
-                    patched(data, at, struct.pack("<i", length + delta)),
+                    patch(data, at, struct.pack("<i", length + delta)),
                 )
 
 
@@ -183,7 +188,7 @@ def cfa_advances(data: bytes) -> Mutants:
             byte = section.data[entry]
             yield (
                 f"CFA advance at {section.name}+{entry:#x}",
-                patched(data, section.offset + entry, bytes([byte + 1 if byte < 0x7F else 0x7E])),
+                patch(data, section.offset + entry, bytes([byte + 1 if byte < 0x7F else 0x7E])),
             )
 
 
@@ -227,7 +232,7 @@ def high_pcs(data: bytes) -> Mutants:
             value = int.from_bytes(data[at : at + size], "little")
             for delta in (4, -4):
                 other = ((value + delta) % (1 << 8 * size)).to_bytes(size, "little")
-                yield f"{name} at .debug_info+{offset:#x} off by {delta}", patched(data, at, other)
+                yield f"{name} at .debug_info+{offset:#x} off by {delta}", patch(data, at, other)
 
 
 def return_addresses(data: bytes) -> Mutants:
@@ -244,11 +249,11 @@ def return_addresses(data: bytes) -> Mutants:
                 record, addend = records[offset]
                 yield (
                     f"{name} at .debug_info+{offset:#x}",
-                    patched(data, record + 16, struct.pack("<q", addend + 4)),
+                    patch(data, record + 16, struct.pack("<q", addend + 4)),
                 )
             elif form == "DW_FORM_addrx":
                 at = section.offset + offset
-                yield f"{name} at .debug_info+{offset:#x}", patched(data, at, bytes([data[at] ^ 1]))
+                yield f"{name} at .debug_info+{offset:#x}", patch(data, at, bytes([data[at] ^ 1]))
 
 
 def _bytes_of(*names: str) -> Callable[[bytes], Mutants]:
@@ -261,7 +266,7 @@ def _bytes_of(*names: str) -> Callable[[bytes], Mutants]:
             for offset in range(section.size):
                 at = section.offset + offset
                 flipped = data[at] ^ (1 << (offset * 5 + 2) % 8)
-                yield f"byte {section.name}+{offset:#x}", patched(data, at, bytes([flipped]))
+                yield f"byte {section.name}+{offset:#x}", patch(data, at, bytes([flipped]))
 
     return mutate
 
@@ -269,7 +274,7 @@ def _bytes_of(*names: str) -> Callable[[bytes], Mutants]:
 def header_bytes(data: bytes) -> Mutants:
     obj = elf.read(data)
     for offset in range(64):
-        yield f"byte {offset} of the ELF header", patched(data, offset, bytes([data[offset] ^ 4]))
+        yield f"byte {offset} of the ELF header", patch(data, offset, bytes([data[offset] ^ 4]))
     for section in obj.sections[1:]:
         for field, size in (
             (0, 4),
@@ -286,14 +291,14 @@ def header_bytes(data: bytes) -> Mutants:
             value = int.from_bytes(data[at : at + size], "little") ^ 1
             yield (
                 f"section header of {section.name}, field at {field}",
-                patched(data, at, value.to_bytes(size, "little")),
+                patch(data, at, value.to_bytes(size, "little")),
             )
 
 
 # Nops that go or come
 
 
-def _relaid(data: bytes, changed: int, contents: bytes) -> bytes:
+def relaid(data: bytes, changed: int, contents: bytes) -> bytes:
     """The object with other contents for one section, laid out again."""
     obj = elf.read(data)
     out = bytearray(data[:64])
@@ -328,19 +333,25 @@ def _inserted(old: bytes, data: bytes) -> Iterator[tuple[elf.Section, int]]:
 def nops_missing(data: bytes) -> Mutants:
     for section, offset in _inserted(data, data):
         contents = section.data[:offset] + section.data[offset + 4 :]
-        yield f"nop at {section.name}+{offset:#x} gone", _relaid(data, section.number, contents)
+        yield (
+            f"nop at {section.name}+{offset:#x} gone",
+            functools.partial(relaid, data, section.number, contents),
+        )
 
 
 def nops_doubled(data: bytes) -> Mutants:
     for section, offset in _inserted(data, data):
         contents = section.data[:offset] + NOP + section.data[offset:]
-        yield f"nop at {section.name}+{offset:#x} doubled", _relaid(data, section.number, contents)
+        yield (
+            f"nop at {section.name}+{offset:#x} doubled",
+            functools.partial(relaid, data, section.number, contents),
+        )
 
 
 def nops_replaced(data: bytes) -> Mutants:
     for section, offset in _inserted(data, data):
         at = section.offset + offset
-        yield f"nop at {section.name}+{offset:#x} is mr r0,r0", patched(data, at, MR_R0_R0)
+        yield f"nop at {section.name}+{offset:#x} is mr r0,r0", patch(data, at, MR_R0_R0)
 
 
 def nops_late(data: bytes) -> Mutants:
@@ -348,62 +359,7 @@ def nops_late(data: bytes) -> Mutants:
         at = section.offset + offset
         following = data[at + 4 : at + 8]
         if following != NOP:
-            yield f"nop at {section.name}+{offset:#x} one later", patched(data, at, following + NOP)
-
-
-# Records that change places, go or come twice
-
-
-def _records(data: bytes) -> Iterator[tuple[elf.Section, int, list[bytes]]]:
-    """(section, bytes of a record, its records) of tables, and of notes and data by doublewords."""
-    sizes = {elf.SHT_RELA: 24, elf.SHT_SYMTAB: 24, elf.SHT_GROUP: 4, SHT_PROGBITS: 8, SHT_NOTE: 4}
-    for section in elf.read(data).sections:
-        size = sizes.get(section.type, 0)
-        if size and not section.executable and not section.compression:
-            whole = range(0, section.size // size * size, size)
-            yield section, size, [section.data[at : at + size] for at in whole]
-
-
-def records_swapped(data: bytes) -> Mutants:
-    for section, size, records in _records(data):
-        for number, (first, second) in enumerate(itertools.pairwise(records)):
-            if first != second:
-                at = section.offset + number * size
-                yield f"records {number} of {section.name}", patched(data, at, second + first)
-
-
-def records_dropped(data: bytes) -> Mutants:
-    for section, size, records in _records(data):
-        for number in range(len(records)):
-            at = number * size
-            contents = section.data[:at] + section.data[at + size :]
-            yield f"record {number} of {section.name}", _relaid(data, section.number, contents)
-
-
-def records_doubled(data: bytes) -> Mutants:
-    for section, size, records in _records(data):
-        for number, record in enumerate(records):
-            at = number * size
-            contents = section.data[:at] + record + section.data[at:]
-            yield f"record {number} of {section.name}", _relaid(data, section.number, contents)
-
-
-def sections_swapped(data: bytes) -> Mutants:
-    obj = elf.read(data)
-    for number in range(1, len(obj.sections) - 1):
-        at = obj.section_headers + 64 * number
-        first, second = data[at : at + 64], data[at + 64 : at + 128]
-        yield f"sections {number} and the next", patched(data, at, second + first)
-
-
-def sections_dropped(data: bytes) -> Mutants:
-    """One becomes empty, or the last one goes."""
-    obj = elf.read(data)
-    for section in obj.sections[1:]:
-        if section.size and section.type != elf.SHT_NOBITS:
-            yield f"{section.name} is empty", _relaid(data, section.number, b"")
-    count = (len(obj.sections) - 1).to_bytes(2, "little")
-    yield "the last section", patched(data, 60, count)
+            yield f"nop at {section.name}+{offset:#x} one later", patch(data, at, following + NOP)
 
 
 KINDS: dict[str, Callable[[bytes], Mutants]] = {
@@ -438,11 +394,6 @@ KINDS: dict[str, Callable[[bytes], Mutants]] = {
     "nop doubled": nops_doubled,
     "nop replaced": nops_replaced,
     "nop late": nops_late,
-    "records swapped": records_swapped,
-    "record dropped": records_dropped,
-    "record doubled": records_doubled,
-    "sections swapped": sections_swapped,
-    "section dropped": sections_dropped,
 }
 
 
@@ -453,5 +404,5 @@ def _compressed(data: bytes) -> Mutants:
                 at = section.offset + offset
                 yield (
                     f"byte {section.name}+{offset:#x}",
-                    patched(data, at, bytes([data[at] ^ 0x10])),
+                    patch(data, at, bytes([data[at] ^ 0x10])),
                 )

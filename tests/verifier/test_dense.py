@@ -6,12 +6,12 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import damage
 import pytest
 
 from nopfix.verifier import abbreviations, elf, entries, lines, list_entries, verify
 from nopfix.verifier.forms import Format
 from nopfix.verifier.reader import Reader
+from tests.verifier import damage
 
 if TYPE_CHECKING:
     from nopfix.verifier.abbreviations import Abbreviation
@@ -114,7 +114,7 @@ def test_lists_get_the_same_verdict_with_the_general_loop_alone(
 ) -> None:
     old, new = ((DATA / f"{name}.{which}.o").read_bytes() for which in ("in", "out"))
     kinds = (damage.KINDS["location list"], damage.KINDS["range list"])
-    mutants = [mutant for kind in kinds for _, mutant in kind(new)]
+    mutants = [make() for kind in kinds for _, make in kind(new)]
     chosen = [new, *random.Random(name).sample(mutants, min(60, len(mutants)))]
     dense = [verify(old, mutant) for mutant in chosen]
     monkeypatch.setattr(list_entries, "offset_pair", lambda *_: None)

@@ -6,12 +6,12 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
-import damage
 import pytest
 
 import nopfix
 from nopfix.verifier import elf, verify
 from nopfix.verifier.relocation_types import R_PPC64_NONE, R_PPC64_REL32
+from tests.verifier import damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -296,5 +296,5 @@ def test_a_label_between_the_rows_of_a_frame_follows_its_row(variants: Variants)
     assert verify(old, bytes(nopfix.rewrite(old).data)).differences == ()
     damaged = [*damage.symbol_values(new), *damage.addends(new)]
     assert len(damaged) > 12
-    for name, mutant in damaged:
-        assert not verify(old, mutant).verified, name
+    for name, make in damaged:
+        assert not verify(old, make()).verified, name

@@ -13,7 +13,6 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import damage
 import pytest
 
 import nopfix.rewriter.command
@@ -21,6 +20,7 @@ from nopfix import verifier
 from nopfix.rewriter.build import objects_in_place
 from nopfix.verifier import Report, Unreadable, elf, loader, verify
 from nopfix.verifier.command import main
+from tests.verifier import damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,8 +43,8 @@ def test_a_difference_names_section_offset_function_and_rule(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, new = pair("plain")
-    _, mutant = next(damage.branches(new))
-    (tmp_path / "out.o").write_bytes(mutant)
+    _, make = next(damage.branches(new))
+    (tmp_path / "out.o").write_bytes(make())
     assert main([str(DATA / "plain.in.o"), str(tmp_path / "out.o")]) == 1
     printed = capsys.readouterr().out
     assert ".text+0x" in printed
@@ -109,8 +109,8 @@ def check_schema(value: object, kind: dict[str, Any]) -> None:
 
 def test_reports_are_as_their_schema_says(assemble: Callable[..., bytes]) -> None:
     old, new = pair("dwarf5")
-    _, mutant = next(damage.branches(new))
-    for report in (verify(old, new), verify(old, mutant)):
+    _, make = next(damage.branches(new))
+    for report in (verify(old, new), verify(old, make())):
         check_schema(report.as_json(), {"$ref": "verification"})
     module = assemble('.abiversion 2\n.section .text.f,"ax"\nf: bl g\nblr')
     refused = loader.check(module)
@@ -121,8 +121,8 @@ def test_reports_are_as_their_schema_says(assemble: Callable[..., bytes]) -> Non
 def test_a_difference_in_code_has_its_source_line() -> None:
     for name in ("dwarf5", "dwarf4", "dwarf64", "llvm"):
         old, new = pair(name)
-        _, mutant = next(damage.branches(new))
-        difference = verify(old, mutant).differences[0]
+        _, make = next(damage.branches(new))
+        difference = verify(old, make()).differences[0]
         assert difference.function
         assert re.match(r".*kinds\.c:\d+$", difference.source), difference
         assert f"in {difference.function} {difference.source}" in str(difference)
@@ -280,7 +280,8 @@ def test_without_libraries_only_the_words_of_a_message_are_others(
     out = tmp_path / "out.o"
     data = (DATA / "plain.out.o").read_bytes()
     if damaged:
-        _, data = next(damage.instructions(data))
+        _, make = next(damage.instructions(data))
+        data = make()
     out.write_bytes(data)
     options = [] if module == "nopfix.verifier.command" else ["--verify", "--sibling-calls=ignore"]
     done = subprocess.run(
