@@ -19,6 +19,7 @@ from nopfix.verifier import (
     lines,
     lists,
     lsda,
+    name_index,
     names,
     padding,
     pairing,
@@ -255,7 +256,7 @@ class _Verification:
             (".debug_aranges".__eq__, indexes.check_aranges),
             (".debug_addr".__eq__, lambda fields: indexes.check_addresses(fields, uses)),
             (_PUBNAMES.__contains__, lambda fields: indexes.check_pubnames(fields, uses)),
-            (".debug_names".__eq__, lambda fields: indexes.check_names(fields, uses)),
+            (".debug_names".__eq__, lambda fields: name_index.check(fields, uses)),
             (lambda name: name.removesuffix(".dwo") in _EQUAL, indexes.check_equal),
         ]
         left = {s.number: s for s in sections if not _is_frames(self.old, s)}

@@ -35,6 +35,17 @@ class Header(NamedTuple):
     """TTBase: the end of the type table; None without one."""
 
 
+class Used(NamedTuple):
+    """What the call sites of an LSDA lead to."""
+
+    actions: int
+    """Bytes of action records."""
+    types: int
+    """Entries of the type table, which counts back from TTBase."""
+    specifications: int
+    """Bytes of exception specifications behind TTBase."""
+
+
 def _header(data: bytes, start: int) -> Header:
     reader = Reader(data, start, len(data))
     lp_encoding = reader.unsigned(1)
@@ -141,14 +152,17 @@ def _check_one(
     if (before.types is None) != (after.types is None):
         fields.differ("lsda", old, new, "a type table only in one of the two")
         return
-    _check_sites(fields, before, after, function, landing)
-    _check_rest(fields, before, after, end, new_end)
+    actions = _check_sites(fields, before, after, function, landing)
+    used = _used(fields.raw, before, actions)
+    _check_rest(fields, before, after, (end, new_end), used)
     fields.findings.count("exception table")
 
 
 def _check_sites(
     fields: Fields, before: Header, after: Header, function: Target, landing: Target
-) -> None:
+) -> set[int]:
+    """Compare the call sites. Returns what they say of actions: 0 for none, or 1 and an offset."""
+    actions: set[int] = set()
     encoding = before.encodings[2]
     a = Reader(fields.raw, before.call_sites, before.actions)
     b = Reader(fields.new_raw, after.call_sites, after.actions)
@@ -157,7 +171,9 @@ def _check_sites(
         place, new_place = a.position, b.position
         start, length, pad = (a.pointer(encoding) for _ in range(3))
         new_start, new_length, new_pad = (b.pointer(encoding) for _ in range(3))
-        fields.equal("call-site", place, new_place, a.uleb(), b.uleb())
+        action = a.uleb()
+        fields.equal("call-site", place, new_place, action, b.uleb())
+        actions.add(action)
         count += 1
         places = place, new_place
         expected = fields.distance(function, start, START)
@@ -176,6 +192,7 @@ def _check_sites(
     if not (a.done and b.done):
         fields.differ("call-site", a.position, b.position, "the number of call sites differs")
     fields.findings.count("call site", count)
+    return actions
 
 
 def _wrong(
@@ -188,12 +205,46 @@ def _wrong(
     )
 
 
-def _check_rest(fields: Fields, before: Header, after: Header, end: int, new_end: int) -> None:
-    """Action records and type table: equal. Padding before the type table: its own business."""
+def _used(data: bytes, header: Header, actions: set[int]) -> Used:
+    """What the call sites lead to, by their actions.
+
+    A record is a filter and the distance from there to the next record, 0 at the last one.
+    """
+    size = first_type = 0
+    specifications: set[int] = set()
+    seen = {header.actions + action - 1 for action in actions if action}
+    waiting = list(seen)
+    while waiting:
+        reader = Reader(data, waiting.pop(), len(data))
+        kind, at = reader.sleb(), reader.position
+        following = at + reader.sleb()
+        size = max(size, reader.position - header.actions)
+        first_type = max(first_type, kind)
+        if kind < 0:
+            specifications.add(-kind - 1)
+        if following not in (at, *seen):
+            seen.add(following)
+            waiting.append(following)
+    behind, base = 0, header.types or 0
+    for offset in specifications if base else ():
+        reader = Reader(data, base + offset, len(data))
+        while reader.uleb():
+            pass
+        behind = max(behind, reader.position - base)
+    return Used(size, first_type, behind)
+
+
+def _check_rest(
+    fields: Fields, before: Header, after: Header, ends: tuple[int, int], used: Used
+) -> None:
+    """Action records, type table and exception specifications: equal, and all there.
+
+    Zeros at the end of each may be padding, which is its own business.
+    """
+    raw, new_raw, (end, new_end) = fields.raw, fields.new_raw, ends
     if before.types is None or after.types is None:
-        body = fields.raw[before.actions : end].rstrip(b"\0")
-        new_body = fields.new_raw[after.actions : new_end].rstrip(b"\0")
-        fields.equal("lsda", before.actions, after.actions, body, new_body)
+        body, new_body = raw[before.actions : end], new_raw[after.actions : new_end]
+        _same_but_zeros(fields, (before.actions, after.actions), body, new_body, used.actions)
         return
     # Actions grow up from the start, types down from TTBase. GCC aligns the types to their size
     # (except.cc, output_one_function_exception_table), LLVM to 4 (EHStreamer.cpp).
@@ -201,18 +252,12 @@ def _check_rest(fields: Fields, before: Header, after: Header, end: int, new_end
     alignment = max(4, min(size, fields.section.alignment))
     shift = after.types - before.types
     old_places = [p for p in fields.old_relocations if before.actions <= p < before.types]
-    first_type = min(old_places, default=before.types)
+    first_type = min([*old_places, before.types - size * used.types])
     new_first = first_type + shift
-    actions = fields.raw[before.actions : first_type].rstrip(b"\0")
-    new_actions = fields.new_raw[after.actions : new_first].rstrip(b"\0")
-    fields.equal("lsda", before.actions, after.actions, actions, new_actions)
-    fields.equal(
-        "lsda-types",
-        first_type,
-        new_first,
-        fields.raw[first_type : before.types],
-        fields.new_raw[new_first : after.types],
-    )
+    actions, new_actions = raw[before.actions : first_type], new_raw[after.actions : new_first]
+    _same_but_zeros(fields, (before.actions, after.actions), actions, new_actions, used.actions)
+    types, new_types = raw[first_type : before.types], new_raw[new_first : after.types]
+    fields.equal("lsda-types", first_type, new_first, types, new_types)
     if first_type - before.actions < new_first - after.actions - (alignment - 1):
         fields.differ("lsda", before.actions, after.actions, "more padding than alignment needs")
     if before.types % alignment == 0 and after.types % alignment:
@@ -220,5 +265,14 @@ def _check_rest(fields: Fields, before: Header, after: Header, end: int, new_end
     for place in old_places:
         fields.relocated(place, place + shift)
     # Exception specifications (uleb128 lists) follow TTBase.
-    tail, new_tail = fields.raw[before.types : end], fields.new_raw[after.types : new_end]
-    fields.equal("lsda", before.types, after.types, tail.rstrip(b"\0"), new_tail.rstrip(b"\0"))
+    tail, new_tail = raw[before.types : end], new_raw[after.types : new_end]
+    _same_but_zeros(fields, (before.types, after.types), tail, new_tail, used.specifications)
+
+
+def _same_but_zeros(
+    fields: Fields, places: tuple[int, int], old: bytes, new: bytes, size: int
+) -> None:
+    """Two parts are equal but for zeros behind their first `size` bytes, which are used."""
+    if fields.equal("lsda", *places, old.rstrip(b"\0"), new.rstrip(b"\0")) and len(new) < size:
+        text = f"has {len(new):#x} bytes in OUT of the {size:#x} that are used"
+        fields.differ("lsda", *places, text)

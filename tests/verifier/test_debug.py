@@ -10,6 +10,7 @@ import pytest
 
 import nopfix
 from nopfix.verifier import elf, verify
+from tests.verifier import damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +87,80 @@ def test_names_of_entries_that_lie_elsewhere_may_be_further_apart_as_their_unit_
         place = names.offset + at
         damaged = new[:place] + bytes([value]) + new[place + 1 :]
         assert damaged == new or not verify(old, damaged).verified
+
+
+#: What is inlined begins at a return address: that is one address in IN, and two in OUT.
+INLINED = """
+extern int e(int);
+static inline int i(int z) { int q = z * 3; __asm__ volatile("# %0" : : "r"(q)); return q + 1; }
+""" + "".join(
+    f'static __attribute__((noinline)) int l{n}(int a) {{ __asm__ volatile("");'
+    f" return a + {n}; }}\n"
+    f"int f{n}(int a) {{ int x = l{n}(a); int y = i(x); return l{n}(y) * i(y) + e(x); }}\n"
+    for n in range(26)
+)
+
+
+def with_clang(folder: Path, source: str, *options: str) -> bytes:
+    if shutil.which("clang-19") is None:
+        pytest.skip("needs clang-19")
+    (folder / "in.c").write_text(source)
+    command = ["clang-19", "--target=powerpc64le-linux-gnu", "-O1", "-g", *options, "-c", "in.c"]
+    subprocess.run(command, cwd=folder, check=True)
+    return (folder / "in.o").read_bytes()
+
+
+def section(data: bytes, name: str) -> elf.Section:
+    (found,) = (section for section in elf.read(data).sections if section.name == name)
+    return found
+
+
+def put(data: bytes, name: str, offset: int, value: bytes) -> bytes:
+    """The object with other bytes in a section."""
+    return damage.patched(data, section(data, name).offset + offset, value)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_the_name_index_names_the_entries_where_they_are_now(linked: bool, tmp_path: Path) -> None:
+    options = ("-gdwarf-5", "-gpubnames")
+    old = with_clang(tmp_path, INLINED, *options)
+    if linked:
+        (tmp_path / "a.o").write_bytes(old)
+        with_clang(tmp_path, INLINED.replace("int f", "int other"), *options)
+        command = ["powerpc64le-linux-gnu-ld", "-r", "a.o", "in.o", "-o", "both.o"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        old = (tmp_path / "both.o").read_bytes()
+    new = bytes(nopfix.rewrite(old).data)
+    assert section(new, ".debug_info").size > section(old, ".debug_info").size
+    assert verify(old, new).differences == ()
+    before, after = (section(data, ".debug_names").data for data in (old, new))
+    assert not verify(old, put(new, ".debug_names", 0, before)).verified
+    for at in range(3, len(after), 89):
+        damaged = put(new, ".debug_names", at, bytes([after[at] ^ 4]))
+        assert not verify(old, damaged).verified, hex(at)
+
+
+def test_an_address_that_is_new_is_whole(tmp_path: Path) -> None:
+    old = with_clang(tmp_path, INLINED, "-gdwarf-5")
+    new = bytes(nopfix.rewrite(old).data)
+    size, table = section(old, ".debug_addr").size, section(new, ".debug_addr").data
+    assert len(table) > size
+    assert verify(old, new).differences == ()
+    for at in (0, size, len(table) - 1):
+        damaged = put(new, ".debug_addr", at, bytes([table[at] ^ 4]))
+        assert not verify(old, damaged).verified, hex(at)
+
+
+def test_an_address_that_is_new_for_a_dwo_is_there_once(tmp_path: Path) -> None:
+    old = with_clang(tmp_path, INLINED, "-gdwarf-4", "-gsplit-dwarf")
+    split = {"in.dwo": (tmp_path / "in.dwo").read_bytes()}
+    new = bytes(nopfix.rewrite(old, nopfix.Options(dwo=split)).data)
+    assert verify(old, new).differences == ()
+    added = section(new, ".rela.debug_addr").size - section(old, ".rela.debug_addr").size
+    assert added >= 48
+    last = section(new, ".rela.debug_addr").offset + section(new, ".rela.debug_addr").size - 8
+    doubled = damage.patched(new, last, new[last - 24 : last - 16])
+    assert not verify(old, doubled).verified
 
 
 def test_an_address_may_be_an_index_and_an_offset(tmp_path: Path) -> None:

@@ -243,6 +243,38 @@ def test_what_is_said_at_a_functions_end_is_behind_the_slot_and_in_front_of_the_
     assert verify(*variants(AT_THE_END, **words)).verified != in_front
 
 
+#: Numbers of the call site grow with the slots; what is behind it has other padding then.
+ACTIONS = (
+    SOURCE.replace(".Le: mtlr 0\n", ".Le: mtlr 0\n .rept 27\n li 3,1\n .endr\n")
+    .replace(".byte 0xff,0xff,1", ".byte 0xff,0x9b\n .uleb128 .Lt-.Lx\n.Lx: .byte 1")
+    .replace(".uleb128 0\n.Lce:", ".uleb128 3+MORE\n.Lce: RECORDS\n .balign 4\n TYPES\n.Lt: LISTS")
+)
+
+
+@pytest.mark.parametrize(
+    ("types", "records", "lists"),
+    [
+        (".long DW.ref.p-.", ".byte 1,0\n .skip MORE\n .byte 1,ZERO", ""),
+        (".long 0", ".byte 1,0\n .skip MORE\n .byte 1,ZERO", ""),
+        ("", ".byte 1,0\n .skip MORE\n .byte 0x7f,0", ".byte 1,ZERO"),
+    ],
+)
+def test_the_zero_at_the_end_of_what_an_exception_table_uses_is_no_padding(
+    types: str, records: str, lists: str, variants: Variants
+) -> None:
+    source = ACTIONS.replace("RECORDS", records).replace("LISTS", lists).replace("TYPES", types)
+    damaged = 0
+    for more in range(4):
+        words = {"MORE": (str(more), str(more))}
+        old, new = variants(source, ZERO=("0", "0"), **words)
+        assert verify(old, new).verified
+        _, cut = variants(source.replace("1,ZERO", "1"), **words)
+        if cut != new:
+            damaged += 1
+            assert not verify(old, cut).verified, more
+    assert damaged
+
+
 @pytest.mark.parametrize(("zeros", "right"), [(0, True), (4, True), (8, False), (24, False)])
 def test_zeros_behind_exception_tables_are_no_more_than_an_alignment_needs(
     zeros: int, right: bool, variants: Variants
