@@ -229,7 +229,18 @@ def examine(
         _ahead(words, functions, found, alike, labels),
         {},
         _distances(words, found),
-        Ways(words, functions, found.data_words, labels),
+        Ways(words, functions, found.data_words, labels | _behind_morestack(old, section)),
+    )
+
+
+def _behind_morestack(old: Object, section: Section) -> frozenset[int]:
+    """Where `__morestack` comes back to: behind three words, which it runs when all is done
+    (libgcc/config/rs6000/morestack.S).
+    """
+    return frozenset(
+        relocation.place + 16
+        for relocation in old.relocations.get(section.number, ())
+        if old.symbols[relocation.symbol].name in power.MORESTACK
     )
 
 

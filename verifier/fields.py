@@ -214,8 +214,10 @@ class Fields:
                 None,
                 f"has {counts[0]} relocations in IN, {counts[1]} in OUT",
             )
-        elif _order(tables[0]) != _order(tables[1][: counts[0]]):
-            self.differ("relocation", None, None, "its relocations are in another order")
+        else:
+            order = _order(tables[0])
+            if order != _order(tables[1] if order is None else tables[1][: counts[0]]):
+                self.differ("relocation", None, None, "its relocations are in another order")
         dead = [
             len(obj.relocations.get(self.section.number, ())) - count
             for obj, count in zip((self.checker.old, self.checker.new), counts, strict=True)

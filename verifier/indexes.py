@@ -75,6 +75,7 @@ def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
     of a unit's part that IN has not, when someone uses them. Returns where each part went.
     """
     starts: dict[int, int] = {}
+    entries: set[int] = set()
     headers = fields.raw[4:6] == b"\x05\0" or fields.raw[12:14] == b"\x05\0"
     a = Reader(fields.raw, 0, len(fields.raw))
     b = Reader(fields.new_raw, 0, len(fields.new_raw))
@@ -93,9 +94,12 @@ def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
             or new_end - b.position < end - a.position
         ):
             raise Malformed(f".debug_addr at {a.position:#x}: length {end - a.position:#x}")
+        entries.update(range(b.position, new_end, 8))
         while a.position < end:
             _address(fields, uses, a, b)
         _new_addresses(fields, uses, b, new_end)
+    for place in fields.new_relocations.keys() - entries:
+        fields.differ("addr", None, place, "a relocation where no address is")
     fields.equal("addr", a.position, b.position, a.done, b.done)
     starts[len(fields.raw)] = len(fields.new_raw)
     return starts

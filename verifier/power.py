@@ -61,15 +61,8 @@ def named(word: int) -> set[int]:
     return found
 
 
-EXEMPT = frozenset(
-    {
-        "_mcount",
-        "ftrace_caller",
-        "ftrace_regs_caller",
-        "__morestack",
-        "__morestack_non_split",
-    }
-)
+MORESTACK = frozenset({"__morestack", "__morestack_non_split"})
+EXEMPT = MORESTACK | {"_mcount", "ftrace_caller", "ftrace_regs_caller"}
 """Callees behind whose call nothing may be put. `_mcount` and ftrace's are the kernel loader's own
 business (Linux, arch/powerpc/kernel/module_64.c, is_mprofile_ftrace_call). `__morestack` goes on
 three instructions behind its return address, where the function's body is (GCC,

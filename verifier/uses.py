@@ -138,7 +138,12 @@ def indexed_address(
     new_target, new = fields.checker.new.target(after)
     old, new = old + offset, new + new_offset
     expected = fields.move(target, old, side)
-    if target != new_target or expected != new:
+    if before.type != after.type:
+        text = (
+            f"address {new_index} of OUT has a relocation of type {after.type}, not {before.type}"
+        )
+        fields.differ("address-index", place, None, text)
+    elif target != new_target or expected != new:
         fields.differ(
             "address-index",
             place,

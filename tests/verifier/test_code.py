@@ -975,3 +975,34 @@ def test_a_branch_into_padding_may_lead_to_any_of_its_no_ops(
     old, new = variants(INTO_PADDING.replace("CODE", ""), FIRST=first, NO_OPS=no_ops)
     assert verify(old, new).verified == right
     assert verify(old, bytes(rewrite(old).data)).differences == ()
+
+
+#: GCC -fsplit-stack: `__morestack` runs the three words behind its call last, and comes back to the
+#: branch behind them.
+SPLIT_STACK = """
+    .text
+    .type f, @function
+f:  mflr 0
+    b .Lmore
+.Lbody:
+    bl g
+    SLOT
+    blr
+.Lmore:
+    std 0,16(1)
+    bl __morestack
+    ld 0,16(1)
+    mtlr 0
+    blr
+    b .Lbody+STALE
+    .size f, .-f
+    .type g, @function
+g:  blr
+    .size g, .-g
+"""
+
+
+@pytest.mark.parametrize("stale", [0, 4, -4])
+def test_a_branch_that_morestack_comes_back_to_is_executed(stale: int, variants: Variants) -> None:
+    old, new = variants(SPLIT_STACK, STALE=("0", str(stale)))
+    assert verify(old, new).verified == (not stale)

@@ -149,6 +149,10 @@ def test_an_address_that_is_new_is_whole(tmp_path: Path) -> None:
     for at in (0, size, len(table) - 1):
         damaged = put(new, ".debug_addr", at, bytes([table[at] ^ 4]))
         assert not verify(old, damaged).verified, hex(at)
+    kind = section(new, ".rela.debug_addr").offset + section(new, ".rela.debug_addr").size - 16
+    assert not verify(old, damage.patched(new, kind, b"\x27")).verified
+    short = damage.relaid(new, section(new, ".debug_addr").number, table[:-8])
+    assert not verify(old, short).verified
 
 
 def test_an_address_that_is_new_for_a_dwo_is_there_once(tmp_path: Path) -> None:
