@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from elftools.elf.elffile import ELFFile
 
 from nopfix.verifier import elf, power
+from nopfix.verifier.fields import prelinked
 
 Made = Callable[[], bytes]
 Mutants = Iterator[tuple[str, Made]]
@@ -211,6 +212,10 @@ def _frame_instructions(section: elf.Section) -> Iterator[int]:
 
 def _attributes(data: bytes, *names: str) -> Iterator[tuple[str, str, int]]:
     """(name, form, offset in .debug_info) of attributes, read by pyelftools."""
+    obj = elf.read(data)
+    for section in _stored(obj, ".debug_info"):
+        # It has no relocations of this processor; several units have an abbreviation table each.
+        data = patched(data, section.offset, prelinked(obj, section))
     info = ELFFile(io.BytesIO(data)).get_dwarf_info(relocate_dwarf_sections=False)
     for unit in info.iter_CUs():
         for entry in unit.iter_DIEs():
