@@ -120,9 +120,10 @@ def _run(parsed: argparse.Namespace) -> bool:
     from nopfix.rewriter.pipeline import rewrite
 
     data = opened.contents
-    result = rewrite(data, _options(parsed, parsed.input, data))
+    options = _options(parsed, parsed.input, data)
+    result = rewrite(data, options)
     dropped = _dropped_signature(parsed, data, result)
-    _check(parsed, _name(parsed.input), data, result)
+    _check(parsed, _name(parsed.input), data, options, result)
     files = _dwo_files(result)
     if parsed.report:
         files.insert(0, _report_file(parsed, _report_fields(result.report)))
@@ -290,7 +291,7 @@ def _rewrite_archive(parsed: argparse.Namespace, opened: Opened) -> bool:
     def one(where: str, contents: bytes) -> bytes:
         options = _options(parsed, _beside(parsed, where[len(path) :]), contents)
         result = results[where] = rewrite(contents, options)
-        _check(parsed, where, contents, result)
+        _check(parsed, where, contents, options, result)
         return result.data
 
     new = archive.rewrite(path, opened.contents, one)
@@ -312,14 +313,16 @@ def _rewrite_archive(parsed: argparse.Namespace, opened: Opened) -> bool:
     return new != opened.contents
 
 
-def _check(parsed: argparse.Namespace, name: str, data: bytes, result: Result) -> None:
+def _check(
+    parsed: argparse.Namespace, name: str, data: bytes, options: Options, result: Result
+) -> None:
     """What was asked for besides the rewrite: sibling calls named, a second opinion."""
     if parsed.sibling_calls == "error" or (parsed.sibling_calls == "warn" and not parsed.quiet):
         _report_sibling_calls(parsed, name, data)
     if parsed.verify:
         from nopfix.rewriter.build import second_opinion
 
-        second_opinion.ask(data, result)
+        second_opinion.ask(data, options, result)
 
 
 def _left(where: str, result: Result) -> list[str]:

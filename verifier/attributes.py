@@ -21,7 +21,7 @@ from nopfix.verifier.fields import Block, Fields, Target, shown
 from nopfix.verifier.forms import Value
 from nopfix.verifier.operands import compare_expressions
 from nopfix.verifier.pairing import END, RET, START
-from nopfix.verifier.uses import ListUse, Reference, Unit, Uses, indexed_address
+from nopfix.verifier.uses import ListUse, Reference, Unit, Uses, ViewUse, indexed_address
 
 if TYPE_CHECKING:
     from nopfix.verifier.abbreviations import Abbreviation
@@ -113,6 +113,7 @@ class Attributes:
         own = self.uses.by_id.get(identity)
         if own is None:
             return
+        self.uses.split[identity] = unit
         unit.base, unit.address_base = own.base, own.address_base
         unit.new_address_base, unit.bases = own.new_address_base, dict(own.bases)
         behind_header = 12 if unit.shape.offset_size == 4 else 20
@@ -292,11 +293,14 @@ class Attributes:
         if target.section not in self.fields.checker.lists or name in _TABLES:
             return
         if name == "DW_AT_GNU_locviews":
+            views = self.uses.views.setdefault(target.section, {})
+            if unit.is_split:
+                views[target.old] = ViewUse(target.new, None)
             for place in locations:
                 if place in self.fields.old_relocations:
                     where = self.fields.checker.old.target(self.fields.old_relocations[place])
                     if where[0] == target.section:
-                        self.uses.views.setdefault(target.section, {})[target.old] = where[1]
+                        views[target.old] = ViewUse(target.new, where[1])
             return
         use = ListUse(target.old, target.new, unit)
         self.uses.lists.setdefault(target.section, {})[target.old] = use
@@ -311,7 +315,13 @@ class Attributes:
         if name == "DW_AT_ranges" and unit.shape.version < 5:
             section, base = unit.bases.get("DW_AT_GNU_ranges_base", (0, 0))
             return Target(section, base + old, base + new) if section else None
-        kind = "loc" if name in _LOCATIONS else "rng" if name == "DW_AT_ranges" else ""
+        kind = (
+            "loc"
+            if name in _LOCATIONS or name == "DW_AT_GNU_locviews"
+            else "rng"
+            if name == "DW_AT_ranges"
+            else ""
+        )
         wanted = f".debug_{kind}lists.dwo" if unit.shape.version >= 5 else f".debug_{kind}.dwo"
         return Target(named[wanted], old, new) if wanted in named else None
 

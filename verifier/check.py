@@ -25,6 +25,7 @@ from nopfix.verifier import (
     pairing,
     regions,
     relocations,
+    split,
     stale_tables,
     understood,
     units,
@@ -75,23 +76,31 @@ _PUBNAMES = frozenset(
 )
 
 
-def verify(old: bytes, new: bytes, *, need_slots: bool = False) -> Report:
+def verify(
+    old: bytes, new: bytes, *, need_slots: bool = False, dwo: tuple[bytes, bytes] | None = None
+) -> Report:
     """Decide whether the object `new` is the object `old` plus nops.
 
     With `need_slots`, a call that should have a TOC-restore slot and has none is a difference too.
+    `dwo`: the object's .dwo in IN and in OUT; without, nothing that is said there is looked at.
     Raises verifier.elf.Unreadable when one of them is no object that can be compared.
     """
     findings = Findings()
     before = read(old)
     after = read(new, like=before)
-    if old == new:
+    beside = split.read_both(*dwo) if dwo else None
+    if old == new and (beside is None or beside.old.raw == beside.new.raw):
         # Nothing has to be understood of what is as it was, but for the calls that lack a slot.
         findings.count("byte compared", len(old))
         if need_slots:
             found = names.references(before)[0]
             stale = stale_tables.Checker(before, after, found, findings)
             pair_code(before, after, names.collect(before, found), stale, findings, need_slots=True)
-    elif container.check_headers(before, after, findings):
+    elif container.check_headers(before, after, findings) and (
+        beside is None or split.check(beside, findings)
+    ):
+        if beside is not None:
+            before, after = split.beside(before, beside.old), split.beside(after, beside.new)
         _Verification(before, after, findings).run(need_slots)
     findings.differences = placed(before, findings.differences)
     return findings.report()
@@ -244,12 +253,12 @@ class _Verification:
     def _debug(self, sections: list[Section]) -> None:
         # Split units may lie beside their skeletons (clang -gsplit-dwarf=single), and come last.
         uses = Uses()
-        own, split = (self._number(name) for name in (".debug_abbrev", ".debug_abbrev.dwo"))
+        own, of_split = (self._number(name) for name in (".debug_abbrev", ".debug_abbrev.dwo"))
         steps: list[tuple[Callable[[str], bool], Callable[[Fields], Mapping[int, int] | None]]] = [
             (_UNITS.__contains__, lambda fields: units.check(fields, own, uses)),
             (
                 lambda name: name.removesuffix(".dwo") in _UNITS,
-                lambda fields: units.check(fields, split, uses),
+                lambda fields: units.check(fields, of_split, uses),
             ),
             (_LISTS.__contains__, lambda fields: lists.check(fields, uses)),
             (lambda name: name in (".debug_line", ".debug_line.dwo"), lines.check),

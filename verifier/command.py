@@ -39,6 +39,12 @@ def parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("old", metavar="IN", nargs="?", help="the object before nopfix")
     add("new", metavar="OUT", nargs="?", help="the object after nopfix")
+    add(
+        "--dwo",
+        nargs=2,
+        metavar=("IN.DWO", "OUT.DWO"),
+        help="the object's .dwo (-gsplit-dwarf), before and after: look at it as well",
+    )
     add("--module", metavar="PATCH.KO", help="say what the kernel would refuse in a live patch")
     add("--vmlinux", metavar="FILE", help="with --module: the kernel that the patch is for")
     add("--report", metavar="FILE", help="write what was found as JSON")
@@ -52,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(arguments)
     objects = sum(name is not None for name in (options.old, options.new))
-    if objects != (0 if options.module else 2) or (options.vmlinux and not options.module):
+    other = options.dwo if options.module else options.vmlinux
+    if objects != (0 if options.module else 2) or other:
         parser().error("either IN and OUT, or --module PATCH.KO")
     about = options.module or f"{options.old}, {options.new}"
     # The process ends with its one verification: looking for garbage took a seventh of the time.
@@ -87,9 +94,10 @@ def _run(options: argparse.Namespace) -> int:
     from nopfix.verifier.check import verify
     from nopfix.verifier.elf import Unreadable
 
-    old, new = _contents(options.old), _contents(options.new)
+    old, new, *split = map(_contents, (options.old, options.new, *(options.dwo or ())))
     try:
-        report = verify(old, new, need_slots=options.slots)
+        dwo = (split[0], split[1]) if split else None
+        report = verify(old, new, need_slots=options.slots, dwo=dwo)
     except Unreadable as error:
         return _complain(f"{options.old}, {options.new}: {error}", NOT_VERIFIED)
     _write_report(options.report, report.as_json())

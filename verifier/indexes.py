@@ -115,7 +115,7 @@ def _new_addresses(fields: Fields, uses: Uses, b: Reader, end: int) -> None:
         if (fields.section.number, place) in uses.addresses:
             continue
         after = fields.new_relocations.get(place)
-        if not uses.skeletons or after is None or _target(fields, after) not in returns:
+        if not uses.unseen or after is None or _target(fields, after) not in returns:
             fields.differ("addr", None, place, "a new address that nothing uses")
         else:
             returns.remove(_target(fields, after))
@@ -198,9 +198,28 @@ def check_pubnames(fields: Fields, uses: Uses) -> None:
         # GCC gives the size of the unit in the .dwo, LLVM that of the skeleton (AsmPrinter,
         # DwarfDebug.cpp, emitDebugPubSection), which tells nothing of the other.
         growth = new_size - old_size if unit_end is None else _UNKNOWN
-        _check_elsewhere(fields, sorted(elsewhere), growth)
+        if unit_end is None:
+            elsewhere.append((old_size, new_size, place))
+        left = [name for name in elsewhere if not in_split(fields, uses, (section, unit), name)]
+        _check_elsewhere(fields, sorted(left), growth)
         fields.findings.count("name table")
     fields.equal("pubnames", a.position, b.position, a.done, b.done)
+
+
+def in_split(
+    fields: Fields, uses: Uses, skeleton: tuple[int, int], name: tuple[int, int, int]
+) -> bool:
+    """Whether a name is of the split unit that belongs to a skeleton, which is then compared.
+
+    `skeleton`: its section and offset in IN; `name`: an offset in the split unit in IN and in OUT,
+    and the place in the section.
+    """
+    offset, new_offset, place = name
+    expected = uses.split_entry(*skeleton, offset)
+    if expected is not None and expected != new_offset:
+        text = f"names the entry at {offset:#x}, so at {expected:#x} in OUT, but {new_offset:#x}"
+        fields.differ("pubnames", place, place, text)
+    return expected is not None
 
 
 def _check_elsewhere(fields: Fields, names: list[tuple[int, int, int]], growth: int) -> None:

@@ -188,7 +188,7 @@ class Entries:
         if name == "offset_pair":
             self._pair(at, new_at, base, values)
         elif name.endswith("_length"):
-            expected = self.fields.span(targets[0], values[1][0])
+            expected = self._span(targets[0], values[1][0])
             if expected != values[1][1]:
                 self._wrong(at, new_at, "its length", values[1], expected)
         if self.fission:
@@ -196,6 +196,15 @@ class Entries:
         elif self.locations:
             self.expression(a, b, unit, (a.uleb(), b.uleb()))
         return base, True
+
+    def _span(self, begin: Target | None, length: int) -> int | None:
+        """The bytes in OUT of what begins somewhere; none where it ends in front of that.
+
+        GCC counts so where a value is gone with the call that it begins behind.
+        """
+        if self.fission and length >> 31:
+            return length
+        return self.fields.span(begin, length)
 
     def _operands(
         self, a: Reader, b: Reader, unit: Unit, letters: str

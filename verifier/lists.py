@@ -208,8 +208,14 @@ class _Walk:
 
     def _view_table(self, offset: int, new_offset: int) -> tuple[int, int]:
         """Pairs of view numbers up to the list that they are about."""
-        end = self.views[offset]
+        use = self.views[offset]
+        end = use.list
+        if end is None:
+            end = min((start for start in self.lists if start > offset), default=offset)
         size = end - offset
+        if use.new != new_offset:
+            text = f"an attribute of OUT refers to {use.new:#x}"
+            self.fields.differ("views", offset, new_offset, text)
         self.fields.equal(
             "views",
             offset,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.fields import shown
 from nopfix.verifier.forms import Format, compile_form, name_of
+from nopfix.verifier.indexes import in_split
 from nopfix.verifier.pairing import Starts
 from nopfix.verifier.reader import Malformed, Reader
 
@@ -109,7 +110,10 @@ def _check_names(
                 f" {shown(expected - unit.new)} in OUT, but {new_offset:#x}"
             )
             fields.differ("names", place, place, text)
-    for found in elsewhere.values():
+    for unit, found in elsewhere.items():
+        if unit is not None:
+            skeleton = unit.section, unit.old
+            found = [name for name in found if not in_split(fields, uses, skeleton, name)]
         _check_elsewhere(fields, sorted(found))
 
 

@@ -47,6 +47,14 @@ class ListUse(NamedTuple):
     unit: Unit
 
 
+class ViewUse(NamedTuple):
+    """A table of views: where it is in OUT, and where the list begins in IN that it is about."""
+
+    new: int
+    list: int | None
+    """None where that is the next one behind the table."""
+
+
 class Reference(NamedTuple):
     """A reference to an entry: where it stands in IN and OUT, which entry of each it names."""
 
@@ -63,8 +71,8 @@ class Uses:
         """Nothing met yet."""
         self.lists: dict[int, dict[int, ListUse]] = {}
         """By section: lists of locations and ranges, by their offset in IN."""
-        self.views: dict[int, dict[int, int]] = {}
-        """By section: offset of a table of views in IN: offset of the list that it is about."""
+        self.views: dict[int, dict[int, ViewUse]] = {}
+        """By section: tables of views, by their offset in IN."""
         self.indexed: dict[str, list[tuple[Unit, int]]] = {"loc": [], "rng": []}
         """Lists used by index: (unit, index)."""
         self.addresses: set[tuple[int, int]] = set()
@@ -77,10 +85,28 @@ class Uses:
         DWARF 4, DW_AT_GNU_ranges_base)."""
         self.units: list[Unit] = []
         self.skeletons = False
-        """Whether some unit names a .dwo, which may use what nothing here does."""
+        """Whether some unit names a .dwo."""
         self.by_id: dict[int, Unit] = {}
         """The skeletons, by the id that the split unit has as well."""
+        self.split: dict[int, Unit] = {}
+        """The split units that are looked at, by the same id."""
         self._address_tables: dict[tuple[int, int], dict[int, Relocation]] = {}
+
+    @property
+    def unseen(self) -> bool:
+        """Whether a .dwo that isn't looked at may use what nothing here does."""
+        return self.skeletons and (not self.by_id or not self.by_id.keys() <= self.split.keys())
+
+    def split_entry(self, section: int, unit: int, offset: int) -> int | None:
+        """Where an entry is in OUT's split unit that is at an offset of IN's; None where that unit
+        isn't looked at.  It is the one that belongs to the skeleton at `unit` of a section.
+        """
+        for identity, skeleton in self.by_id.items():
+            split = self.split.get(identity)
+            if split is not None and (skeleton.section, skeleton.old) == (section, unit):
+                new = self.entries.get(split.section, Starts()).get(split.old + offset)
+                return None if new is None else new - split.new
+        return None
 
     def address_table(self, obj: Object, section: int, which: int) -> dict[int, Relocation]:
         """The relocations of a .debug_addr by place; `which` is 0 for IN, 1 for OUT."""

@@ -186,7 +186,7 @@ def _rewrite_object(
     if environment.get("NOPFIX_VERIFY") == "1":
         from nopfix.rewriter.build import second_opinion
 
-        second_opinion.ask(data, result)
+        second_opinion.ask(data, options, result)
     from nopfix.rewriter.build import output
 
     changed = [*result.dwo.items(), (path, result.data)]

@@ -262,10 +262,11 @@ def return_addresses(data: bytes) -> Mutants:
 
 
 def _bytes_of(*names: str) -> Callable[[bytes], Mutants]:
-    """Every byte of the named sections, a bit flipped."""
+    """Every byte of the named sections, or of those of a .dwo, a bit flipped."""
+    all_names = (*names, *(f"{name}.dwo" for name in names))
 
     def mutate(data: bytes) -> Mutants:
-        for section in _stored(elf.read(data), *names):
+        for section in _stored(elf.read(data), *all_names):
             if section.type in (elf.SHT_NOBITS, elf.SHT_RELA):
                 continue
             for offset in range(section.size):

@@ -82,7 +82,8 @@ def _stored(data: bytes) -> Iterator[tuple[elf.Section, bytes]]:
 
 def _partners(number: int, count: int) -> set[int]:
     """The records that one is swapped with: the next one, and one that lies somewhere else."""
-    return {number + 1, number * 7 + 3} & set(range(count)) - {number}
+    others = {number + 1, number * 7 + 3} - {number}
+    return {other for other in others if other < count}
 
 
 def _patched_twice(data: bytes, one: tuple[int, bytes], two: tuple[int, bytes]) -> bytes:

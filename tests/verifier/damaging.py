@@ -1,7 +1,7 @@
 """Damages nopfix's output for many objects, and lists what nopfix-verify accepts of that.
 
-`python -m tests.verifier.damaging OBJECT... --per-kind 40` rewrites each object (with the .dwo
-files beside it) and damages what comes out: `--per-kind` mutants of each kind, drawn at random, of
+`python -m tests.verifier.damaging OBJECT... --per-kind 40` rewrites each object (with the
+.dwo beside it) and damages what comes out: `--per-kind` mutants of each kind, drawn at random, of
 damage.py and damaged_records.py. `--kind "byte of the file" --per-kind 0` changes every byte. What
 is accepted stands in a line of its own: object, kind, what was done. It is harmless
 (docs/verifier.md lists the kinds) or a fault of nopfix-verify. The exit status is 1 when a right
@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 KINDS = damage.KINDS | damaged_records.KINDS
 
 
-def caught(old: bytes, new: bytes) -> bool:
+Both = tuple[bytes, bytes]
+"""A file of IN and its counterpart in OUT."""
+
+
+def caught(old: bytes, new: bytes, dwo: Both | None = None) -> bool:
     """Whether nopfix-verify says no to OUT."""
     try:
-        return not verify(old, new).verified
+        return not verify(old, new, dwo=dwo).verified
     except Unreadable:
         return True
 
@@ -49,20 +53,31 @@ def drawn(mutants: damage.Mutants, number: int, draw: random.Random) -> damage.M
     yield from kept
 
 
+def rewritten(path: Path) -> tuple[Both, Both | None]:
+    """An object and what nopfix makes of it; the same for the .dwo beside it, if there is one.
+
+    Raises nopfix.Refusal.
+    """
+    old, beside = path.read_bytes(), path.with_suffix(".dwo")
+    split = {beside.name: beside.read_bytes()} if beside.exists() else {}
+    result = nopfix.rewrite(old, nopfix.Options(dwo=split))
+    both = [(data, result.dwo.get(name, data)) for name, data in split.items()]
+    return (old, bytes(result.data)), both[0] if both else None
+
+
 def accepted(
-    old: bytes, new: bytes, kind: str, number: int, draw: random.Random
+    both: Both, dwo: Both | None, kind: str, number: int, draw: random.Random
 ) -> Iterator[tuple[str, bool]]:
     """What was done, and whether it was accepted, of each mutant that differs from OUT."""
+    old, new = both
     for what, make in drawn(KINDS[kind](new), number, draw):
         mutant = make()
         if mutant != new:
-            yield what, not caught(old, mutant)
-
-
-def rewritten(path: Path, old: bytes) -> bytes:
-    """What nopfix makes of an object. Raises nopfix.Refusal."""
-    split = {p.name: p.read_bytes() for p in path.parent.glob(f"{path.name[:-2]}.dwo")}
-    return bytes(nopfix.rewrite(old, nopfix.Options(dwo=split)).data)
+            yield what, not caught(old, mutant, dwo)
+    for what, make in drawn(KINDS[kind](dwo[1]), number, draw) if dwo else ():
+        mutant = make()
+        if dwo and mutant != dwo[1]:
+            yield f".dwo: {what}", not caught(old, new, (dwo[0], mutant))
 
 
 def main(arguments: Iterable[str] | None = None) -> int:
@@ -76,18 +91,17 @@ def main(arguments: Iterable[str] | None = None) -> int:
     total = found = alarms = 0
     for path in options.objects:
         draw, begun, count = random.Random(f"{options.seed} {path.name}"), time.process_time(), 0
-        old = path.read_bytes()
         try:
-            new = rewritten(path, old)
+            both, dwo = rewritten(path)
         except nopfix.Refusal as error:
             print(f"{path}: refused: {error}")
             continue
-        if new == old or caught(old, new):
-            alarms += new != old
-            print(f"{path}: {'unchanged' if new == old else 'NOT VERIFIED'}")
+        if both[0] == both[1] or caught(*both, dwo):
+            alarms += both[0] != both[1]
+            print(f"{path}: {'unchanged' if both[0] == both[1] else 'NOT VERIFIED'}")
             continue
         for kind in options.kind or KINDS:
-            for what, bad in accepted(old, new, kind, options.per_kind, draw):
+            for what, bad in accepted(both, dwo, kind, options.per_kind, draw):
                 count += 1
                 found += bad
                 if bad:

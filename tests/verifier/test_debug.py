@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import nopfix
+from nopfix.rewriter.build import second_opinion
 from nopfix.verifier import elf, verify
-from tests.verifier import damage
+from nopfix.verifier.command import main
+from tests.verifier import damage, damaging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,16 +157,63 @@ def test_an_address_that_is_new_is_whole(tmp_path: Path) -> None:
     assert not verify(old, short).verified
 
 
+def split_pair(folder: Path, old: bytes) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes]]:
+    """An object and what nopfix makes of it, and the same of its .dwo."""
+    before = (folder / "in.dwo").read_bytes()
+    result = nopfix.rewrite(old, nopfix.Options(dwo={"in.dwo": before}))
+    return (old, bytes(result.data)), (before, result.dwo["in.dwo"])
+
+
+def last_addresses(data: bytes, count: int) -> list[int]:
+    """Where the addends of the last relocations of .debug_addr are in the file."""
+    table = section(data, ".rela.debug_addr")
+    return [table.offset + table.size - 24 * number - 8 for number in range(count)]
+
+
 def test_an_address_that_is_new_for_a_dwo_is_there_once(tmp_path: Path) -> None:
     old = with_clang(tmp_path, INLINED, "-gdwarf-4", "-gsplit-dwarf")
-    split = {"in.dwo": (tmp_path / "in.dwo").read_bytes()}
-    new = bytes(nopfix.rewrite(old, nopfix.Options(dwo=split)).data)
+    (_, new), dwo = split_pair(tmp_path, old)
+    assert section(new, ".debug_addr").size >= section(old, ".debug_addr").size + 16
     assert verify(old, new).differences == ()
-    added = section(new, ".rela.debug_addr").size - section(old, ".rela.debug_addr").size
-    assert added >= 48
-    last = section(new, ".rela.debug_addr").offset + section(new, ".rela.debug_addr").size - 8
-    doubled = damage.patched(new, last, new[last - 24 : last - 16])
+    assert verify(old, new, dwo=dwo).differences == ()
+    last, other = last_addresses(new, 2)
+    doubled = damage.patched(new, last, new[other : other + 8])
     assert not verify(old, doubled).verified
+    for place in last_addresses(new, 12):
+        moved = damage.patched(new, place, bytes([new[place] ^ 4]))
+        assert not verify(old, moved, dwo=dwo).verified
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_dwo_is_compared_beside_its_object(compiler: str, version: int, tmp_path: Path) -> None:
+    options = (f"-gdwarf-{version}", "-gsplit-dwarf")
+    clang = compiler == "clang"
+    old = with_clang(tmp_path, SOURCE, *options) if clang else compiled(tmp_path, *options)
+    both, dwo = split_pair(tmp_path, old)
+    assert verify(*both, dwo=dwo).differences == ()
+    assert not verify(*both, dwo=(dwo[0], dwo[0])).verified
+    for place in last_addresses(both[1], 3):
+        moved = damage.patched(both[1], place, bytes([both[1][place] ^ 4]))
+        assert not verify(old, moved, dwo=dwo).verified
+    for kind in ("entry", "location list", "range list", "abbreviation or string", "header"):
+        for what, make in list(damage.KINDS[kind](dwo[1]))[3::37]:
+            assert damaging.caught(*both, (dwo[0], make())), what
+
+
+def test_the_command_and_the_second_opinion_look_at_the_dwo(tmp_path: Path) -> None:
+    old = compiled(tmp_path, "-gdwarf-5", "-gsplit-dwarf")
+    (_, new), dwo = split_pair(tmp_path, old)
+    names = [str(tmp_path / name) for name in ("in.o", "out.o", "in.dwo", "out.dwo")]
+    (tmp_path / "out.o").write_bytes(new)
+    for there, status in ((dwo[1], 0), (dwo[0], 1), (b"", 1)):
+        (tmp_path / "out.dwo").write_bytes(there)
+        assert main(["-q", "--dwo", *names[2:], *names[:2]]) == status
+    options = nopfix.Options(dwo={"in.dwo": dwo[0]})
+    result = nopfix.rewrite(old, options)
+    second_opinion.ask(old, options, result)
+    with pytest.raises(nopfix.Refusal, match="does not agree"):
+        second_opinion.ask(old, options, result._replace(dwo={}))
 
 
 def test_an_address_may_be_an_index_and_an_offset(tmp_path: Path) -> None:

@@ -303,7 +303,7 @@ def test_nopfix_with_verify_leaves_the_output_as_it_was_when_it_is_not_verified(
     problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    def judge(before: bytes, after: bytes) -> Report:
+    def judge(before: bytes, after: bytes, dwo: None) -> Report:
         if problem == "raises":
             raise Unreadable("odd")
         return verify(before, after[:-1] + b"x")
@@ -324,7 +324,7 @@ def test_nopfix_with_verify_leaves_the_output_as_it_was_when_it_is_not_verified(
 def test_the_wrapper_asks_when_nopfix_verify_is_set(
     agrees: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(before: bytes, after: bytes) -> Report:
+    def judge(before: bytes, after: bytes, dwo: None) -> Report:
         return verify(before, after if agrees else after[:-1] + b"x")
 
     monkeypatch.setattr("nopfix.verifier.verify", judge)
