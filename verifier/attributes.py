@@ -323,7 +323,11 @@ class Attributes:
             else ""
         )
         wanted = f".debug_{kind}lists.dwo" if unit.shape.version >= 5 else f".debug_{kind}.dwo"
-        return Target(named[wanted], old, new) if wanted in named else None
+        base = 0
+        if name == "DW_AT_GNU_locviews" and unit.shape.version >= 5:
+            # As if it were an index's (GCC, dwarf2out.cc, output_view_list_offset).
+            base = unit.bases.get("DW_AT_loclists_base", (0, 0))[1]
+        return Target(named[wanted], base + old, base + new) if wanted in named else None
 
     # Bytes
 
