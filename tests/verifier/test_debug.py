@@ -197,7 +197,8 @@ def test_a_dwo_is_compared_beside_its_object(compiler: str, version: int, tmp_pa
         moved = damage.patched(both[1], place, bytes([both[1][place] ^ 4]))
         assert not verify(old, moved, dwo=dwo).verified
     for kind in ("entry", "location list", "range list", "abbreviation or string", "header"):
-        for what, make in list(damage.KINDS[kind](dwo[1]))[3::37]:
+        # Fields of four bytes are hit where they stand, tables of views among them.
+        for what, make in list(damage.KINDS[kind](dwo[1]))[3 :: 4 if kind == "entry" else 37]:
             assert damaging.caught(*both, (dwo[0], make())), what
 
 
