@@ -24,6 +24,8 @@ from nopfix.verifier.pairing import END, RET, START
 from nopfix.verifier.uses import ListUse, Reference, Unit, Uses, ViewUse, indexed_address
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nopfix.verifier.abbreviations import Abbreviation
 
 _LOCATIONS = frozenset(
@@ -295,6 +297,7 @@ class Attributes:
         if name == "DW_AT_GNU_locviews":
             views = self.uses.views.setdefault(target.section, {})
             if unit.is_split:
+                self._shared(name, target, views)
                 views[target.old] = ViewUse(target.new, None)
             for place in locations:
                 if place in self.fields.old_relocations:
@@ -302,8 +305,19 @@ class Attributes:
                     if where[0] == target.section:
                         views[target.old] = ViewUse(target.new, where[1])
             return
-        use = ListUse(target.old, target.new, unit)
-        self.uses.lists.setdefault(target.section, {})[target.old] = use
+        lists = self.uses.lists.setdefault(target.section, {})
+        self._shared(name, target, lists)
+        lists[target.old] = ListUse(target.old, target.new, unit)
+
+    def _shared(
+        self, name: str | int, target: Target, known: Mapping[int, ListUse | ViewUse]
+    ) -> None:
+        """Who refers to the same in IN does so in OUT: of those who do the last one is kept."""
+        found = known.get(target.old)
+        if found is not None and found.new != target.new:
+            rule = f"attribute {attribute_name(name)}"
+            text = f"refers to {target.new:#x}, where another refers to {found.new:#x}"
+            self.fields.differ(rule, None, None, text)
 
     def _split_list(self, name: str | int, old: int, new: int, unit: Unit) -> Target | None:
         """The list that an attribute of a split unit refers to: in the sections beside it, but for

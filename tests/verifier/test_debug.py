@@ -202,6 +202,34 @@ def test_a_dwo_is_compared_beside_its_object(compiler: str, version: int, tmp_pa
             assert damaging.caught(*both, (dwo[0], make())), what
 
 
+#: What is inlined and the block in it have one list of ranges.
+SHARED = """
+int e(int);
+static __attribute__((noinline)) int l(int a) { __asm__ volatile(""); return a + 1; }
+static inline int i(int q) { int t = l(q); return t + e(t); }
+int f(int x)
+{
+    int r = 0;
+    for (int k = 0; k < x; k++) {
+        int z = l(k);
+        if (z > 9)
+            r += i(z);
+        else
+            r -= l(z);
+    }
+    return r;
+}
+"""
+
+
+def test_each_of_those_who_share_a_list_refers_to_it(tmp_path: Path) -> None:
+    old = compiled(tmp_path, "-gdwarf-4", "-gsplit-dwarf", source=SHARED)
+    both, dwo = split_pair(tmp_path, old)
+    assert verify(*both, dwo=dwo).differences == ()
+    for what, make in list(damage.KINDS["entry"](dwo[1]))[1::4]:
+        assert damaging.caught(*both, (dwo[0], make())), what
+
+
 def test_the_command_and_the_second_opinion_look_at_the_dwo(tmp_path: Path) -> None:
     old = compiled(tmp_path, "-gdwarf-5", "-gsplit-dwarf")
     (_, new), dwo = split_pair(tmp_path, old)
