@@ -220,7 +220,8 @@ def _named_alignments(
         if index < 0 or functions.starts[index] == start:
             continue
         end = functions.ends[index] + 3 & ~3
-        if not functions.starts[index] < end < start or start % 4:
+        # What a symbol says is bounded by nothing.
+        if not functions.starts[index] < end < start <= 4 * len(words) or start % 4:
             continue
         own = words[end >> 2 : start >> 2]
         is_filler = fill_style(own) is None
