@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sys
 
+from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.build import start
+
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main() -> int:
     """Run the command; returns the exit status."""
+    start.open_streams()
     start.prepare()
     try:
         from nopfix.rewriter import one_file, plain_form
@@ -25,10 +30,10 @@ def main() -> int:
     return command.main()
 
 
-def run() -> int:
+def run() -> NoReturn:
     """`main`, for a process that is there for nothing else: it ends here."""
-    return start.end(main())
+    start.end(main())
 
 
 if __name__ == "__main__":
-    raise SystemExit(run())
+    run()

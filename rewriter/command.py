@@ -6,6 +6,7 @@ What is done with a file is in `one_file`, with several in `many_files`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from nopfix.dwarf.record import TYPE_CHECKING
@@ -132,10 +133,7 @@ def _add_limits(result: argparse.ArgumentParser) -> None:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The arguments, with ``input`` and ``output`` for one file.  Exits where they make no sense.
-
-    ``output`` is None where nothing is to be written.
-    """
+    """The arguments, and ``input`` and ``output`` of one file.  Exits where they make no sense."""
     options = parser()
     parsed = options.parse_args(arguments)
     files = parsed.files
@@ -158,9 +156,35 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     elif len(files) < 2 and not looking:
         options.error("OUT is missing")
     parsed.input, parsed.output = files[0], files[-1]
+    if twice := _written_twice(parsed):
+        options.error(f"{twice} would be written over what else is named here")
     if not looking and parsed.output == "-" and sys.stdout.isatty():
         options.error("an object isn't written to a terminal: > FILE")
     return parsed
+
+
+def _written_twice(parsed: argparse.Namespace) -> str:
+    """The option that names a file which holds something else, "" where none does."""
+    taken = [*parsed.files, *parsed.dwo]
+    for name in ("report", "html", "bundle"):
+        path = getattr(parsed, name)
+        if path is None:
+            continue
+        if path == one_file.STANDARD:
+            # For IN it is another stream.
+            if parsed.output == path and not (parsed.html or parsed.bundle):
+                return f"--{name} {path}"
+        elif any(_is_one_file(path, other) for other in taken):
+            return f"--{name} {path}"
+        taken.append(path)
+    return ""
+
+
+def _is_one_file(path: str, other: str) -> bool:
+    if other == one_file.STANDARD:
+        return False
+    is_device = os.path.exists(path) and not os.path.isfile(path)
+    return not is_device and os.path.realpath(path) == os.path.realpath(other)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

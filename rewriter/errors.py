@@ -70,9 +70,14 @@ def printable(text: str) -> str:
 
 def complain(line: str) -> None:
     """Print nopfix's one line on standard error, if anybody listens."""
+    say(f"nopfix: {printable(line)}\n")
+
+
+def say(text: str) -> None:
+    """Write ``text`` to standard error, if anybody listens: what it tells of happened anyway."""
     if sys.stderr is not None:
         try:
-            sys.stderr.write(f"nopfix: {printable(line)}\n")
+            sys.stderr.write(text)
             sys.stderr.flush()
         except OSError:
             return

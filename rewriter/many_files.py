@@ -1,8 +1,9 @@
 """Several files at once, each in place: ``nopfix --in-place -j N FILE...``.
 
 Each is a matter of its own: one that is refused stays as it was, has its line, and the others go
-on.  What was done is summed up at the end; the exit status is the highest of theirs.  With ``-j``
-the files are spread over processes, and their lines still come whole, and in the files' order.
+on, also where what is said of them gets nowhere.  What was done is summed up at the end; the exit
+status is the highest of theirs.  With ``-j`` the files are spread over processes, and their lines
+still come whole, and in the files' order.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter import one_file
 from nopfix.rewriter.build import start
-from nopfix.rewriter.errors import INTERNAL_ERROR, internal_error
+from nopfix.rewriter.errors import INTERNAL_ERROR, internal_error, say
 
 if TYPE_CHECKING:
     import argparse
@@ -38,17 +39,28 @@ def run(parsed: argparse.Namespace) -> int:
     if not parsed.quiet and sys.stderr.isatty():
         found = _with_bar(found, len(tasks))
     outcomes = []
+    worst = one_file.DONE
     for done in found:
         outcomes.append(done.outcome)
-        sys.stdout.write(done.said)
-        sys.stdout.flush()
-        sys.stderr.write(done.complained)
-        sys.stderr.flush()
+        worst = max(worst, done.outcome.status, _pass_on(done.said))
+        say(done.complained)
         if done.outcome.status == one_file.INTERRUPTED:
             return one_file.INTERRUPTED
     if not parsed.quiet:
-        print(_summary(outcomes, len(tasks)), file=sys.stderr)
-    return max(outcome.status for outcome in outcomes)
+        say(f"{_summary(outcomes, len(tasks))}\n")
+    return worst
+
+
+def _pass_on(said: str) -> int:
+    """Print what was ``said`` of a file; an exit status, as `one_file.run` has it."""
+    try:
+        one_file.print_out(said)
+    except OSError as error:
+        one_file.forget_output()
+        if not isinstance(error, BrokenPipeError):
+            line = f"{error.filename}: {error.strerror}"
+            return one_file.complain(line, one_file.IO_ERROR)
+    return one_file.DONE
 
 
 def _for_one(parsed: argparse.Namespace, path: str) -> argparse.Namespace:
@@ -101,12 +113,11 @@ def _in_processes(tasks: list[argparse.Namespace], jobs: int) -> Iterator[Done]:
 def _with_bar(found: Iterable[Done], total: int) -> Iterator[Done]:
     """Pass on what is ``found``, with a line on the terminal that says how far it is."""
     for count, done in enumerate(found, 1):
-        sys.stderr.write(_CLEAR)
+        say(_CLEAR)
         yield done
         filled = _BAR * count // total
-        sys.stderr.write(f"{_CLEAR}[{'#' * filled}{'.' * (_BAR - filled)}] {count}/{total}")
-        sys.stderr.flush()
-    sys.stderr.write(_CLEAR)
+        say(f"{_CLEAR}[{'#' * filled}{'.' * (_BAR - filled)}] {count}/{total}")
+    say(_CLEAR)
 
 
 def _summary(outcomes: list[one_file.Outcome], total: int) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import posix
 import sys
-from _stat import S_ISREG
+from _stat import S_ISFIFO, S_ISREG
 
 from nopfix import __version__
 from nopfix.dwarf.record import TYPE_CHECKING, Record
+from nopfix.rewriter import errors
 from nopfix.rewriter.build import output
 from nopfix.rewriter.errors import INTERNAL_ERROR, Refusal, internal_error, printable
 from nopfix.rewriter.object import magic
@@ -35,6 +36,9 @@ INTERRUPTED = 130
 
 STANDARD = "-"
 """What standard input and output are called in the place of a file."""
+STANDARD_OUTPUT = "standard output"
+"""What a message calls it."""
+_DESCRIPTORS = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")
 
 
 class Outcome(Record):
@@ -72,13 +76,12 @@ def run(parsed: argparse.Namespace) -> Outcome:
     except Refusal as refusal:
         refusal.file = refusal.file or _name(parsed.input)
         status = complain(str(refusal), REFUSED)
-    except BrokenPipeError:
-        posix.dup2(posix.open("/dev/null", posix.O_WRONLY), 1)
-        if parsed.output != STANDARD:  # whoever read the listing has seen enough
-            return Outcome(DONE)
-        status = complain("standard output: nobody reads the object", IO_ERROR)
     except OSError as error:
-        name = error.filename or _name(parsed.input)
+        if error.filename == STANDARD_OUTPUT:
+            forget_output()
+            if isinstance(error, BrokenPipeError) and parsed.output != STANDARD:
+                return Outcome(DONE)  # whoever read the listing has seen enough
+        name = _name(parsed.input) if error.filename is None else error.filename or "''"
         status = complain(f"{name}: {error.strerror or error}", IO_ERROR)
     except MemoryError:
         status = complain(f"{_name(parsed.input)}: out of memory", IO_ERROR)
@@ -89,8 +92,26 @@ def run(parsed: argparse.Namespace) -> Outcome:
 
 def complain(line: str, status: int) -> int:
     """Print nopfix's one line; returns the status."""
-    print("nopfix: " + printable(line), file=sys.stderr)
+    errors.complain(line)
     return status
+
+
+def print_out(text: str | bytes) -> None:
+    """Write ``text`` to standard output, now.  An OSError names standard output."""
+    try:
+        if isinstance(text, bytes):
+            sys.stdout.buffer.write(text)
+        else:
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        error.filename = STANDARD_OUTPUT
+        raise
+
+
+def forget_output() -> None:
+    """Let what is still to be written to standard output, which can't be written to, go."""
+    posix.dup2(posix.open("/dev/null", posix.O_WRONLY), 1)
 
 
 def version() -> str:
@@ -130,7 +151,7 @@ def _run(parsed: argparse.Namespace) -> bool:
     lost = _write(parsed, opened, result.data, files)
     if not parsed.quiet:
         for line in (*dropped, *lost, *_left(_name(parsed.input), result)):
-            print(printable(f"nopfix: {line}"), file=sys.stderr)
+            errors.complain(line)
         _summarize(parsed, parsed.output, result.report)
     return result.data != data
 
@@ -167,8 +188,7 @@ def _only_object(parsed: argparse.Namespace, opened: Opened) -> tuple[bytes, Opt
 
 def _put(path: str, data: bytes) -> None:
     if path == STANDARD:
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        print_out(data)
     else:
         output.replace(path, data, 0o644)
 
@@ -194,15 +214,13 @@ def _look(parsed: argparse.Namespace, opened: Opened) -> None:
         if parsed.json:
             found.append((where, made))
             continue
-        for line in _lines(made):
-            print(printable(where) + line)
+        print_out("".join(f"{printable(where)}{line}\n" for line in _lines(made)))
     if parsed.json:
         each = [{"member": where[1:-1], **listing.fields(made)} for where, made in found]
         fields: dict[str, object] = {"members": each}
         if not _is_archive(opened):
             fields = listing.fields(found[0][1])
-        print(written.text((parsed.input, None), fields), end="")
-    sys.stdout.flush()
+        print_out(written.text((parsed.input, None), fields))
 
 
 def _lines(made: listing.Listing) -> Iterator[str]:
@@ -262,14 +280,17 @@ def _write(
 
     Returns what couldn't be kept.
     """
+    for file in others:
+        if file.path == STANDARD:  # the report
+            print_out(file.data)
+    others = [file for file in others if file.path != STANDARD]
     if parsed.in_place and new == opened.contents:
         return output.replace_all(others)
     data = _close(parsed.output, opened, new)
     if parsed.output != STANDARD:
         return output.replace_all([*others, output.File(parsed.output, data, opened.mode)])
     lost = output.replace_all(others)
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    print_out(data)
     return lost
 
 
@@ -307,7 +328,7 @@ def _rewrite_archive(parsed: argparse.Namespace, opened: Opened) -> bool:
     if not parsed.quiet:
         left = [line for where, result in results.items() for line in _left(where, result)]
         for line in (*lost, *left):
-            print(printable(f"nopfix: {line}"), file=sys.stderr)
+            errors.complain(line)
         for where, result in results.items():
             _summarize(parsed, parsed.output + where[len(path) :], result.report)
     return new != opened.contents
@@ -331,12 +352,17 @@ def _left(where: str, result: Result) -> list[str]:
 
 
 def read_file(path: str) -> tuple[bytes, int]:
-    """The bytes of a regular file and its mode.  Raises OSError for anything that isn't one."""
-    status = posix.stat(path)
-    if not S_ISREG(status.st_mode):
-        raise OSError(0, "not a regular file", path)
+    """The bytes of a regular file and its mode.  Raises OSError for anything that isn't one.
+
+    A pipe that the caller holds open for this process (a shell's ``<(...)``) is read as well.
+    """
+    mode = posix.stat(path).st_mode
+    if not S_ISREG(mode):
+        if not (S_ISFIFO(mode) and path.startswith(_DESCRIPTORS)):
+            raise OSError(0, "not a regular file", path)
+        mode = 0o644
     with open(path, "rb") as file:
-        return file.read(), status.st_mode
+        return file.read(), mode
 
 
 def _options(parsed: argparse.Namespace, path: str, data: bytes) -> Options:
@@ -369,7 +395,7 @@ def _report_sibling_calls(parsed: argparse.Namespace, name: str, data: bytes) ->
     if lines and parsed.sibling_calls == "error":
         raise Refusal(lines[0], remedy="compile with -fno-optimize-sibling-calls")
     for line in lines:
-        print(printable(f"nopfix: {name}: warning: {line}"), file=sys.stderr)
+        errors.complain(f"{name}: warning: {line}")
 
 
 def _dropped_signature(parsed: argparse.Namespace, data: bytes, result: Result) -> list[str]:
@@ -405,14 +431,20 @@ def _report_file(parsed: argparse.Namespace, fields: Mapping[str, object]) -> ou
 
 
 def _summarize(parsed: argparse.Namespace, name: str, report: Report) -> None:
-    if parsed.verbose:
-        where = sys.stderr if parsed.output == STANDARD else sys.stdout
-        for insertion in report.insertions:
-            place = f"{insertion.section}+{insertion.old_offset:#x}"
-            fields = (
-                f"{place} -> {insertion.new_offset:#x}",
-                insertion.function or "-",
-                insertion.callee or "-",
-            )
-            print("\t".join(map(printable, fields)), file=where)
-        print(printable(f"{name}: {len(report.insertions)} nops inserted"), file=where)
+    if not parsed.verbose:
+        return
+    lines = []
+    for insertion in report.insertions:
+        place = f"{insertion.section}+{insertion.old_offset:#x}"
+        fields = (
+            f"{place} -> {insertion.new_offset:#x}",
+            insertion.function or "-",
+            insertion.callee or "-",
+        )
+        lines.append("\t".join(map(printable, fields)))
+    lines.append(printable(f"{name}: {len(report.insertions)} nops inserted"))
+    text = "".join(f"{line}\n" for line in lines)
+    if parsed.output == STANDARD:
+        errors.say(text)
+    else:
+        print_out(text)

@@ -6,6 +6,9 @@ The rule: write a temporary file in the same folder as each, flush it to the dis
 are there rename them over the old ones (POSIX.1-2017, rename: atomic for whoever looks); remove the
 temporaries on the way out of any failure, a keyboard interrupt included.
 
+What is no regular file is written to: a device, a pipe, a descriptor of this process that stands
+for one (/dev/stdout, a shell's ``>(...)``), of which /proc makes a link that leads to no file.
+
 A new file under an old name is a new file: it would be its writer's, and the old one's other names
 (hard links) would go on naming the old contents.  So it gets the owner, the group and the mode of
 the one that it replaces, as strip(1) leaves them; a set-user-ID or set-group-ID bit stays only
@@ -52,31 +55,36 @@ def replace_all(files: Iterable[File], *, durable: bool = True) -> list[str]:
     power failure may lose it, as it may lose what a compiler has just written.
     A symbolic link stays, what it points to is replaced.  A device, such as /dev/null, is written
     to, before anything is put in place.  Returns a line for each thing that couldn't stay as it
-    was: owners, set-ID bits, other names.  Raises OSError and leaves the files as they were when
-    one can't be written.
+    was: owners, set-ID bits, other names.  Raises OSError, which names the file of that name and no
+    temporary, and leaves the files as they were when one can't be written.
     """
     temporaries: list[tuple[str, str]] = []
     lost: list[str] = []
+    path = ""
     try:
         for path, data, mode in files:
             old = _status(path)
-            if old is not None and not S_ISREG(old.st_mode):
-                # By its own name: what the link of /dev/stdout leads to may be a pipe, without one.
+            target = _behind_links(path)
+            is_there = target == path or old is None or _is_same(old, target)
+            if old is not None and not (S_ISREG(old.st_mode) and is_there):
                 with open(path, "wb") as device:
                     device.write(data)
                 continue
-            target = _behind_links(path)
             folder, slash, name = target.rpartition("/")
             unique = f"{posix.getpid()}.{posix.urandom(4).hex()}"
-            temporary = f"{folder}{slash}.{name[:200]}.{unique}.nopfix"
+            # A name may have 255 bytes, and a character four.
+            temporary = f"{folder}{slash}.{name[:50]}.{unique}.nopfix"
             # Noted before it is there: an interrupt may come at any moment.
             temporaries.append((temporary, target))
             lost += [f"{path}: {what}" for what in _write(temporary, data, mode, durable, old)]
         for temporary, target in temporaries:
+            path = target
             posix.rename(temporary, target)
-    except BaseException:
+    except BaseException as error:
         for temporary, _ in temporaries:
             _remove(temporary)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = path, None
         raise
     return lost
 
@@ -99,6 +107,12 @@ def _status(path: str) -> posix.stat_result | None:
         return posix.stat(path)
     except FileNotFoundError:
         return None
+
+
+def _is_same(status: posix.stat_result, path: str) -> bool:
+    """Whether ``path`` leads to the file with this status: a file that was removed has no path."""
+    other = _status(path)
+    return other is not None and (other.st_dev, other.st_ino) == (status.st_dev, status.st_ino)
 
 
 def _write(

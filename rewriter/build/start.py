@@ -11,6 +11,10 @@ stands in takes no notice: `_collections_abc` makes 25 classes, which takes long
 loaded for an object that needs nothing.  The search for reference cycles is turned off: a rewrite
 makes none worth collecting.  At the end the system takes everything back at once; the interpreter
 would take it down piece by piece, for a fifth of what its start and its end take together.
+
+A caller may have closed standard streams.  Then their numbers are given to the next files that are
+opened, and the interpreter has None where a stream would be; so something stands in for each that
+can't be read or written (gnulib, stdopen.c, does so for GNU's tools).
 """
 
 from __future__ import annotations
@@ -18,6 +22,10 @@ from __future__ import annotations
 import gc
 import posix
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 class _Unasked:
@@ -48,15 +56,40 @@ def prepare() -> None:
             del sys.modules[name]
 
 
-def end(status: int) -> int:
-    """End this process with exit status ``status``.
+def open_streams() -> None:
+    """Let something stand for each standard stream that the caller has closed.
 
-    Returns ``status`` where what was printed can't be written: that is the interpreter's to say.
+    Whoever uses it is told that it is closed; what is said on standard error, nobody hears.
     """
-    for stream in (sys.stdout, sys.stderr):
+    if sys.stdin is not None and sys.stdout is not None and sys.stderr is not None:
+        return
+    for number, flags in enumerate((posix.O_WRONLY, posix.O_RDONLY, posix.O_WRONLY)):
         try:
-            if stream is not None:  # closed by the caller
-                stream.flush()
-        except OSError:
-            return status
+            posix.fstat(number)
+        except OSError:  # the lowest number that is free is what open() takes
+            posix.open("/dev/null", flags | posix.O_CLOEXEC)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def end(status: int) -> NoReturn:
+    """End this process with exit status ``status``, or 3 where what was printed gets nowhere.
+
+    Nobody is told of that who has stopped reading.
+    """
+    from nopfix.rewriter.errors import complain, say
+
+    try:
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            posix._exit(status)
+        complain(f"standard output: {error.strerror}")
+        status = status or 3
+    say("")
     posix._exit(status)

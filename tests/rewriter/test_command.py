@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,9 @@ from nopfix.rewriter import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -154,3 +157,146 @@ def test_a_broken_hard_link_is_told_unless_asked_not_to(
         said = capsys.readouterr().err
         assert said.count("hard link") == (0 if options else 1)
         assert said.count("\n") == (0 if options else 1)
+
+
+def run_in_shell(
+    arguments: str, folder: Path, data: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the command by a shell in ``folder``, with ``data`` by a pipe."""
+    line = f'"$0" -m nopfix.rewriter {arguments}'
+    return subprocess.run(
+        ["bash", "-c", line, sys.executable],
+        cwd=folder,
+        input=data,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--list in.o >&-",
+        "--list --json in.o >&-",
+        "--html - in.o >&-",
+        "-v in.o out.o >&-",
+        "in.o - >&-",
+        "--list in.o >/dev/full",
+        "-v in.o out.o >/dev/full",
+        "in.o - >/dev/full",
+        "--in-place -v in.o >/dev/full",
+        "--in-place -v in.o other.o >&-",
+    ],
+)
+def test_what_standard_output_cant_take_is_an_output_error_in_one_line(
+    sample: Path, arguments: str
+) -> None:
+    shutil.copy(sample, sample.with_name("other.o"))
+    done = run_in_shell(arguments, sample.parent)
+    lines = [line for line in done.stderr.decode().splitlines() if " files: " not in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("nopfix: standard output: ")
+    assert done.returncode == 3
+
+
+def test_files_are_rewritten_though_standard_streams_are_closed(
+    sample: Path, tmp_path: Path
+) -> None:
+    assert run_in_shell("in.o out.o", tmp_path).returncode == 0
+    wanted = (tmp_path / "out.o").read_bytes()
+    closed = "<&- >&- 2>&-"
+    assert run_in_shell(f"in.o closed.o {closed}", tmp_path).returncode == 0
+    assert (tmp_path / "closed.o").read_bytes() == wanted
+    for name in ("1.o", "2.o"):
+        shutil.copy(sample, tmp_path / name)
+    assert run_in_shell(f"--in-place -j2 1.o 2.o {closed}", tmp_path).returncode == 0
+    assert (tmp_path / "1.o").read_bytes() == (tmp_path / "2.o").read_bytes() == wanted
+
+
+def test_a_closed_standard_input_is_an_input_error(tmp_path: Path) -> None:
+    done = run_in_shell("- out.o <&-", tmp_path)
+    assert (done.returncode, os.listdir(tmp_path)) == (3, [])
+    assert done.stderr.startswith(b"nopfix: standard input: ")
+
+
+def test_what_is_said_never_gets_into_the_object(sample: Path) -> None:
+    # A verbose line for each nop, and nobody on standard error to hear it.
+    done = run_in_shell("-v in.o - 2>&-", sample.parent)
+    run_in_shell("in.o out.o", sample.parent)
+    assert done.stdout == sample.with_name("out.o").read_bytes()
+    assert run_in_shell("nowhere.o - 2>/dev/full", sample.parent).returncode == 3
+
+
+def test_a_file_is_done_though_nobody_reads_what_is_said_of_the_one_before(
+    sample: Path, tmp_path: Path
+) -> None:
+    shutil.copy(sample, tmp_path / "other.o")
+    done = run_in_shell("--in-place -v in.o other.o >/dev/full", tmp_path)
+    assert done.stderr.endswith(b"2 files: 2 rewritten\n")
+    assert sample.read_bytes() == (tmp_path / "other.o").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["in.o /dev/stdout | cat", "in.o >(cat)", "<(cat in.o) -", "/dev/stdin - < in.o", "- - < in.o"],
+)
+def test_pipes_that_the_shell_holds_open_are_read_and_written(sample: Path, arguments: str) -> None:
+    done = run_in_shell(f"{arguments}; wait $!", sample.parent)
+    assert run_in_shell("in.o out.o", sample.parent).returncode == 0
+    assert (done.stdout, done.stderr) == (sample.with_name("out.o").read_bytes(), b"")
+
+
+def test_standard_input_by_its_path_may_be_a_pipe(sample: Path) -> None:
+    done = run_in_shell("/dev/stdin out.o", sample.parent, sample.read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert stat.S_IMODE(sample.with_name("out.o").stat().st_mode) == 0o644
+
+
+def test_a_pipe_that_nobody_reads_is_an_output_error(sample: Path) -> None:
+    done = run_in_shell("in.o >(exit)", sample.parent)
+    # Whether the other side has gone by then is its own affair.
+    assert done.returncode in (0, 3)
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--report out.o in.o out.o",
+        "--report in.o in.o out.o",
+        "--report link in.o out.o",
+        "--html in.o in.o",
+        "--bundle ./in.o in.o",
+        "--html page --bundle page in.o",
+        "--report split.dwo --dwo split.dwo in.o in.o",
+        "--report - in.o -",
+    ],
+)
+def test_nothing_is_written_over_something_else_that_is_named(sample: Path, arguments: str) -> None:
+    before = sample.read_bytes()
+    sample.with_name("link").symlink_to("in.o")
+    sample.with_name("split.dwo").write_bytes(b"")
+    done = run_in_shell(arguments, sample.parent)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert sorted(os.listdir(sample.parent)) == ["in.o", "link", "split.dwo"]
+    assert sample.read_bytes() == before
+
+
+def test_a_report_may_go_to_standard_output_or_nowhere(sample: Path) -> None:
+    done = run_in_shell("--report - in.o out.o", sample.parent)
+    assert json.loads(done.stdout)["insertions"]
+    assert run_in_shell("--report /dev/null in.o /dev/null", sample.parent).returncode == 0
+
+
+@pytest.mark.parametrize("output", ["nowhere/out.o", "in.o/out.o", "/proc/out.o"])
+def test_a_message_names_the_file_that_was_asked_for(sample: Path, output: str) -> None:
+    done = run_in_shell(f"in.o {output}", sample.parent)
+    assert done.stderr.decode().startswith(f"nopfix: {output}: ")
+
+
+def test_names_may_be_as_long_as_names_can_be(tmp_path: Path, sample: Path) -> None:
+    name = "\u8a9e" * 84 + ".o"  # 255 bytes
+    shutil.copy(sample, tmp_path / name)
+    assert command.main(["--in-place", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).read_bytes() != sample.read_bytes()

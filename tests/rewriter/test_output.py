@@ -202,3 +202,19 @@ def test_other_names_of_the_old_contents_are_told(tmp_path: Path, links: int) ->
     (said,) = output.replace(str(path), b"new", 0o644)
     assert said.startswith(f"{path}: {links} other name")
     assert output.replace(str(path), b"newer", 0o644) == []
+
+
+def test_a_file_that_was_removed_is_written_to_by_its_descriptor(tmp_path: Path) -> None:
+    path = tmp_path / "gone.o"
+    with path.open("w+b") as file:
+        path.unlink()
+        output.replace(f"/proc/self/fd/{file.fileno()}", b"new", 0o644)
+        assert file.read() == b"new"
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_names_the_file_and_no_temporary(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "out.o"
+    with pytest.raises(FileNotFoundError) as caught:
+        output.replace(str(path), b"new", 0o644)
+    assert caught.value.filename == str(path)
