@@ -77,6 +77,11 @@ NO_OBJECT = frozenset(
 )
 QUESTIONS = ("-print-", "--print-", "-ccc-print-", "-fmodule-header")
 NO_QUESTION = "--print-missing-file-dependencies"  # GCC's long name of -MG
+# What GCC takes for a source of another language: Fortran, Ada, D, Go, Modula-2.
+_OTHERS = frozenset(
+    (".f", ".for", ".ftn", ".fpp", ".f90", ".f95", ".f03", ".f08", ".fii", ".adb", ".ads", ".d")
+    + (".dd", ".di", ".go", ".mod")
+)
 # What Clang's frontend can do instead of making an object (``-Xclang``).
 FRONTEND_ACTIONS = frozenset(
     ("-fsyntax-only", "-ast-dump", "-ast-dump-all", "-ast-dump-decl-types", "-ast-dump-lookups")
@@ -98,7 +103,8 @@ def response_files(
 ) -> tuple[list[str], bool]:
     """The arguments with every ``@file`` replaced by what it holds, nested ones too.
 
-    Where compilers split a file in two ways ``compiler`` is asked which is its own.  Also says
+    Where compilers split a file in two ways the compiler is asked which is its own: ``compiler``,
+    or what it runs, whose name then comes first in ``arguments``.  Also says
     whether the compiler can read the same again: a pipe is empty after its first reader.  As in the
     compilers, a file that can't be read stays an argument of its own.
     """
@@ -121,7 +127,8 @@ def response_files(
                 split = words(text)
                 if "\\" in text:  # nothing else is read in two ways
                     other = words(text, as_shell=True)
-                    split = other if other != split and _reads_as_shell(compiler) else split
+                    if other != split and _reads_as_shell([*compiler, *programs(arguments)]):
+                        split = other
                 left.extend(reversed(split))
                 allowed -= 1
                 continue
@@ -174,18 +181,39 @@ def words(text: str, as_shell: bool = False) -> list[str]:
 
 def _reads_as_shell(compiler: Sequence[str]) -> bool:
     """Whether the compiler splits response files as a shell would: GCC 15 and later, not Clang."""
+    return _gcc_version(compiler) >= 15
+
+
+def _gcc_version(compiler: Sequence[str]) -> int:
+    """GCC's major version, 0 where it is another compiler."""
     if not compiler:
-        return False
+        return 0
     import subprocess
 
     # Only GCC knows this option.
     asked = [*compiler, "-dumpfullversion"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, errors="replace", check=False)
-    except OSError:
-        return False
+    except (OSError, ValueError):
+        return 0
     major = done.stdout.partition(".")[0]
-    return not done.returncode and major.isdecimal() and int(major) >= 15
+    return int(major) if not done.returncode and major.isdecimal() else 0
+
+
+def programs(arguments: Iterable[str]) -> list[str]:
+    """The words at the start of ``arguments`` that name programs: behind ccache, a compiler."""
+    found = []
+    for word in arguments:
+        is_file = os.path.isfile(word) and not os.access(word, os.X_OK)
+        if (
+            word.startswith(("-", "@"))
+            or is_file
+            or _kind(word, None)
+            or _is_source_of_others(word)
+        ):
+            break
+        found.append(word)
+    return found
 
 
 def is_plugin(argument: str) -> bool:
@@ -202,8 +230,8 @@ def plan(arguments: Iterable[str], assembly: bool = False) -> tuple[dict[str, bo
     """What the compiler will make of ``arguments`` (response files already expanded).
 
     Returns the paths of objects from compiled sources (from assembly as well if ``assembly``), and
-    whether C is compiled and linked at once.  The value beside a path says whether the object is
-    sure to come, or comes only if the compiler takes the file for a source.
+    whether a source is compiled and linked at once.  The value beside a path says whether the
+    object is sure to come, or comes only if the compiler takes the file for a source.
     """
     compiles = False
     output = None
@@ -239,7 +267,11 @@ def plan(arguments: Iterable[str], assembly: bool = False) -> tuple[dict[str, bo
             language = argument[11:]
     kinds = [_kind(*source) for source in sources]
     if not compiles:
-        return {}, "C" in kinds or (assembly and "assembly" in kinds)
+        others = any(
+            kind == "" and (language or _is_source_of_others(source))
+            for (source, language), kind in zip(sources, kinds, strict=True)
+        )
+        return {}, others or "C" in kinds or (assembly and "assembly" in kinds)
     wanted = {"C": True, "assembly": assembly, "": False}
     if output is not None:
         if not any(wanted[kind] for kind in kinds) and ("assembly" in kinds or not kinds):
@@ -254,6 +286,10 @@ def plan(arguments: Iterable[str], assembly: bool = False) -> tuple[dict[str, bo
     return objects, False
 
 
+def _is_source_of_others(source: str) -> bool:
+    return _suffix(source).lower() in _OTHERS
+
+
 def _is_question(argument: str) -> bool:
     return argument.startswith(QUESTIONS) and argument != NO_QUESTION
 
@@ -261,7 +297,7 @@ def _is_question(argument: str) -> bool:
 def _kind(source: str, language: str | None) -> str:
     """Return "C" (C++ and Objective-C, too), "assembly", or "" where the compiler alone knows."""
     if language is None or language == "none":
-        language = os.path.splitext(source)[1]
+        language = _suffix(source)
     if language in C_SUFFIXES or language in C_LANGUAGES:
         return "C"
     return "assembly" if language in ASSEMBLY_SUFFIXES or language in ASSEMBLY_LANGUAGES else ""
@@ -280,17 +316,39 @@ def takes_more(arguments: Iterable[str], environment: Mapping[str, str]) -> bool
 
 
 def _object_name(source: str) -> str:
-    return os.path.splitext(os.path.basename(source))[0] + ".o"
+    return os.path.basename(source).removesuffix(_suffix(source)) + ".o"
 
 
-def is_gcc(command: Sequence[str]) -> bool:
-    """Whether the command runs GCC, by its name, maybe through programs such as ccache."""
+def _suffix(source: str) -> str:
+    """What follows the last dot of a file's name, with it; "" where nothing is in front of it."""
+    stem, dot, ending = os.path.basename(source).rpartition(".")
+    return dot + ending if stem else ""
+
+
+def is_gcc(command: Sequence[str]) -> bool | None:
+    """Whether the command runs GCC, by its name, maybe through programs such as ccache.
+
+    None where the names don't tell: cc, or the driver of another language.
+    """
     for word in command:
         if word.startswith("-"):
             break
         name, dash, version = os.path.basename(word).rpartition("-")
         if not (dash and version and all(c.isdigit() or c == "." for c in version)):
             name = os.path.basename(word)
-        if name.rpartition("-")[2] in ("gcc", "g++"):
+        name = name.rpartition("-")[2]
+        if name in ("gcc", "g++"):
             return True
-    return False
+        if name in ("clang", "clang++"):
+            return False
+    return None
+
+
+def is_rustc(command: Iterable[str]) -> bool:
+    """Whether the command runs rustc, maybe through one such as ccache."""
+    return any(os.path.basename(word) == "rustc" for word in command)
+
+
+def turns_out_gcc(compiler: Sequence[str], arguments: Iterable[str]) -> bool:
+    """Whether ``compiler``, or what it runs, says that it is GCC."""
+    return _gcc_version([*compiler, *programs(arguments)]) > 0

@@ -33,9 +33,9 @@ import sys
 import tempfile
 
 from nopfix.dwarf.record import TYPE_CHECKING
-from nopfix.rewriter.build import objects_in_place, request
+from nopfix.rewriter.build import objects_in_place, request, start
 from nopfix.rewriter.build.wrapper import COMMAND_NOT_FOUND, die
-from nopfix.rewriter.errors import INTERNAL_ERROR, complain, internal_error
+from nopfix.rewriter.errors import INTERNAL_ERROR, complain, internal_error, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,16 +70,25 @@ _REQUESTS_BETWEEN_COLLECTIONS = 64
 
 def main() -> int:
     """Run the command; returns its exit status."""
+    start.open_streams()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # and no exception, wherever this process is
     command = sys.argv[1:]
     if command[:1] in (["-h"], ["--help"]):
         print(_USAGE, end="")
         return 0
     file = None
-    if command[:1] == ["--report"]:
+    if command and command[0].startswith("--report="):
+        file, command = command[0].partition("=")[2], command[1:]
+    elif command[:1] == ["--report"]:
         file, command = "".join(command[1:2]), command[2:]
+    if command[:1] == ["--"]:
+        command = command[1:]
+    elif command and command[0].startswith("-"):
+        file = ""  # an option that there isn't
     folder = os.environ.get(objects_in_place.REPORT)
     if file == "" or not (command or (file and folder)):
-        print(_USAGE, end="", file=sys.stderr)
+        say(_USAGE)
         return 2
     try:
         if file is None:
@@ -113,7 +122,7 @@ def _reported(file: str, folder: str, command: Sequence[str]) -> int:
         complain(f"no report: {error}")
         return status or _NO_REPORT
     for line in lines:
-        print(line, file=sys.stderr)
+        say(f"{line}\n")
     return status
 
 
@@ -175,8 +184,9 @@ def _run(
         child = os.posix_spawnp(
             command[0], list(command), environment, setsigdef=own, setsigmask=mask
         )
-    except OSError as error:
-        complain(f"{command[0]}: {error.strerror}")
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error  # of a name without a letter
+        complain(f"{command[0]}: {said}")
         return COMMAND_NOT_FOUND
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # Not reaped before its number is forgotten: another process may get the number next.

@@ -12,8 +12,10 @@ What the arguments say decides what is rewritten (`compiler_arguments`):
   it is asked what it will make (`compiler_jobs`).
 - Without -c, where a source is compiled and linked at once: the object lives only between the
   assembler and the linker, so GCC is told to run the assembler through this wrapper
-  (``-wrapper``, behind one that is given, and no ``-pipe``).  Clang has no such option: what it
-  compiles and links at once stays as it is.
+  (``-wrapper``, behind one that is given, and no ``-pipe``).  A compiler of another name, cc or
+  gfortran, is asked whether it is GCC.  Clang has no such option: what it compiles and links at
+  once stays as it is.
+- rustc: what --emit=obj says (`rust_arguments`).
 - -E, -M, -S, -fsyntax-only, a link, a version question: nothing.
 - With $NOPFIX_SIBLING_CALLS "compiler" what compiles gets -fno-optimize-sibling-calls.
 - .s and .S: nothing, unless $NOPFIX_ASM is 1.  What a hand wrote is left alone.
@@ -101,6 +103,7 @@ def run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
     Doesn't return where there is nothing to rewrite (the compiler takes this process's place) or
     where the compiler died by a signal (so does this process).
     """
+    _end_by_interrupts()
     try:
         return _run(compiler, arguments)
     except Exception as error:
@@ -112,15 +115,25 @@ def _run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
     from nopfix.rewriter.build.compiler_arguments import (
         is_gcc,
         is_plugin,
+        is_rustc,
         plan,
         response_files,
         takes_more,
+        turns_out_gcc,
     )
 
+    if is_rustc([*compiler, *arguments[:1]]):
+        from nopfix.rewriter.build import rust_arguments
+
+        command = [*compiler, *arguments]
+        objects = rust_arguments.plan(rust_arguments.response_files(arguments))
+        return _compile_and_rewrite(command, objects) if objects else _become(command)
     expanded, again = response_files(arguments, compiler)
     assembly = os.environ.get("NOPFIX_ASM") == "1"
     objects, links = plan(expanded, assembly)
     gcc = is_gcc([*compiler, *expanded])
+    if gcc is None and links:
+        gcc = turns_out_gcc(compiler, expanded)
     through_assembler = links and gcc
     # Of passes that a pipe connects GCC wraps just the first.
     dropped = [a for a in expanded if is_plugin(a) or (through_assembler and a == "-pipe")]
@@ -159,6 +172,7 @@ def one_pass(command: Sequence[str]) -> int:
 
     The assembler's object is rewritten if a compiler wrote the assembly, or $NOPFIX_ASM is 1.
     """
+    _end_by_interrupts()
     try:
         return _one_pass(command)
     except Exception as error:
@@ -173,21 +187,33 @@ def _one_pass(command: Sequence[str]) -> int:
     return _compile_and_rewrite(command, {command[command.index("-o") + 1]: True}, only_compiled)
 
 
+def _end_by_interrupts() -> None:
+    """Have an interrupt end this process as it ends others, without a word, until it has a child.
+
+    The interpreter would raise an exception, wherever it is.
+    """
+    import _signal  # type: ignore[import-not-found]
+
+    if _signal.getsignal(_SIGINT) is _signal.default_int_handler:
+        _signal.signal(_SIGINT, _signal.SIG_DFL)
+
+
 def _become(command: Sequence[str]) -> int:
     """Replace this process by ``command``; returns only when that isn't possible."""
-    import _signal  # type: ignore[import-not-found]
+    import _signal
 
     # The interpreter ignores these two; what it runs mustn't inherit that.
     for number in (_SIGPIPE, _SIGXFSZ):
         _signal.signal(number, _signal.SIG_DFL)
     try:
         os.execvp(command[0], list(command))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return _not_run(command, error)
 
 
-def _not_run(command: Sequence[str], error: OSError) -> int:
-    _complain(f"{command[0]}: {error.strerror}")
+def _not_run(command: Sequence[str], error: OSError | ValueError) -> int:
+    said = error.strerror if isinstance(error, OSError) else error  # of a name without a letter
+    _complain(f"{command[0]}: {said}")
     return COMMAND_NOT_FOUND
 
 
@@ -254,7 +280,7 @@ def _compile_and_rewrite(
     _signal.signal(_SIGCHLD, _signal.SIG_DFL)
     try:
         child = _spawn(command)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return _not_run(command, error)
     if received:  # before there was anyone to pass it on to
         _kill(child, received[0])
@@ -424,13 +450,20 @@ def die(number: int) -> None:
 
 
 def remove(paths: Sequence[str]) -> None:
-    """Remove the files that the paths lead to, by way of links too."""
+    """Remove the files that the paths lead to, by way of links too.
+
+    One that can't be removed, its folder being somebody else's, is emptied: nobody links it then.
+    """
     for path in map(os.path.realpath, paths):
         try:
             if os.path.isfile(path):
                 os.unlink(path)
         except OSError as error:
             _complain(f"{path}: {error.strerror}")
+            try:
+                os.truncate(path, 0)
+            except OSError:
+                continue
 
 
 def _load() -> Rewrite:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nopfix.rewriter.build import compiler_arguments
+from nopfix.rewriter.build import compiler_arguments, rust_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +40,8 @@ def sure(*arguments: str, assembly: bool = False) -> list[str]:
         (["--compile", "a.c", "--output=y.o"], ["y.o"]),
         (["--compile", "a.c", "--output", "y.o"], ["y.o"]),
         (["-c", "a b.c"], ["a b.o"]),
+        (["-c", "..c", "...c", "d/..c"], ["..o", "...o"]),
+        (["-c", "a.b/.c.c"], [".c.o"]),
         (["-c", "a.c", "b.cc", "c.cpp", "d.C", "e.ii"], ["a.o", "b.o", "c.o", "d.o", "e.o"]),
         (["-c", "a.c", "b.s", "c.S"], ["a.o"]),
         (["-c", "a.c", "old.o", "-lm"], ["a.o"]),
@@ -233,8 +235,73 @@ def test_a_pipe_as_response_file_cant_be_read_again() -> None:
         (["ccache", "powerpc64le-linux-gnu-g++-13.2"], True),
         (["clang", "-gcc"], False),
         (["clang-19", "-o", "gcc"], False),
-        (["cc", "gcc-notes.c"], False),
+        (["ccache", "clang++"], False),
+        (["cc", "gcc-notes.c"], None),
+        (["powerpc64le-linux-gnu-gfortran-12", "f.f90"], None),
     ],
 )
-def test_gcc_is_known_by_its_name(command: list[str], expected: bool) -> None:
+def test_gcc_is_known_by_its_name(command: list[str], expected: bool | None) -> None:
     assert compiler_arguments.is_gcc(command) is expected
+
+
+@needs_gcc
+def test_a_compiler_of_another_name_is_asked(tmp_path: Path) -> None:
+    assert GCC is not None
+    (tmp_path / "cc").symlink_to(GCC)
+    (tmp_path / "other").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "other").chmod(0o755)
+    (tmp_path / "front").write_text('#!/bin/sh\nexec "$@"\n')
+    (tmp_path / "front").chmod(0o755)
+    names = {name: str(tmp_path / name) for name in ("cc", "other", "front")}
+    ask = compiler_arguments.turns_out_gcc
+    assert ask([names["cc"]], ["f.c", "-o", "f"])
+    assert ask([names["front"]], [names["cc"], "f.c", "-o", "f"])
+    assert not ask([names["other"]], ["f.c", "-o", "f"])
+    assert not ask([str(tmp_path / "none")], ["f.c", "-o", "f"])
+
+
+def test_the_words_in_front_of_options_and_sources_are_programs(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.write_text("")
+    programs = compiler_arguments.programs
+    assert programs(["distcc", "/usr/bin/env", "gcc", "-c", "f.c"]) == [
+        "distcc",
+        "/usr/bin/env",
+        "gcc",
+    ]
+    for first in ("-c", "@file", "f.c", "f.S", "f.f90", str(notes)):
+        assert programs(["cc", first, "more"]) == ["cc"]
+
+
+@pytest.mark.parametrize("source", ["f.f90", "dir/F.FOR", "p.adb", "m.d", "m.go", "m.mod"])
+def test_other_languages_are_compiled_and_linked_at_once_too(source: str) -> None:
+    assert compiler_arguments.plan([source, "-o", "p"]) == ({}, True)
+    assert compiler_arguments.plan(["-x", "f95", "noname", "-o", "p"]) == ({}, True)
+    assert compiler_arguments.plan(["f.o", "lib.a", "script.ld", "-o", "p"]) == ({}, False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "objects"),
+    [
+        ("--emit=dep-info=d/.k.d --emit=obj=d/k.o k.rs", ["d/k.o"]),
+        ("--emit=dep-info=k.d,obj=k.o --crate-type rlib k.rs", ["k.o"]),
+        ("--emit=obj k.rs", ["k.o"]),
+        ("--emit obj dir/a-b.rs", ["a-b.o"]),
+        ("--emit=obj --crate-name c -C extra-filename=-1 --out-dir=o k.rs", ["o/c-1.o"]),
+        ("--emit=obj -Cextra-filename=-1 -Copt-level=2 --out-dir o k.rs", ["o/k-1.o"]),
+        ("--emit=obj -o x.y k.rs", ["x.y"]),
+        ("--emit=obj,asm -o x.y k.rs", ["x.o"]),
+        ("--emit=asm,llvm-ir k.rs", []),
+        ("--emit=metadata=obj.o k.rs", []),
+        ("-o k k.rs", []),
+        ("--version", []),
+    ],
+)
+def test_what_rustc_emits_is_what_it_is_told_to(arguments: str, objects: list[str]) -> None:
+    assert rust_arguments.plan(arguments.split()) == dict.fromkeys(objects, True)
+
+
+def test_rustc_reads_an_argument_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("--emit=obj=a b.o\n'k.rs\n")
+    expanded = rust_arguments.response_files(["-O", f"@{tmp_path}/a", "@none"])
+    assert expanded == ["-O", "--emit=obj=a b.o", "'k.rs", "@none"]

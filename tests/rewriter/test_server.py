@@ -239,6 +239,17 @@ def test_the_status_is_the_commands(folder: Path) -> None:
     assert missing.returncode == 127
     assert missing.stderr == "nopfix: ./no such command: No such file or directory\n"
     assert served(folder).returncode == 2
+    nameless = served(folder, "")
+    assert nameless.returncode == 127
+    assert len(nameless.stderr.splitlines()) == 1
+
+
+def test_the_options_end_where_the_command_begins(folder: Path) -> None:
+    assert served(folder, "--", "sh", "-c", "exit 7").returncode == 7
+    assert served(folder, "--report=r.json", "--", "sh", "-c", "exit 7").returncode == 7
+    assert (folder / "r.json").exists()
+    for wrong in ("--reports", "-v", "--report=", "--"):
+        assert served(folder, wrong).returncode == 2
 
 
 def test_without_room_for_a_socket_the_build_runs_all_the_same(folder: Path) -> None:

@@ -33,6 +33,19 @@ static __attribute__((noinline)) int g(int x) { return x * x + 1; }
 int f(int x) { return g(x) + g(x + 1) + g(x - 1); }
 """
 CALLS = 3
+# Compiled and linked at once, the way without a runtime.
+LINK = ("-O2", "-r", "-nostdlib")
+FORTRAN = tuple(f"{PREFIX}gfortran{version}" for version in ("", "-12", "-13", "-14"))
+FIBONACCI = """
+recursive integer function fib(n) result(r)
+  integer, intent(in) :: n
+  if (n < 2) then
+    r = n
+  else
+    r = fib(n - 1) + fib(n - 2)
+  end if
+end function
+"""
 
 
 @pytest.mark.parametrize(
@@ -1002,3 +1015,87 @@ def test_a_distcc_build_has_slots(folder: Path, shared: Path, cache: bool) -> No
     finally:
         server.terminate()
         server.wait(10)
+
+
+def run_wrapper(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``nopfix-cc`` with ``command``."""
+    code = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}]\nfrom nopfix.rewriter.build import wrapper\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", f"{code}wrapper.main()", *command],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["cc", "powerpc64le-linux-gnu-c++", "f77"])
+def test_what_gcc_compiles_and_links_at_once_by_another_name_has_slots(
+    folder: Path, name: str
+) -> None:
+    if GCC is None:
+        pytest.skip(f"{PREFIX}gcc is not installed")
+    (folder / name).symlink_to(GCC)
+    done = run_wrapper(f"./{name}", "f.c", *LINK, "-o", "f", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert slots(folder / "f") == (CALLS, CALLS)
+    (folder / "f.c").rename(folder / "..c")
+    done = run_wrapper(f"./{name}", "-O2", "-c", "..c", cwd=folder)
+    assert slots(folder / "..o") == (CALLS, CALLS)
+
+
+def test_fortran_that_is_linked_at_once_has_slots(folder: Path) -> None:
+    fortran = next((c for c in FORTRAN if shutil.which(c)), None)
+    if fortran is None:
+        pytest.skip("gfortran is not installed for this target")
+    (folder / "f.f90").write_text(FIBONACCI)
+    done = run_wrapper(fortran, "f.f90", *LINK, "-o", "f", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    calls, with_slots = slots(folder / "f", "fib")
+    assert calls == with_slots > 1
+
+
+def test_what_rustc_emits_has_slots(folder: Path) -> None:
+    if GCC is None:
+        pytest.skip(f"{PREFIX}gcc is not installed")
+    # What rustc makes of a crate is an object like clang's; what it does with its arguments counts.
+    (folder / "rustc").write_text(f"#!/bin/sh\nexec {GCC} -O2 -c f.c -o k.o\n")
+    (folder / "rustc").chmod(0o755)
+    done = run_wrapper("./rustc", "--emit=dep-info=k.d,obj=k.o", "k.rs", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert slots(folder / "k.o") == (CALLS, CALLS)
+    done = run_wrapper("./rustc", "--emit=obj", "-Ccodegen-units=4", "j.rs", cwd=folder)
+    assert done.returncode == 1
+    assert "j.o: the compiler succeeded without writing this object" in done.stderr
+    done = run_wrapper("./rustc", "-o", "program", "k.rs", cwd=folder)
+    assert slots(folder / "k.o") == (CALLS, 0)
+
+
+def test_a_command_without_a_name_is_one_line_and_127(folder: Path) -> None:
+    for command in ([""], ["", "-c", "f.c"]):
+        done = run_wrapper(*command, cwd=folder)
+        assert done.returncode == 127
+        assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_an_object_that_cant_be_removed_is_emptied() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        obj = folder / "f.o"
+        obj.write_bytes(b"code without slots")
+        obj.chmod(0o666)
+        code = (
+            f"import os, sys; sys.path[:0] = [{str(ROOT)!r}]\n"
+            "from nopfix.rewriter.build import wrapper\n"
+            "from nopfix.rewriter.errors import complain\n"
+            f"os.setuid(65534); wrapper.remove([{str(obj)!r}])\n"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.stderr == f"nopfix: {obj.resolve()}: Permission denied\n"
+        assert obj.read_bytes() == b""
