@@ -235,8 +235,11 @@ def _scan(data: bytes, header: Header, programs: _Programs, section: str) -> Non
                         length, place = leb128.unsigned(data, place - 1)
                     place += length + size
                 elif kind == _LEB128:
+                    begin = place
                     while data[place] >= 0x80:
                         place += 1
+                    if place - begin >= leb128.LONGEST:  # who reads it later relies on its end
+                        raise leb128.BadLeb128(begin)
                     place += size + 1
                 elif kind == _STRING:
                     place = data.index(0, place) + 1 + size

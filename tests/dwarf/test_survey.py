@@ -115,6 +115,21 @@ def test_an_entry_that_runs_past_its_unit_is_refused() -> None:
         debug.rewrite(broken, found.maps)
 
 
+@needs_assembler
+@pytest.mark.parametrize(("digits", "is_read"), [(28, True), (29, False), (40, False)])
+def test_a_number_that_is_longer_than_any_writer_pads_to_is_refused(
+    digits: int, is_read: bool
+) -> None:
+    # gas writes seven bits of it a byte; whoever reads one that was noted finds its end.
+    long = Value(DECL_LINE, DW_FORM_udata, "0x" + "f" * digits)
+    found = pair({".text": CODE}, units(Unit(compile_unit(Entry(VARIABLE, (long,))))))
+    if is_read:
+        check_all(found)
+    else:
+        with pytest.raises(Unsupported, match="without an end"):
+            debug.rewrite(sections(found), found.maps)
+
+
 def plainly(section: Section, surveyed: survey.Surveyed) -> notes.Columns:
     """What there is to note in a unit, entry by entry and attribute by attribute."""
     columns = notes.no_columns()
