@@ -9,10 +9,11 @@ Three forms exist:
 
 * SHF_COMPRESSED with ELFCOMPRESS_ZLIB or ELFCOMPRESS_ZSTD: an Elf64_Chdr and the compressed data.
   A section is in this form only where that makes it smaller, header included; gas, LLVM and the
-  linker agree on that.  So a section that has grown may lose its form, or gain it
-  (`compress_again`): the flag goes and comes, and sh_addralign, which is the header's (8), changes
-  places with ch_addralign.  (Versions of zstd's library differ by a few bytes, and so may the
-  answer at the border.)
+  linker agree on that, but LLVM of before takes the header for one of Elf32_Chdr's size (up to 16;
+  later ones may, where a section shows it that got no smaller).  So a section that has grown may
+  lose its form, or gain it (`compress_again`): the flag goes and comes, and sh_addralign, which is
+  the header's (8), changes places with ch_addralign.  (Versions of zstd's library differ by a few
+  bytes, and so may the answer at the border.)
 * ``.zdebug_*``, GNU's form of before (``-gz=zlib-gnu``): "ZLIB", the size as eight big-endian
   bytes, zlib data.  gas gives the name to those sections only that got smaller.  A name isn't
   changed here, so a section in this form stays in it even where that saves nothing any more.
@@ -47,6 +48,8 @@ ELFCOMPRESS_ZLIB = 1
 ELFCOMPRESS_ZSTD = 2
 
 _HEADER = struct.Struct("<IIQQ")
+_SIZE_OF_ELF32_CHDR = 12
+_LAST_LLVM_THAT_TAKES_IT = 16
 _GNU_MAGIC = b"ZLIB"
 _GNU_HEADER = struct.Struct(">4sQ")
 
@@ -144,23 +147,40 @@ def compress_again(
     packed = dict(contents)
     headers = {}
     shown = _shown_by(obj)
+    uncounted = _HEADER.size - _counted_header(obj) if shown else 0
     for number, data in contents.items():
         section, original = obj.sections[number], obj.contents(number)
         if section.is_compressed:
             how = _compression(section, original)
             packed[number] = compress_like(section, original, data) if data else b""
-            if how and how.alignment and len(packed[number]) >= len(data):
+            if how and how.alignment and len(packed[number]) - uncounted >= len(data):
                 packed[number] = data
                 flags = section.flags & ~elf.SHF_COMPRESSED
                 headers[number] = section._replace(flags=flags, alignment=how.alignment)
         elif shown and section.name.startswith(_DEBUG_PREFIX) and len(data) > _HEADER.size:
             example, like = shown
             before, after = (compress_like(example, like, plain) for plain in (original, data))
-            if len(before) >= len(original) and len(after) < len(data):
+            was_worth_it = len(before) - uncounted < len(original)
+            if not was_worth_it and len(after) - uncounted < len(data):
                 packed[number] = after[:16] + struct.pack("<Q", section.alignment) + after[24:]
                 flags = section.flags | elf.SHF_COMPRESSED
                 headers[number] = section._replace(flags=flags, alignment=_HEADER_ALIGNMENT)
     return Compressed(packed, headers)
+
+
+def _counted_header(obj: elf.Object) -> int:
+    """The size of the header that the assembler counted when it asked what is worth compressing."""
+    for section in obj.sections:
+        if section.name == ".comment":
+            _, found, behind = bytes(obj.contents(section.number)).partition(b"clang version ")
+            major = behind.partition(b".")[0]
+            if found and major.isdigit() and int(major) <= _LAST_LLVM_THAT_TAKES_IT:
+                return _SIZE_OF_ELF32_CHDR
+        elif section.flags & elf.SHF_COMPRESSED and section.name.startswith(_DEBUG_PREFIX):
+            how = _compression(section, obj.contents(section.number))
+            if how is not None and section.size >= how.size:
+                return _SIZE_OF_ELF32_CHDR
+    return _HEADER.size
 
 
 def _shown_by(obj: elf.Object) -> tuple[elf.Section, memoryview] | None:

@@ -77,7 +77,9 @@ def test_damaged_or_announced_too_large_data_is_refused(data: bytes) -> None:
         compressed.decompress(section(), data)
 
 
-def with_line_table(assemble: Callable[..., bytes], rows: str, slots: bool, kind: str) -> bytes:
+def with_line_table(
+    assemble: Callable[..., bytes], rows: str, slots: bool, kind: str, more: str = ""
+) -> bytes:
     """An assembled object with compressed debug sections.
 
     Each letter of ``rows`` is a line of the table: c a call, which the slot makes as long as the
@@ -85,7 +87,7 @@ def with_line_table(assemble: Callable[..., bytes], rows: str, slots: bool, kind
     """
     written = {"c": "bl f; nop" if slots else "bl f", "p": "li 3,1; li 3,1", "i": "li 3,1"}
     lines = [".abiversion 2", ".type f,@function", "f:", "blr", ".type g,@function", "g:"]
-    lines += [*(written[row] for row in rows), "blr"]
+    lines += [*(written[row] for row in rows), "blr", more]
     return assemble("\n".join(lines) + "\n", "--gdwarf-4", f"--compress-debug-sections={kind}")
 
 
@@ -111,6 +113,46 @@ def test_a_section_is_compressed_where_that_pays_as_the_assembler_does(
                 changes.add((before[0], after[0]))
                 assert verify(plain, want, need_slots=True).verified
     assert changes == {(True, False), (False, True)}
+
+
+def as_llvm_16(data: bytes) -> bytes:
+    """``data`` with its debug sections compressed where LLVM up to 16 takes that for worth it."""
+    obj = elf.read(data)
+    contents, headers = {}, {}
+    for one in obj.sections:
+        if not one.name.startswith(".debug_"):
+            continue
+        plain = bytes(obj.contents(one.number))
+        small = zlib.compress(plain)
+        if len(small) + 12 < len(plain):
+            contents[one.number] = packed(1, len(plain), plain, one.alignment)
+            flags = one.flags | elf.SHF_COMPRESSED
+            headers[one.number] = one._replace(flags=flags, alignment=8)
+    return elf.write(obj, contents, headers)
+
+
+@pytest.mark.parametrize("shown", ["version", "section"])
+def test_where_half_of_the_header_was_counted_it_is_again(
+    assemble: Callable[..., bytes], shown: str
+) -> None:
+    # LLVM took sizeof(Elf32_Chdr) for that of Elf64_Chdr: its version says so, or a section that
+    # got no smaller.
+    more = {
+        "version": '.section .comment,"MS",@progbits,1; .string "Debian clang version 16.0.6 (1)"',
+        "section": f'.section .debug_line_str,"MS",@progbits,1; .string "{IRREGULAR[:50]}"',
+    }[shown]
+    changes = set()
+    for count in range(8, 70):
+        plain, want = (
+            as_llvm_16(with_line_table(assemble, IRREGULAR[:count], slots, "none", more))
+            for slots in (False, True)
+        )
+        done = bytes(rewrite(plain).data)
+        for name in (".debug_line", ".debug_aranges", ".debug_info"):
+            assert form(done, name) == form(want, name), (count, name)
+        changes.add((form(plain, ".debug_line")[0], form(want, ".debug_line")[0]))
+        assert verify(plain, done, need_slots=True).verified
+    assert (False, True) in changes
 
 
 def test_a_section_is_compressed_with_zstd_only_where_that_makes_it_smaller(
