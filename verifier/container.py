@@ -9,6 +9,7 @@ Symbols keep their indices; value and size follow the section that they are defi
 from __future__ import annotations
 
 import bisect
+import re
 import zlib
 from typing import TYPE_CHECKING
 
@@ -94,11 +95,22 @@ def _in_form_of(before: Section, after: Section, old: Object) -> Section:
             return before
         return before._replace(flags=flags, alignment=alignment, compression=None)
     kinds = {s.compression[0] for s in old.sections if s.compression is not None}
-    # LLVM up to 16 counts 12 of the header's 24 bytes (ELFObjectWriter.cpp, maybeWriteCompression).
-    if len(kinds) != 1 or after.size - 12 >= len(after.data):
+    overlooked = 12 if _overlooks_half_a_header(old) else 0
+    if len(kinds) != 1 or after.size - overlooked >= len(after.data):
         return before
     compression = (kinds.pop(), 0, before.alignment)
     return before._replace(flags=flags, alignment=8, compression=compression)
+
+
+def _overlooks_half_a_header(obj: Object) -> bool:
+    """Whether LLVM up to 16 compressed the object's sections: it counts 12 of a header's 24 bytes.
+
+    Its name says so, or a section that got no smaller (ELFObjectWriter.cpp, maybeWriteCompression).
+    """
+    compressed = [s for s in obj.sections if s.compression is not None]
+    comments = b"".join(s.data for s in obj.sections if s.name == ".comment")
+    versions = [int(text) for text in re.findall(rb"clang version (\d{1,4})\.", comments)]
+    return any(s.size >= len(s.data) for s in compressed) or any(v <= 16 for v in versions)
 
 
 def _name_field(obj: Object, number: int) -> bytes:
