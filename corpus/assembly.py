@@ -101,6 +101,11 @@ _GNU_CALL_SITE_INDEX = re.compile(
 _ADDRESS_INDEX = re.compile(
     _INDEX + r"(?=\s*DW_AT_(?:low|entry|call)_pc|.*(?<!GDB-)\bindex\b(?! into))", re.MULTILINE
 )
+#: DW_LLE_startx_length of clang's lists in DWARF 4, without a comment.
+_STARTX_LENGTH_INDEX = re.compile(
+    r"^\t\.byte\t3\n\t\.(?:byte|ascii)\t(\d+|\"[^\"]*\")(?:\s*#.*)?\n\t\.long\t\.L\w+-\.L",
+    re.MULTILINE,
+)
 _CONDITIONAL = re.compile(
     r"b(eq|ne|lt|ge|gt|le|so|ns|un|nu|dnz|dz)([+-]?)\s+(?:([\w*+]+)\s*,\s*)?([^\s;,]+)\s*$"
 )
@@ -500,7 +505,8 @@ def _with_own_addresses(text: str, aliases: set[str], *, grows: bool) -> tuple[s
     site_places = {place for place, _ in sites}
     other = {
         _number(m.group(1))
-        for m in _ADDRESS_INDEX.finditer(text)
+        for pattern in (_ADDRESS_INDEX, _STARTX_LENGTH_INDEX)
+        for m in pattern.finditer(text)
         if m.start(1) not in site_places and not _lies_in(m.start(), skipped)
     }
     changes: list[tuple[int, int, str]] = []

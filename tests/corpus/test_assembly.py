@@ -142,6 +142,15 @@ def test_an_address_that_is_a_start_too_is_kept_and_the_call_site_gets_its_own()
     assert edited.unwritable_indices == 0
 
 
+def test_the_start_of_a_list_that_has_no_comment_is_one_all_the_same() -> None:
+    lists = (
+        '\t.section\t.debug_loc.dwo,"e",@progbits\n\t.byte\t3\n\t.byte\t1\n\t.long\t.LVL9-.LVL2\n'
+    )
+    edited = assembly.edit(CALLS + ADDRESSES + lists).want
+    assert "\t.8byte\t.LVL2\t # 0x1\n\t.8byte\t.LVL2_ret" in edited
+    assert lists in edited
+
+
 def test_the_length_of_64_bit_dwarf_is_no_address() -> None:
     wide = ADDRESSES.replace("\t.4byte\t0x14\t", "\t.4byte\t0xffffffff\n\t.8byte\t0x14\t")
     lists = "\t.uleb128 0x1\t # Location list range start index (*.LVL2)\n"
