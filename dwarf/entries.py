@@ -90,7 +90,9 @@ def _header(file: File, section: Section, offset: int) -> Header:
     try:
         version = number(data, place, 2)
         if not 2 <= version <= 5:
-            raise Unsupported(name, offset, f"DWARF version {version}")
+            # What a later standard's numbers mean is known once it is out.
+            remedy = "compile with -gdwarf-5" if version > 5 else ""
+            raise Unsupported(name, offset, f"DWARF version {version}", remedy)
         place += 2
         kind = DW_UT_compile
         if version == 5:

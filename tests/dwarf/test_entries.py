@@ -146,6 +146,7 @@ def test_a_header_that_is_not_known_is_refused(data: str, found: str) -> None:
     with pytest.raises(Unsupported, match=found) as caught:
         list(entries.headers(section, section.named(".debug_info")[0]))
     assert caught.value.offset == 0
+    assert caught.value.remedy == ("compile with -gdwarf-5" if "version 6" in found else "")
 
 
 def sections_of(data: bytes) -> File:
