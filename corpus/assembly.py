@@ -6,8 +6,8 @@ given the same nops in the source.  From one compiler output ``f.s`` this module
 ``plain``
     what the rewriter is run on: ``f.s`` without the alignment directives *inside* functions.
     Whether a label that needed no padding was meant to be aligned is the one thing that an object
-    doesn't say.  The alignment of function starts and of the tables after ``bctr`` stays in, so
-    that the padding there must come out as the assembler computes it.
+    doesn't say.  The alignment of function starts, of the tables after ``bctr`` and of XRay's sleds
+    stays in, so that the padding there must come out as the assembler computes it.
 
 ``want``
     ``plain`` with a ``nop`` after every call that needs a TOC restore slot (ELFv2 ABI, section
@@ -296,9 +296,18 @@ def _inner_alignments(lines: list[str], numbers: list[int]) -> set[int]:
             before = statements[index - 1][1] if index else ""
             after = statements[index + 1][1] if index + 1 < len(statements) else ""
             by_gcc = before.startswith(".align") or after.startswith(".align")
-            if inside_clang or not (by_gcc or _starts_function(statements, index)):
+            starts = by_gcc or _starts_function(statements, index)
+            if not _is_exit_sled(statements, index) and (inside_clang or not starts):
                 inner.add(number)
     return inner
+
+
+def _is_exit_sled(statements: list[tuple[int, str]], index: int) -> bool:
+    """Say whether the alignment at `index` is that of XRay's sled at a return, which whoever
+    patches it relies on: the object's table names it.
+    """
+    following = [statement for _, statement in statements[index + 1 : index + 8]]
+    return any(s.split() == ["bl", "__xray_FunctionExit"] for s in following)
 
 
 def _starts_function(statements: list[tuple[int, str]], index: int) -> bool:

@@ -112,6 +112,18 @@ def test_calls_in_other_sections_are_found_and_data_is_left_alone() -> None:
     assert assembly.edit(text).calls == ("g", "g")
 
 
+def test_a_sled_at_a_return_stays_aligned_and_a_loop_beside_it_doesnt() -> None:
+    sled = "blr\n\tnop\n\tstd 0, -8(1)\n\tmflr 0\n\tbl __xray_FunctionExit\n\tnop\n\tmtlr 0\n"
+    text = (
+        ".Lfunc_begin0:\n\tbl g\n\t.p2align\t4\n.LBB0_1:\n\tbdnz .LBB0_1\n"
+        f"\t.p2align\t3\n.Ltmp1:\n\t{sled}\tblr\n.Lfunc_end0:\n"
+    )
+    edited = assembly.edit("\t.text\n" + text)
+    assert (edited.calls, edited.dropped_alignments) == (("g",), 1)
+    assert "\t.p2align\t3\n" in edited.want
+    assert "\t.p2align\t4\n" not in edited.want
+
+
 ADDRESSES = """\t.section\t.debug_addr,"",@progbits
 \t.4byte\t0x14\t # Length of Address Unit
 \t.2byte\t0x5\t # DWARF addr version
