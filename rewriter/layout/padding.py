@@ -370,17 +370,35 @@ class Labels(Record):
     slots: Collection[int] = ()
 
 
+_COARSEST = 256
+"""What labels are aligned to at most, in bytes: two of POWER's cache lines."""
+
+
 def label_alignments(
     words: Sequence[int], labels: Labels, section_alignment: int, last_word: int | None
 ) -> list[Alignment]:
     """Labels inside functions that were padded into place, with their padding.
 
-    The alignment to restore is what the
-    label had, up to that of the section and to that of loops; a nop that somebody claims is
-    code, and so is a run of nops longer than padding could be, and in a section whose functions are
-    padded with another ``last_word``.
+    The alignment to restore is what the label had, up to that of the section and to that of loops,
+    or to more where the padding of one shows that the compiler was told so (``-falign-labels=64``).
+    A nop that somebody claims is code, and so is a run of nops longer than padding could be, and in
+    a section whose functions are padded with another ``last_word``.
     """
-    limit = min(section_alignment, LABEL_ALIGNMENT)
+    most = min(section_alignment, _COARSEST)
+    aligned = _aligned_labels(words, labels, most, last_word)
+    longest = max((a.start - a.padding for a in aligned), default=0)
+    limit = LABEL_ALIGNMENT
+    while limit <= longest:
+        limit *= 2
+    if limit < most:
+        aligned = _aligned_labels(words, labels, limit, last_word)
+    return _jumps_alike(aligned, labels.loops)
+
+
+def _aligned_labels(
+    words: Sequence[int], labels: Labels, limit: int, last_word: int | None
+) -> list[Alignment]:
+    """The same where labels are aligned to ``limit`` bytes at most."""
     aligned: list[Alignment] = []
     if limit < FUNCTION_ALIGNMENT:
         return aligned
@@ -395,7 +413,7 @@ def label_alignments(
             offset in labels.kept or offset in labels.entered for offset in range(start, label, 4)
         ):
             aligned.append(Alignment(start, label, alignment))
-    return _jumps_alike(aligned, labels.loops)
+    return aligned
 
 
 def _jumps_alike(aligned: Sequence[Alignment], loops: Collection[int]) -> list[Alignment]:

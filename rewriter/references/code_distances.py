@@ -23,6 +23,7 @@ from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.errors import Refusal
 from nopfix.rewriter.object import elf, kernel_sections
 from nopfix.rewriter.power.relocation import TYPES
+from nopfix.rewriter.proof.analysis import TRACEBACK_TABLE
 from nopfix.rewriter.references import counter_reads
 
 if TYPE_CHECKING:
@@ -110,9 +111,24 @@ def _check_addresses(
     regions: Mapping[int, Collection[Region]],
     maps: Mapping[int, OffsetMap],
 ) -> None:
-    """Refuse an address in code that moves and that is no multiple of 4, unless it is data's."""
+    """Refuse an address in code that moves and that is no multiple of 4, unless it is data's.
+
+    So is one in the midst of a traceback table, whose fields nobody names.
+    """
+    tables = {
+        number: [
+            (region.start + 1, region.end)
+            for region in regions.get(number, ())
+            if region.kind == TRACEBACK_TABLE
+        ]
+        for number in maps
+    }
     data = {
-        number: [(region.start, region.end) for region in regions.get(number, ())]
+        number: [
+            (region.start, region.end)
+            for region in regions.get(number, ())
+            if region.kind != TRACEBACK_TABLE
+        ]
         for number in maps
     }
     for number in program.filled:
@@ -120,13 +136,14 @@ def _check_addresses(
             continue
         for reference in program.references_to_code_from(number):
             row = TYPES.get(reference.type)
-            if row is None or row.addend != "target" or not reference.offset & 3:
+            target, offset = reference.target, reference.offset
+            if row is None or row.addend != "target" or target not in maps:
                 continue
-            if reference.target in maps and not _is_named_or_data(
-                program, reference.target, reference.offset, data[reference.target]
-            ):
+            if not offset & 3 and not _is_inside(tables[target], offset):
+                continue
+            if not _is_named_or_data(program, target, offset, data[target]):
                 raise Refusal(
-                    f"the address {program.name(reference.target)}+{reference.offset:#x}, which is"
+                    f"the address {program.name(target)}+{offset:#x}, which is"
                     " no instruction's: a label and a number, and nothing says which label",
                     section=program.name(number),
                     offset=reference.place,

@@ -64,7 +64,11 @@ def test_the_reason_for_a_difference_is_read_off_the_three_paddings(
     assert alignment._reason(Label(Directive(0, 16, 15, inner=True), *places)) == reason
 
 
-@pytest.mark.parametrize("flags", ["-O2", "-O3 -mcpu=power9", "-O2 -falign-jumps=32"])
+@pytest.mark.parametrize(
+    "flags",
+    ["-O2", "-O3 -mcpu=power9", "-O2 -falign-jumps=32", "-O2 -falign-labels=64"]
+    + ["-O2 -falign-loops=128 -falign-jumps=128"],
+)
 def test_every_label_that_had_padding_is_aligned_as_before(flags: str, tmp_path: Path) -> None:
     try:
         toolchain.compiler(toolchain.Tools("gcc-12"))

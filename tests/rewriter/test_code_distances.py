@@ -287,6 +287,37 @@ def test_the_address_of_a_label_and_a_number_that_is_no_instructions_is_refused(
         rewrite(data)
 
 
+INTO_A_TABLE = """
+.abiversion 2
+.section .data.rel.ro.local,"aw"
+.quad .La+{number}
+.text
+.type f,@function
+f: addis 2,12,.TOC.-f@ha; addi 2,2,.TOC.-f@l; .localentry f,.-f
+.La: bl g; bl g; blr
+.long 0; .byte 0,0,0,1,128,0,0,0
+.size f,.-f
+.type g,@function
+g: blr
+.size g,.-g
+"""
+
+
+@pytest.mark.parametrize("number", [13, 16, 17, 20, 23])
+def test_a_label_and_a_number_that_lead_into_a_traceback_table_are_refused(
+    assemble: Assemble, number: int
+) -> None:
+    with pytest.raises(Refusal, match="no instruction's: a label and a number"):
+        rewrite(assemble(INTO_A_TABLE.format(number=number)))
+
+
+@pytest.mark.parametrize("number", [0, 12, 24])
+def test_where_code_ends_and_where_the_table_does_have_addresses(
+    assemble: Assemble, number: int
+) -> None:
+    assert rewrite(assemble(INTO_A_TABLE.format(number=number))).report.insertions
+
+
 def _holds_odd_address(data: bytes) -> bool:
     """Whether a relocation makes an address of code that is no multiple of 4."""
     program = Program(elf.read(data))

@@ -52,6 +52,25 @@ def test_labels_on_a_coarser_boundary_by_chance_are_aligned_like_the_others() ->
     assert alignments(set(), 32, 64) == [32, 32]
 
 
+def test_labels_are_aligned_to_more_than_loops_where_a_padding_shows_it() -> None:
+    def padded(nops: int) -> list[int]:
+        words = [NOP] * (nops - 1) + [GROUP]
+        if nops > 4:
+            words[0] = 0x48000000 + 4 * nops  # gas jumps over long padding
+        return [LI] * (16 - nops) + words
+
+    def alignments(words: list[int], section: int, *places: int) -> list[tuple[int, int]]:
+        found = padding.label_alignments(words, padding.Labels(places, set(places)), section, None)
+        return [(label.start - label.padding, label.alignment) for label in found]
+
+    short, long, longest = padded(3), padded(9), padded(16)
+    assert alignments(short + short, 64, 64, 128) == [(12, 32), (12, 32)]
+    assert alignments(short + long, 64, 64, 128) == [(12, 64), (36, 64)]
+    assert alignments(short + long, 32, 64, 128) == [(12, 32)]
+    assert alignments([LI] * 16 + longest, 128, 128) == [(64, 128)]
+    assert alignments([LI] * 16 + longest, 64, 128) == []
+
+
 def test_more_nops_than_padding_could_be_are_code() -> None:
     assert label_alignments([NOP, NOP, NOP, NOP, LI]) == []
 
