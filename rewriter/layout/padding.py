@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 
     from nopfix.rewriter.layout.plan import Code
-    from nopfix.rewriter.object.claims import Claims
+    from nopfix.rewriter.object.claims import Claims, Reason
     from nopfix.rewriter.object.program import Functions, Program
     from nopfix.rewriter.power.fill import Style
     from nopfix.rewriter.proof.analysis import Analysis, Region
@@ -108,7 +108,8 @@ def find(
     if last_word in GROUP_ENDS:
         aligned = [_of_the_linker(words, gap) for gap in aligned]
     loops = {target for place, target in found.branches if target < place}
-    places = Labels(labels, loops, kept, slots)
+    probes = {place for place, reason in claims.named.items() if _is_probe(program, reason)}
+    places = Labels(labels, loops, kept, slots, probes)
     inner = label_alignments(words, places, alignment, last_word)
     if origin.is_llvm:
         inner = _as_llvm_aligns(inner, by_grid)
@@ -118,6 +119,14 @@ def find(
     taken = {a.start for a in aligned}
     prefixed = prefixed_alignments(words, found.prefixed, slots | kept)
     return aligned + [a for a in prefixed if a.start not in taken]
+
+
+_PROBES = frozenset(("__jump_table", ".note.stapsdt"))
+"""Sections that name no-ops that are patched one by one: what is behind one isn't theirs."""
+
+
+def _is_probe(program: Program, reason: Reason) -> bool:
+    return isinstance(reason, tuple) and program.name(reason[0]) in _PROBES
 
 
 def _behind_code(labels: Iterable[int], regions: Sequence[Region]) -> set[int]:
@@ -361,13 +370,15 @@ class Labels(Record):
     """Section offsets, in bytes, of what matters for padding inside functions.
 
     ``entered`` is what something leads to, ``loops`` what a branch behind it leads to.  ``kept``
-    are words that somebody has a claim to, ``slots`` the nops that belong to calls.
+    are words that somebody has a claim to, ``probes`` those of them that are patched one by one,
+    ``slots`` the nops that belong to calls.
     """
 
     entered: Collection[int]
     loops: Collection[int] = ()
     kept: Collection[int] = ()
     slots: Collection[int] = ()
+    probes: Collection[int] = ()
 
 
 _COARSEST = 256
@@ -402,16 +413,24 @@ def _aligned_labels(
     aligned: list[Alignment] = []
     if limit < FUNCTION_ALIGNMENT:
         return aligned
+    apart = frozenset(labels.slots).union(labels.probes)
+    kept = frozenset(labels.kept).difference(labels.probes)
     for label in sorted(label for label in labels.entered if not label % FUNCTION_ALIGNMENT):
         if not 4 <= label <= 4 * len(words):
             continue
         alignment = min(label & -label, limit)
         if last_word is not None and words[(label >> 2) - 1] != last_word:
             continue
-        start = _padding_start(words, label, labels.slots, alignment)
-        if start < label and not any(
-            offset in labels.kept or offset in labels.entered for offset in range(start, label, 4)
-        ):
+        start = _padding_start(words, label, apart, alignment)
+        if not kept.isdisjoint(range(start, label, 4)):
+            continue
+        # A way may lead to what the padding begins with, as to a label in front of a loop's.
+        ways = [place for place in range(start + 4, label, 4) if place in labels.entered]
+        if ways and fill_style(words[ways[-1] >> 2 : label >> 2]) is not None:
+            start = ways[-1]
+        elif ways:
+            continue
+        if start < label:
             aligned.append(Alignment(start, label, alignment))
     return aligned
 

@@ -3,12 +3,15 @@ from __future__ import annotations
 import subprocess
 from typing import TYPE_CHECKING
 
+import pytest
+
 from nopfix import rewrite
 from nopfix.corpus import compare
 from nopfix.rewriter.layout import padding
 from nopfix.rewriter.layout.layout import Alignment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PREFIX = "powerpc64le-linux-gnu-"
@@ -28,6 +31,60 @@ def test_nops_in_front_of_an_aligned_branch_target_are_padding() -> None:
 
 def test_a_nop_that_somebody_has_a_claim_to_is_code() -> None:
     assert label_alignments([LI, LI, NOP, GROUP, LI], kept={8}) == []
+
+
+def test_behind_a_probes_no_op_padding_begins_and_behind_others_it_may_be_theirs() -> None:
+    words = [LI, NOP, NOP, GROUP, LI]
+    assert label_alignments(words, kept={4}, probes={4}) == [Alignment(8, 16, 16)]
+    assert label_alignments(words, kept={4, 8}, probes={8}) == [Alignment(12, 16, 16)]
+    assert label_alignments(words, kept={4}) == []
+
+
+def test_a_way_may_lead_to_what_padding_begins_with() -> None:
+    def aligned(*ways: int) -> list[Alignment]:
+        words = [LI, NOP, NOP, GROUP, LI]
+        return padding.label_alignments(words, padding.Labels({16, *ways}), 16, None)
+
+    assert aligned() == aligned(4) == [Alignment(4, 16, 16)]
+    assert aligned(8) == aligned(4, 8) == [Alignment(8, 16, 16)]
+    assert aligned(12) == [Alignment(12, 16, 16)]
+
+
+SDT = (
+    '.Lk: nop\n.pushsection .note.stapsdt,"?","note"\n.4byte 8,24,3\n.asciz "stapsdt"\n'
+    ".8byte .Lk,0,0\n.popsection\n"
+)
+LOOP = """.abiversion 2
+.type g,@function
+g: li 3,1; blr
+.size g,.-g
+.p2align 4
+.type f,@function
+f: addis 2,12,.TOC.-f@ha; addi 2,2,.TOC.-f@l; .localentry f,.-f
+bl g; SLOT {before} bl g; SLOT cmpwi 3,7; beq .Lx; blt .Lz
+{claim}{label}.p2align 4
+.Lloop: addi 3,3,1; cmpwi 3,5; blt .Lloop
+bl g; SLOT blr
+.Lz: li 3,3; b .Lx
+.size f,.-f
+"""
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("claim", ["", SDT], ids=["", "probe"])
+@pytest.mark.parametrize("label", [".Lx:\n", "li 6,6\n.Lx: li 7,7\n"], ids=["at", "before"])
+def test_a_loop_behind_a_label_or_a_probe_stays_aligned(
+    assemble: Callable[..., bytes],
+    equal: Callable[[bytes, bytes], bool],
+    count: int,
+    claim: str,
+    label: str,
+) -> None:
+    # Where the loop needed no padding, nothing shows that it was meant to be aligned.
+    words = 7 + count + bool(claim) + 2 * label.startswith("li")
+    text = LOOP.format(before="li 5,2;" * (count + (words % 4 == 0)), claim=claim, label=label)
+    plain, want = (assemble(text.replace("SLOT", slot)) for slot in ("", "nop;"))
+    assert equal(bytes(rewrite(plain).data), want)
 
 
 def test_the_slot_of_a_call_is_not_padding() -> None:
