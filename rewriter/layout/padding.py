@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence, Set
 
     from nopfix.rewriter.layout.plan import Code
-    from nopfix.rewriter.object.claims import Claims, Reason
+    from nopfix.rewriter.object.claims import Claims
     from nopfix.rewriter.object.program import Functions, Program
     from nopfix.rewriter.power.fill import Style
     from nopfix.rewriter.proof.analysis import Analysis, Region
@@ -108,8 +108,7 @@ def find(
     if last_word in GROUP_ENDS:
         aligned = [_of_the_linker(words, gap) for gap in aligned]
     loops = {target for place, target in found.branches if target < place}
-    probes = {place for place, reason in claims.named.items() if _is_probe(program, reason)}
-    places = Labels(labels, loops, kept, slots, probes)
+    places = Labels(labels, loops, kept, slots, _probes(program, claims, functions))
     inner = label_alignments(words, places, alignment, last_word)
     if origin.is_llvm:
         inner = _as_llvm_aligns(inner, by_grid)
@@ -125,8 +124,15 @@ _PROBES = frozenset(("__jump_table", ".note.stapsdt"))
 """Sections that name no-ops that are patched one by one: what is behind one isn't theirs."""
 
 
-def _is_probe(program: Program, reason: Reason) -> bool:
-    return isinstance(reason, tuple) and program.name(reason[0]) in _PROBES
+def _probes(program: Program, claims: Claims, functions: Functions) -> Set[int]:
+    """The places within functions that a probe or a static key names."""
+    return {
+        place
+        for place, reason in claims.named.items()
+        if isinstance(reason, tuple)
+        and program.name(reason[0]) in _PROBES
+        and functions.start(place) is not None
+    }
 
 
 def _behind_code(labels: Iterable[int], regions: Sequence[Region]) -> set[int]:
