@@ -64,8 +64,10 @@ if TYPE_CHECKING:
 else:
     from _collections import deque  # all of collections would be 7 % of what the wrapper imports
 
-_MOST_ALTERNATIVES = 512
+_MOST_ALTERNATIVES = 2048
 _MANY = 16
+_MOST_SHARED = 4
+"""In how many tables what meets may lie, to be told apart where it is much."""
 # How often the values of one node may change before it is taken for something that is computed from
 # itself: an operation gives a new value each time that its own comes round, a copy doesn't.
 _MOST_CHANGES = 64
@@ -380,20 +382,29 @@ class Values:
         return known
 
     def _joined(self, join: Join) -> Alternatives:
-        """What comes in on any way; one value stands for many that nothing tells apart."""
+        """What comes in on any way; one value stands for many that nothing tells apart.
+
+        The opcodes of an interpreter may share one jump, each with an index of its own.
+        """
         known = self._values
         found = frozenset().union(*[known[operand] for operand in self.reaching.operands(join)])
         if len(found) > _MANY or join in self._crowded:
             self._crowded.add(join)
-            found = frozenset(self._standing_for(value, join.place) for value in found)
+            keeps = len({_table(value) for value in found}) <= _MOST_SHARED
+            found = frozenset(self._standing_for(value, join.place, keeps) for value in found)
             if len(found) > _MOST_ALTERNATIVES:
                 raise Unresolved("it has too many possible sources")
         return found
 
-    def _standing_for(self, value: Value, place: Place) -> Value:
-        """What stands for ``value`` and all like it where many meet: addresses of code are kept."""
+    def _standing_for(self, value: Value, place: Place, keeps: bool) -> Value:
+        """What stands for ``value`` and all like it where many meet: addresses of code are kept.
+
+        So is what has to do with a table, if it ``keeps`` that.
+        """
         if isinstance(value, Entry) and value.size == 8:
             return value._replace(register=ANY_INDEX, place=place)
+        if keeps and isinstance(value, (Indexed, Entry, Distance)):
+            return value
         if isinstance(value, Pointer):
             return Pointer("many places", place)
         is_label = isinstance(value, Address) and self.facts.is_code(value.section)
@@ -648,6 +659,15 @@ class Values:
         if size == 8:
             return frozenset((Pointer("memory", place),))
         return frozenset((Opaque(place),))
+
+
+def _table(value: Value) -> Address | None:
+    """The table that ``value`` is the address or an entry of."""
+    if isinstance(value, Distance):
+        return value.entry.table
+    if isinstance(value, Entry):
+        return value.table
+    return value.base if isinstance(value, Indexed) else None
 
 
 def _without_nothing(values: Alternatives) -> Alternatives:

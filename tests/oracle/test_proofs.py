@@ -137,6 +137,39 @@ def test_an_interpreter_with_many_opcodes(
     assert (verdict.verdict, verdict.detail) == ("equal", "")
 
 
+SHARED_JUMP = """\
+extern long outside(void *, long);
+static __attribute__((noinline)) long helper(void *p, long x) {{ return outside(p, x) * 3; }}
+long run(const unsigned short *code, long *stack)
+{{
+    static const int jump[] = {{ {labels} }};
+    long a = 0, b = 1, *top = stack;
+#define NEXT goto *(&&op_end + jump[*code++])
+    NEXT;
+{bodies}
+}}
+"""
+
+
+@pytest.mark.parametrize("opcodes", [40, 250])
+@pytest.mark.parametrize("level", ["-O0", "-Os"])
+def test_opcodes_that_share_one_jump_through_label_differences(
+    opcodes: int, level: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(GCC)
+    labels = ", ".join(f"&&op{n} - &&op_end" for n in range(opcodes))
+    bodies = "\n".join(BODIES[n % len(BODIES)].format(n=n) for n in range(opcodes))
+    file = tmp_path / "f.c"
+    file.write_text(SHARED_JUMP.format(labels=labels, bodies=bodies + "\nop_end: return a;"))
+    verdict = oracle.run_case(
+        oracle.Compile(file, oracle.Tools(GCC), (level, "-mtraceback=no")),
+        folder=tmp_path / "made",
+    )
+    assert (verdict.verdict, verdict.detail) == ("equal", "")
+    text = (tmp_path / "made" / "f.s").read_text()
+    assert text.count("bctr") < opcodes / 4
+
+
 MASKED = """\
 extern long outside(void *, long);
 static __attribute__((noinline)) long helper(void *p, long x) {{ return outside(p, x) * 3; }}
