@@ -434,7 +434,8 @@ class Values:
         found = self.values(self.words[place[0]][place[1] >> 2] >> 21 & 31, place)
         if slot.size == 8:
             return found
-        return frozenset(v if isinstance(v, Number) else Opaque(place) for v in found)
+        kept = (Number, Entry)
+        return frozenset(v if isinstance(v, kept) else Opaque(place) for v in found)
 
     @staticmethod
     def _from_memory(place: Place, size: int) -> Alternatives:
@@ -555,20 +556,7 @@ class Values:
 
     def _extended(self, place: Place, operation: semantics.Operation) -> Alternatives:
         """A load's result extended later: -O0 loads a table's entry with lwz, then extsw."""
-        found: set[Value] = set()
-        for value in self._operand(operation.source, place):
-            bits = operation.size
-            if isinstance(value, Entry) and value.size * 8 == bits:
-                found.add(value._replace(signed=operation.signed))
-            elif isinstance(value, Entry) and value.size * 8 < bits:
-                # Sign-extended to 64 bits, cut to 32 and filled with zeros is another number.
-                same = operation.signed or not value.signed
-                found.add(value if same else Opaque(place))
-            elif isinstance(value, Number) and 0 <= value.number < 1 << bits - 1:
-                found.add(value)
-            else:
-                found.add(Opaque(place))
-        return frozenset(found)
+        return _low_bits(self._operand(operation.source, place), operation, operation.size, place)
 
     def _sum(self, place: Place, operation: semantics.Operation) -> Alternatives:
         first = self._operand(operation.source, place)
@@ -643,7 +631,7 @@ class Values:
         if self.reaching.stack_escapes():
             for value in found:
                 self.doubtful |= _addresses(value)
-        return found
+        return found if slot.size == 8 else _low_bits(found, operation, 32, place)
 
     def _loaded(self, place: Place, address: Value, operation: semantics.Operation) -> Alternatives:
         """What a load from ``address`` gives."""
@@ -674,6 +662,25 @@ def _without_nothing(values: Alternatives) -> Alternatives:
     """See the essay: a register that holds nothing isn't read."""
     defined = frozenset(value for value in values if not isinstance(value, Nothing))
     return defined or values
+
+
+def _low_bits(
+    values: Alternatives, operation: semantics.Operation, bits: int, place: Place
+) -> Alternatives:
+    """The low ``bits`` bits of ``values``, as ``operation`` at ``place`` extends them."""
+    found: set[Value] = set()
+    signed, half = operation.signed, 1 << bits - 1
+    for value in values:
+        if isinstance(value, Entry) and value.size * 8 == bits:
+            found.add(value._replace(signed=signed))
+        elif isinstance(value, Entry) and value.size * 8 < bits:
+            # Sign-extended to 64 bits, cut to 32 and filled with zeros is another number.
+            found.add(value if signed or not value.signed else Opaque(place))
+        elif isinstance(value, Number) and (-half if signed else 0) <= value.number < half:
+            found.add(value)
+        else:
+            found.add(value if isinstance(value, Opaque) else Opaque(place))
+    return frozenset(found)
 
 
 def _one_of_each(values: Alternatives) -> Alternatives:

@@ -135,6 +135,12 @@ OWN = {
     "by products with what isn't known": (False,
                   "static const int t[] = {&&a-&&a, 4, &&b-&&a, 8, &&c-&&a, 12};"
                   " goto *(&&a + t[x * y]);"),
+    "kept in a variable": (True,
+                  "static const int t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
+                  " int distance = t[x & 3]; ext(y); goto *(&&b + distance);"),
+    "of half-words, kept in a word": (True,
+                  "static const short t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
+                  " int distance = t[x & 3]; ext(y); goto *(&&b + distance);"),
     "eight bytes": (True, "static const long t[] = {&&a-&&a, &&b-&&a}; goto *(&&a + t[x]);"),
 }  # fmt: skip
 

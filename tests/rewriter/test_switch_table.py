@@ -524,6 +524,43 @@ def test_a_spilled_index_may_be_another_behind(assemble: Assemble, code: str) ->
     assert reason(assemble(text, "-mpower10")) == "3 entries, all up to what follows"
 
 
+# An entry is kept in four bytes of the stack, and reloaded from there.
+RELOADED = {
+    "a word, with its sign": ("lwzx", "stw", "lwa"),
+    "a word that has its sign": ("lwax", "stw", "lwa"),
+    "a half-word that has its sign": ("lhax", "stw", "lwa"),
+    "a half-word without one": ("lhzx", "stw", "lwz"),
+}
+NOT_RELOADED = {
+    "a half-word that had a sign": ("lhax", "stw", "lwz"),
+    "a word's upper half": ("lwax", "std", "lwa"),
+    "half of a pointer": ("ldx", "stw", "lwa"),
+}
+
+
+def reloaded(load: str, store: str, reload: str) -> str:
+    place = -12 if (store, reload) == ("std", "lwa") else -16
+    kept = f"{load} 9,9,3\n {store} 9,-16(1)\n bl g\n nop\n {reload} 9,{place}(1)\n"
+    shift, kind = {"h": (1, "short"), "w": (2, "long"), "d": (3, "quad")}[load[1]]
+    goto = GOTO.replace("sldi 3,3,2", f"sldi 3,3,{shift}").replace("lwax 9,9,3\n", kept)
+    text = differences("", ".La-.La, .Lb-.La", goto=goto).replace("t: .long", f"t: .{kind}")
+    return text.replace(".LC0: .quad .Lb", ".LC0: .quad .La")
+
+
+@pytest.mark.parametrize("kept", RELOADED.values(), ids=RELOADED.keys())
+def test_an_entry_may_be_kept_in_a_word_of_the_stack(
+    assemble: Assemble, kept: tuple[str, str, str]
+) -> None:
+    assert reason(assemble(reloaded(*kept))) == "2 entries, all up to what follows"
+
+
+@pytest.mark.parametrize("kept", NOT_RELOADED.values(), ids=NOT_RELOADED.keys())
+def test_what_is_reloaded_otherwise_is_no_entry(
+    assemble: Assemble, kept: tuple[str, str, str]
+) -> None:
+    assert "plus r9" in refused(assemble(reloaded(*kept)))
+
+
 # -- tables of addresses ---------------------------------------------------------------------------
 
 THROUGH = HEAD + " sldi 9,3,3\n ldx 9,28,9\n mtctr 9\n bctr\n"
