@@ -126,6 +126,7 @@ class Evidence:
             program.is_code,
             self._sparing_calls(),
             self.calls_no_function,
+            self.array,
         )
         self.sweeps: dict[tuple[int, int, int], Jumps] = {}
         self.addresses: dict[tuple[Address, bool], Table | None] = {}
@@ -508,6 +509,13 @@ class Evidence:
             ends = accumulate((start + size for start, size in known.items()), max)
             found = self._objects[section] = Objects(list(known), known, list(ends))
         return found
+
+    def array(self, address: Address) -> tuple[int, int] | None:
+        """`indirect.Facts.array`."""
+        section, offset = address
+        if self.program.is_code(section) or not self.is_constant(section):
+            return None
+        return self.objects(section).around(offset)
 
     def surroundings(self, address: Address) -> Surroundings:
         """What `switch_table` asks about the section around a table."""

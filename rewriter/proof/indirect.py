@@ -22,8 +22,9 @@ The values of a function are a fixed point over its definitions and joins (`reac
 definition's are what its instruction makes of its operands' values, each join's those of all ways
 in.  Any assignment for which that holds is right for every step of a run, by induction over the
 steps.  What is asked for is computed, with all that it depends on, and kept.  What is computed from
-itself in a loop, by anything but copies, soon gives a value that isn't understood; and where many
-values meet that nothing tells apart, one stands for them.  So a function with a thousand labels and
+itself in a loop, by anything but copies, soon gives a value that isn't understood, unless it's a
+pointer that goes through an array (`walks`); and where many values meet that nothing tells apart,
+one stands for them.  So a function with a thousand labels and
 a jump to all of them in each costs about its size.
 
 A stack slot, a displacement from r1 or from the frame pointer, gives back what was stored there.
@@ -49,6 +50,8 @@ lib/Target/PowerPC/PPCISelLowering.cpp (getPICJumpTableRelocBaseExpr); 64-bit EL
 
 from __future__ import annotations
 
+from math import gcd
+
 from nopfix.dwarf.record import TYPE_CHECKING, Record
 from nopfix.rewriter.power import instruction, semantics
 from nopfix.rewriter.proof.reaching import Blocks, Definition, Join, Reaching, Slot
@@ -72,6 +75,7 @@ _MOST_SHARED = 4
 # itself: an operation gives a new value each time that its own comes round, a copy doesn't.
 _MOST_CHANGES = 64
 _MOST_CHANGES_BY_OPERATION = 8
+_LOOKS_LIKE_A_WALK = 4
 
 
 class Address(Record):
@@ -94,17 +98,22 @@ class Number(Record):
 
 
 class Indexed(Record):
-    """A known address plus an index: register ``register`` as it is at ``place``, or `SUMMED`."""
+    """A known address plus an index: register ``register`` as it is at ``place``, or `SUMMED`.
+
+    Or `WALKED`: any multiple of ``step`` bytes, of either sign.
+    """
 
     base: Address
     register: int
     place: Place
+    step: int = 0
 
 
-NO_INDEX, ANY_INDEX, SUMMED = -1, -2, -3
+NO_INDEX, ANY_INDEX, SUMMED, WALKED = -1, -2, -3, -4
 """In place of a register that holds an index.
 
 `SUMMED` is one that several registers hold together: all that the instruction adds but the base.
+`WALKED` is none: a pointer goes through the array, as `walks` has it.
 """
 
 
@@ -112,7 +121,8 @@ class Entry(Record):
     """``size`` bytes loaded from a table, sign-extended if ``signed``.
 
     ``register`` at ``place`` is the index in bytes, `NO_INDEX` when it's zero, `ANY_INDEX` where
-    several were different, `SUMMED` where it's the sum of several.
+    several were different, `SUMMED` where it's the sum of several.  `WALKED` is any multiple of
+    ``step``, loaded at ``place`` from the array that begins at ``table``.
     """
 
     table: Address
@@ -120,6 +130,7 @@ class Entry(Record):
     signed: bool
     register: int
     place: Place
+    step: int = 0
 
 
 class Distance(Record):
@@ -129,6 +140,13 @@ class Distance(Record):
     base: Address
     register: int
     place: Place
+
+
+class Between(Record):
+    """The distance from ``base`` to ``target``, of which the code knows both."""
+
+    target: Address
+    base: Address
 
 
 class Pointer(Record):
@@ -156,7 +174,9 @@ _PASSING = ("copy", "select", "load")
 
 _PLAIN = (Opaque, Pointer, Nothing, External)
 
-Value = Address | External | Number | Indexed | Entry | Distance | Pointer | Opaque | Nothing
+Value = (
+    Address | External | Number | Indexed | Entry | Distance | Between | Pointer | Opaque | Nothing
+)
 Alternatives = frozenset[Value]
 
 
@@ -173,9 +193,13 @@ class Facts:
     ``stored_address`` gives the address that a relocation puts into data.  ``is_code`` tells
     whether the section of a number is executable.  ``sparing`` are the places of calls that keep
     r0; ``is_unruled`` tells of that of a call whether what is called is no function.
+    ``array`` gives the start and end of the data symbol that an address lies in, None where that
+    isn't certain or a program may change it.
     """
 
-    __slots__ = ("blocks", "is_code", "operations", "relocated", "stored_address", "tried_in_vain")
+    __slots__ = ("array", "blocks", "is_code", "operations", "relocated", "stored_address") + (
+        "tried_in_vain",
+    )
 
     def __init__(
         self,
@@ -184,8 +208,10 @@ class Facts:
         is_code: Callable[[int], bool],
         sparing: Container[Place],
         is_unruled: Callable[[Place], bool],
+        array: Callable[[Address], tuple[int, int] | None],
     ) -> None:
         """Keep the questions."""
+        self.array = array
         self.relocated = relocated
         self.stored_address = stored_address
         self.is_code = is_code
@@ -205,6 +231,10 @@ class _Unknown(Exception):
 
 class _Pending(Exception):
     """An operand of which nothing is known yet: it is being computed, further out."""
+
+
+class _Again(Exception):
+    """A pointer goes through an array: what was found up to now has addresses that it hasn't."""
 
 
 class _Queue:
@@ -247,6 +277,11 @@ class Values:
         self._changes: dict[Node, int] = {}
         self._fixed: set[Node] = set()
         self._crowded: set[Join] = set()
+        self._walks: dict[Definition, Alternatives] = {}
+        self._strides: set[int] = {0}
+        #: Where pointers begin that go through arrays, or in front of these.
+        self.walks_begin: set[Address] = set()
+        self._no_walks: set[Node] = set()
         self._current: Node | None = None
         #: Addresses that were reloaded from a stack slot that others may have written to.
         self.doubtful: set[Address] = set()
@@ -285,6 +320,14 @@ class Values:
 
     def _solve(self, node: Node) -> None:
         """Compute ``node`` and all that it depends on."""
+        while True:
+            try:
+                return self._settle(node)
+            except _Again:
+                for known in (self._values, self._users, self._changes, self._fixed, self._crowded):
+                    known.clear()
+
+    def _settle(self, node: Node) -> None:
         again = _Queue()
         stuck: dict[Node, None] = {}
         self._look_at_new(node, again, stuck)
@@ -355,11 +398,54 @@ class Values:
         if new == old:
             return
         changes = self._changes[node] = self._changes.get(node, 0) + 1
+        if changes == _LOOKS_LIKE_A_WALK:
+            self._look_for_walk(node)
         if changes > (_MOST_CHANGES if self._adds_nothing(node) else _MOST_CHANGES_BY_OPERATION):
             # Computed from itself, round and round.
             new = old | new | {Opaque(_place(node))}
             self._fixed.add(node)
         self._set(node, new, again)
+
+    def _look_for_walk(self, node: Node) -> None:
+        """Begin anew where ``node`` moves a pointer through an array."""
+        from nopfix.rewriter.proof import walks
+
+        if not walks.is_addition(self, node):
+            return
+        found = walks.find(self, node, self._no_walks)
+        step = 0 if found is None else gcd(*found.strides)
+        walked: dict[Definition, Alternatives] = {}
+        for addition, firsts in () if found is None else found.additions.items():
+            begun = [one for one in firsts if not isinstance(one[0], Nothing)]
+            walked[addition] = frozenset(
+                Indexed(Address(one.section, one.offset + added), WALKED, _place(node), step)
+                for one, added in begun
+                if isinstance(one, Address) and not self.facts.is_code(one.section)
+            )
+            if not begun or len(walked[addition]) < len(begun):
+                found = None
+                break
+        if found is None:
+            self._no_walks.add(node)
+            return
+        self._walks.update(walked)
+        self._strides |= found.strides
+        for firsts in found.additions.values():
+            self.walks_begin.update(one for one, _ in firsts if isinstance(one, Address))
+        raise _Again
+
+    def array_entered(self, address: Indexed) -> Address | None:
+        """The first place in its array that may be read at a `WALKED` address.
+
+        None where that array isn't certain.  A compiler may begin with an address in front of the
+        array; but what is read first, and next, is in it.
+        """
+        section, offset = address.base
+        arrays = {self.facts.array(Address(section, offset + one)) for one in self._strides}
+        array = arrays.pop()
+        if arrays or array is None:
+            return None
+        return Address(section, array[0] + (offset - array[0]) % address.step)
 
     def _set(self, node: Node, new: Alternatives, again: _Queue) -> None:
         if new != self._values[node]:
@@ -410,9 +496,19 @@ class Values:
         is_label = isinstance(value, Address) and self.facts.is_code(value.section)
         return value if is_label or isinstance(value, External) else Opaque(place)
 
+    def made(self, definition: Definition) -> Alternatives:
+        """What an instruction gives that depends on no other one; otherwise what isn't known."""
+        place = definition.place
+        if place is None:
+            return self._made(definition)
+        relocated = self.facts.relocated(place) is not None
+        return self._made(definition) if relocated else frozenset((Opaque(place),))
+
     def _made(self, definition: Definition) -> Alternatives:
         """What the instruction at ``definition`` leaves in its cell."""
         place, cell = definition
+        if definition in self._walks:
+            return self._walks[definition]
         if not isinstance(cell, int):
             return self._stored(definition, cell)
         if place is not None:
@@ -478,6 +574,8 @@ class Values:
             return self._extended(place, operation)
         if operation.kind == "add":
             return self._sum(place, operation)
+        if operation.kind == "subtract":
+            return self._difference(place, operation)
         if operation.kind == "load":
             return self._load(place, operation)
         if operation.kind in ("scale", "multiply"):
@@ -596,18 +694,30 @@ class Values:
                 return Distance(two, one, register, place)
             if isinstance(two, (Opaque, Pointer)):
                 return Indexed(one, register, place)
+            if isinstance(two, Between) and two.base == one:
+                return two.target
         if (
             isinstance(one, Indexed)
             and isinstance(two, Number)
             and not self.facts.is_code(one.base.section)
         ):
             base = Address(one.base.section, one.base.offset + two.number)
-            return Indexed(base, one.register, one.place)
+            return one._replace(base=base)
         if isinstance(one, (Indexed, Distance)) and isinstance(two, (Opaque, Pointer, Entry)):
             return (
                 None if self.facts.is_code(one.base.section) else Indexed(one.base, SUMMED, place)
             )
         return None
+
+    def _difference(self, place: Place, operation: semantics.Operation) -> Alternatives:
+        """The distance of two labels: clang makes ``*program`` of what it knows of a program."""
+        first = self._operand(operation.source, place) if operation.source >= 0 else ()
+        second = self._operand(operation.other, place) if operation.other >= 0 else ()
+        if len(first) == len(second) == 1:
+            (target,), (base,) = first, second
+            if isinstance(target, Address) and isinstance(base, Address):
+                return frozenset((Between(target, base),))
+        return frozenset((Opaque(place),))
 
     def _load(self, place: Place, operation: semantics.Operation) -> Alternatives:
         if operation.other < 0 and self._is_slot(operation, place):
@@ -641,7 +751,11 @@ class Values:
             if stored is not None:
                 return frozenset((stored,))
             return frozenset((Entry(address, size, signed, NO_INDEX, place),))
-        if isinstance(address, (Indexed, Distance)):
+        if isinstance(address, Indexed) and address.register == WALKED:
+            start = self.array_entered(address)
+            if start is not None:
+                return frozenset((Entry(start, size, signed, WALKED, place, address.step),))
+        elif isinstance(address, (Indexed, Distance)):
             entry = Entry(address.base, size, signed, address.register, address.place)
             return frozenset((entry,))
         if size == 8:
@@ -676,6 +790,8 @@ def _low_bits(
         elif isinstance(value, Entry) and value.size * 8 < bits:
             # Sign-extended to 64 bits, cut to 32 and filled with zeros is another number.
             found.add(value if signed or not value.signed else Opaque(place))
+        elif isinstance(value, Between) and signed and bits == 32:
+            found.add(value)  # No section is larger.
         elif isinstance(value, Number) and (-half if signed else 0) <= value.number < half:
             found.add(value)
         else:

@@ -7,7 +7,8 @@ that is changed is silently wrong.
 The rule: every load in the function that may read an entry of the table has to be one whose entry
 a jump goes through.  Loads from other members of a struct go in the same steps as the jumps, and
 beside the entries.  What the code reads by an address that isn't known to be the table's isn't
-seen: the compiler's own tables have none, and the program would have to hand it on.
+seen: the compiler's own tables have none, and the program would have to hand it on.  Of an array
+that a pointer goes through, which may be a program with operands, no address is handed on.
 
 Source: GNU C's manual, "Labels as Values".
 """
@@ -16,18 +17,28 @@ from __future__ import annotations
 
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.power import instruction, opcodes, semantics
-from nopfix.rewriter.proof.indirect import NO_INDEX, Address, Distance, Indexed, Unresolved
+from nopfix.rewriter.proof.indirect import (
+    NO_INDEX,
+    WALKED,
+    Address,
+    Distance,
+    Indexed,
+    Unresolved,
+)
 from nopfix.rewriter.proof.steps import steps
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Container, Iterator
 
     from nopfix.rewriter.object.program import Place
     from nopfix.rewriter.proof.indirect import Value, Values
     from nopfix.rewriter.proof.switch_table import Table
 
 Use = tuple[Address, int, "Place | None"]
-"""What an entry is loaded by: a known address, and the register and place of an index."""
+"""What an entry is loaded by: a known address, and the register and place of an index.
+
+Where a pointer goes through an array it's the array's first entry, and the place of the load.
+"""
 
 
 def find(slices: Values, tables: Collection[Table], uses: Collection[Use]) -> Place | None:
@@ -37,15 +48,75 @@ def find(slices: Values, tables: Collection[Table], uses: Collection[Use]) -> Pl
     """
     for place, address, size in _reads(slices):
         for table in tables:
-            if _may_read(slices, table, address, size) and _use(address) not in uses:
+            if _may_read(slices, table, address, size) and _use(slices, address, place) not in uses:
                 return place
     return None
 
 
-def _use(address: Address | Indexed) -> Use:
+def _use(slices: Values, address: Address | Indexed, place: Place) -> Use:
+    """By what the load at ``place`` reads from ``address``."""
     if isinstance(address, Address):
         return address, NO_INDEX, None
+    if address.register == WALKED:
+        return slices.array_entered(address) or address.base, WALKED, place
     return address.base, address.register, address.place
+
+
+def hands_on(slices: Values, arrays: Collection[Place], leaving: Container[Place]) -> Place | None:
+    """Where an address in one of ``arrays`` may go to where nobody sees what is read by it.
+
+    To a function that is called, to memory, or back to the caller.  ``arrays`` are addresses in
+    them, ``leaving`` the jumps that may lead out of the function.
+    """
+    spans = {(section, slices.facts.array(Address(section, at))) for section, at in arrays}
+    for place, word in slices.live_words():
+        for register in _handed_on(slices, place, word, place in leaving):
+            try:
+                values = slices.values(register, place)
+            except Unresolved:
+                return place
+            for value in values:
+                base = value if isinstance(value, Address) else getattr(value, "base", None)
+                if base is not None and any(
+                    base.section == section and span and span[0] <= base.offset <= span[1]
+                    for section, span in spans
+                ):
+                    return place
+    return None
+
+
+def _handed_on(slices: Values, place: Place, word: int, is_leaving: bool) -> Iterator[int]:
+    """The registers whose values leave the function at the instruction ``word``."""
+    reaching = slices.reaching
+    if instruction.is_prefix(word):
+        suffix = slices.words[place[0]][(place[1] >> 2) + 1]
+        if semantics.prefixed_store_base(word, suffix) >= 0:
+            yield suffix >> 21 & 31
+        return
+    store = semantics.store(word)
+    if store is not None:
+        is_slot = store.other < 0 and reaching.is_frame(store.base, place)
+        if store.source >= 0 and (not is_slot or reaching.stack_escapes()):
+            yield store.source
+    elif word == instruction.BLR:
+        yield _FIRST_ARGUMENT
+    elif (
+        is_leaving
+        or semantics.is_call(word)
+        or (word >> 26 == instruction.BRANCH and slices.facts.relocated(place) is not None)
+    ):
+        for register in range(_FIRST_ARGUMENT, _LAST_ARGUMENT + 1):
+            # What a call may have left there on some way is nobody's argument, nor what's behind.
+            made = (one.place for one in reaching.definitions(register, place))
+            if register > _FIRST_ARGUMENT and any(
+                at is not None and semantics.is_call(slices.words[at[0]][at[1] >> 2]) for at in made
+            ):
+                return
+            yield register
+
+
+_FIRST_ARGUMENT, _LAST_ARGUMENT = 3, 10
+"""Registers that arguments are passed in (64-bit ELFv2 ABI, 2.2.3.2), and results come back in."""
 
 
 def _reads(slices: Values) -> Iterator[tuple[Place, Address | Indexed, int]]:
@@ -92,9 +163,15 @@ def _may_read(slices: Values, table: Table, address: Address | Indexed, size: in
     distance = base.offset - table.address.offset
     # With an index it may be the address in front of the table that counts from 1.
     before = size - 1 if isinstance(address, Address) else table.step
-    if not -before <= distance < table.end - table.address.offset:
+    is_walked = isinstance(address, Indexed) and address.register == WALKED
+    if not is_walked and not -before <= distance < table.end - table.address.offset:
         return False
-    if isinstance(address, Indexed):
+    if isinstance(address, Indexed) and address.register == WALKED:
+        start = slices.array_entered(address)
+        if start is None or address.step % table.step:
+            return True
+        distance = start.offset - table.address.offset
+    elif isinstance(address, Indexed):
         step = steps(slices, address.register, address.place)
         if step is None or step % table.step:
             return True

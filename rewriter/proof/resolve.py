@@ -31,6 +31,7 @@ from nopfix.rewriter.proof.control_flow import Fragment, Jumps, Roots
 from nopfix.rewriter.proof.evidence import LOCAL_ENTRY, Evidence, within
 from nopfix.rewriter.proof.indirect import (
     NO_INDEX,
+    WALKED,
     Address,
     Distance,
     Entry,
@@ -397,6 +398,42 @@ def _check_readers(evidence: Evidence, slices: Values, proofs: Mapping[Place, Pr
     if place is not None:
         why = "a number of a table of label differences is read for something else"
         raise _refusal(evidence, place, f"{_NOT_FOLLOWED}: {why}")
+    walked = {table for table, register, _ in uses if register == WALKED}
+    if not walked:
+        return
+    leaving = {jump for jump, proof in proofs.items() if not proof.stays}
+    place = readers.hands_on(slices, walked, leaving)
+    if place is not None:
+        why = "the address of an array of label differences is handed on"
+        raise _refusal(evidence, place, f"{_NOT_FOLLOWED}: {why}")
+    single = {table for table, register, _ in uses if register == NO_INDEX}
+    if not _is_certain(evidence, slices, [tables[table] for table in walked], single):
+        why = "nothing says which array of label differences a pointer goes through"
+        raise _refusal(evidence, next(iter(proofs)), f"{_NOT_FOLLOWED}: {why}")
+
+
+def _is_certain(
+    evidence: Evidence, slices: Values, walked: Sequence[Table], single: Iterable[Address]
+) -> bool:
+    """Whether pointers go through the arrays ``walked``, and not through what lies in front.
+
+    A pointer to the last entry of an array may never be moved on, though the code does that.  It is
+    seen by what it is: a label difference that is read by itself, or that the pointer begins at.
+    """
+    arrays = {(one.address.section, evidence.array(one.address)) for one in walked}
+    if any((one.section, evidence.array(one)) not in arrays for one in single):
+        return False
+    is_target = _targets(evidence, slices.graph)
+    for section, offset in slices.walks_begin:
+        if (section, evidence.array(Address(section, offset))) in arrays:
+            continue
+        for table in walked:
+            field = evidence.obj.contents(section)[max(offset, 0) : max(offset + table.size, 0)]
+            number = int.from_bytes(field, "little", signed=True)
+            base = table.base
+            if base is not None and field and is_target((base.section, base.offset + number)):
+                return False
+    return True
 
 
 def _jumped_through(slices: Values, place: Place) -> int:
@@ -868,7 +905,10 @@ def _describe(evidence: Evidence, value: indirect.Value) -> str:
         return f"the target is {value.size} bytes from {name}+{value.table.offset:#x} as they are"
     if isinstance(value, indirect.Indexed):
         name = evidence.obj.sections[value.base.section].name
-        return f"the target is {name}+{value.base.offset:#x} plus r{value.register}"
+        index = f"r{value.register}" if value.register >= 0 else "what isn't known"
+        return f"the target is {name}+{value.base.offset:#x} plus {index}"
+    if isinstance(value, indirect.Between):
+        return "the target is the distance of two places"
     if isinstance(value, indirect.Nothing):
         return f"the target is what r{value.register} held on entry"
     if isinstance(value, indirect.Opaque):

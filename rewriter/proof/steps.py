@@ -20,7 +20,7 @@ from math import gcd
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.power import semantics
 from nopfix.rewriter.power.opcodes import find
-from nopfix.rewriter.proof.indirect import SUMMED, Address, Distance, Indexed
+from nopfix.rewriter.proof.indirect import SUMMED, WALKED, Address, Distance, Indexed
 from nopfix.rewriter.proof.reaching import Definition, Slot
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ class Sums:
         """
         if register == SUMMED:
             return self._summed(place)
+        if register == WALKED:
+            return None
         return {} if register < 0 else self._of(register, place)
 
     def _summed(self, place: Place) -> Sum | None:

@@ -31,7 +31,7 @@ from nopfix.rewriter.power import semantics
 from nopfix.rewriter.power.instruction import BRANCH_CONDITIONAL, PADDING
 from nopfix.rewriter.proof import steps
 from nopfix.rewriter.proof.control_flow import looks_like_code
-from nopfix.rewriter.proof.indirect import NO_INDEX, Address, Unresolved, Values
+from nopfix.rewriter.proof.indirect import NO_INDEX, WALKED, Address, Unresolved, Values
 from nopfix.rewriter.proof.reaching import Join, Slot
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def relative(
     known, doubt = _plain_step(entry, base, around, slices) if is_plain else (size, "")
     step = known or size
     bounds = index_bounds(slices, entry, step)
-    use = (address, size, entry.signed, base, step)
+    use = (address, size, entry.signed, base, step, min(entry.register, 0))
     if use not in slices.distances:
         slices.distances[use] = _distances(entry, base, around, graph, is_target, step)
     targets, relocated = slices.distances[use]
@@ -288,7 +288,7 @@ def _plain_step(
         raise Unresolved("label differences by an address that a function called may have changed")
     if entry.register == NO_INDEX:
         return entry.size, ""
-    step = steps.steps(slices, entry.register, entry.place)
+    step = entry.step or steps.steps(slices, entry.register, entry.place)
     if step is not None and step < entry.size:
         raise Unresolved(_IN_BETWEEN)
     if around.begins_inside and not (
@@ -331,8 +331,9 @@ def _distances(
     own: set[int] = set()
     relocated: list[int] = []
     limit = min(around.limit, start + around.extent) if around.extent else around.limit
-    if around.symbol is not None and step > size:
-        limit = around.symbol[1]  # What something refers to before may lie in between.
+    if around.symbol is not None and (step > size or entry.register == WALKED):
+        # What something refers to before may lie in between, or is where a pointer begins.
+        limit = around.symbol[1]
     if entry.register == NO_INDEX and not around.is_code and start not in around.relative:
         limit = start + size
     at = start

@@ -56,13 +56,14 @@ ROOT = Path(__file__).parents[2]
 PROOFS = ROOT / "rewriter" / "proof"
 MODULES = (
     *("control_flow", "evidence", "indirect", "reaching", "readers", "resolve", "steps"),
-    *("switch_table", "trials"),
+    *("switch_table", "trials", "walks"),
 )
 TESTS = (
     "test_indirect",
     "test_switch_table",
     "test_steps",
     "test_trials",
+    "test_walks",
     "test_control_flow",
     "test_data_in_code",
     "test_units",

@@ -229,6 +229,80 @@ def test_label_differences_are_proved_or_refused_by_their_use(
         assert text == "" if proved else text.startswith("refused"), (level, text)
 
 
+TOKENS = """
+int ext(int, ...);
+int fetch(const int *), fetched(const int **);
+const int *kept;
+static __attribute__((noinline)) int local(int x) {{ return ext(x) + 1; }}
+static const int other[] = {{ 4, 8, 12, 16, 20, 24 }};
+int f(int x, int y)
+{{
+    static const int program[] = {{ {program} }};
+    {begin}
+#define NEXT goto *(&&a + {next})
+    NEXT;
+ a: x += local(1) + other[y & 3]; NEXT;
+ b: x ^= local(x); {operand} NEXT;
+ c: x *= 3; NEXT;
+ d: if (x & 1) x = local(x + 9); NEXT;
+ e: return ext(x);
+}}
+"""
+CODE = "&&b - &&a, &&c - &&a, &&a - &&a, &&d - &&a, &&b - &&a, &&e - &&a"
+CODE_WITH_OPERANDS = "&&b - &&a, 4, &&c - &&a, &&a - &&a, &&d - &&a, &&b - &&a, 8, &&e - &&a"
+PAIRS = "&&b - &&a, 4, &&c - &&a, 8, &&a - &&a, 12, &&d - &&a, 4, &&b - &&a, 8, &&e - &&a, 0"
+BEGIN = "const int *p = program;"
+ALL = ("gcc-11", "gcc-12", "clang-19")
+#: Programs of label differences that a pointer goes through, and with which compilers at -O2 they
+#: can be proved.
+WALKED = {
+    "one after the other": (ALL, CODE, BEGIN, "*p++", ""),
+    "by a number": (ALL, CODE, "int i = 0;", "program[i++]", ""),
+    "backwards": (ALL[:2], f"&&e - &&a, {CODE}", "const int *p = program + 6;", "*p--", ""),
+    "left out in part": (ALL[:2], CODE, BEGIN, "*p++", "if (x & 2) p++;"),
+    "in pairs": (ALL[:2], PAIRS, BEGIN, "(p += 2)[-2]", "x += p[-1];"),
+    "by turns": (ALL[:2], CODE, "const int *p = program, *q = program + 1, *old;",
+                 "(old = p, p = q, q = old + 1, *old)", ""),
+}  # fmt: skip
+#: What else than label differences may be in them, as far as the code tells.
+NOT_WALKED = {
+    "with operands": (CODE_WITH_OPERANDS, BEGIN, "*p++", "x += *p++;"),
+    "in pairs that begin in between": (PAIRS, BEGIN, "(p += 2)[-2]", "p++; x += *p++;"),
+    "another function reads operands": (CODE_WITH_OPERANDS, BEGIN, "*p++", "x += fetch(p++);"),
+    "another function goes on in it": (CODE_WITH_OPERANDS, BEGIN, "*p++", "x += fetched(&p);"),
+    "kept elsewhere": (CODE_WITH_OPERANDS, BEGIN, "*p++", "kept = p; x += ext(2); p++;"),
+    "read by an index": (CODE_WITH_OPERANDS, BEGIN, "*p++", "x += p[y]; p++;"),
+}
+
+
+@pytest.mark.parametrize("compiler", ALL)
+@pytest.mark.parametrize("kind", WALKED)
+def test_a_pointer_goes_through_a_program_of_label_differences(
+    kind: str, compiler: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(compiler)
+    proved, program, begin, following, operand = WALKED[kind]
+    source = tmp_path / "f.c"
+    source.write_text(TOKENS.format(program=program, begin=begin, next=following, operand=operand))
+    text = judge(source, compiler, ("-O2",), tmp_path)
+    assert text == "" if compiler in proved else text.startswith("refused"), text
+    for level in LEVELS if kind == "one after the other" else ():
+        assert judge(source, compiler, (level,), tmp_path) == "", level
+
+
+@pytest.mark.parametrize("compiler", ALL)
+@pytest.mark.parametrize("kind", NOT_WALKED)
+def test_a_program_in_which_something_else_may_be_is_refused(
+    kind: str, compiler: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(compiler)
+    program, begin, following, operand = NOT_WALKED[kind]
+    source = tmp_path / "f.c"
+    source.write_text(TOKENS.format(program=program, begin=begin, next=following, operand=operand))
+    for level in LEVELS_OF[compiler]:
+        assert judge(source, compiler, (level,), tmp_path).startswith("refused"), level
+
+
 PROGRAM = """
 #include <stdio.h>
 static __attribute__((noinline)) int local(int x) { return x * 7 + 1; }
