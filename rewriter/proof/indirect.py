@@ -279,8 +279,9 @@ class Values:
         self._crowded: set[Join] = set()
         self._walks: dict[Definition, Alternatives] = {}
         self._strides: set[int] = {0}
-        #: Where pointers begin that go through arrays, or in front of these.
-        self.walks_begin: set[Address] = set()
+        #: Where pointers begin that go through arrays, or in front of these, and where they are
+        #: behind the first sums.
+        self.walks_begin: set[tuple[Address, Address]] = set()
         self._no_walks: set[Node] = set()
         self._current: Node | None = None
         #: Addresses that were reloaded from a stack slot that others may have written to.
@@ -431,8 +432,17 @@ class Values:
         self._walks.update(walked)
         self._strides |= found.strides
         for firsts in found.additions.values():
-            self.walks_begin.update(one for one, _ in firsts if isinstance(one, Address))
+            self.walks_begin.update(
+                (one, Address(one.section, one.offset + added))
+                for one, added in firsts
+                if isinstance(one, Address)
+            )
         raise _Again
+
+    def arrays_entered(self, address: Indexed) -> set[tuple[int, int] | None]:
+        """The arrays in which what is read first and next at a `WALKED` address may lie."""
+        section, offset = address.base
+        return {self.facts.array(Address(section, offset + one)) for one in self._strides}
 
     def array_entered(self, address: Indexed) -> Address | None:
         """The first place in its array that may be read at a `WALKED` address.
@@ -440,11 +450,11 @@ class Values:
         None where that array isn't certain.  A compiler may begin with an address in front of the
         array; but what is read first, and next, is in it.
         """
-        section, offset = address.base
-        arrays = {self.facts.array(Address(section, offset + one)) for one in self._strides}
+        arrays = self.arrays_entered(address)
         array = arrays.pop()
         if arrays or array is None:
             return None
+        section, offset = address.base
         return Address(section, array[0] + (offset - array[0]) % address.step)
 
     def _set(self, node: Node, new: Alternatives, again: _Queue) -> None:

@@ -163,14 +163,16 @@ def _may_read(slices: Values, table: Table, address: Address | Indexed, size: in
     distance = base.offset - table.address.offset
     # With an index it may be the address in front of the table that counts from 1.
     before = size - 1 if isinstance(address, Address) else table.step
-    is_walked = isinstance(address, Indexed) and address.register == WALKED
-    if not is_walked and not -before <= distance < table.end - table.address.offset:
-        return False
-    if isinstance(address, Indexed) and address.register == WALKED:
+    array = slices.facts.array(table.address)
+    if array and isinstance(address, Indexed) and address.register == WALKED:
+        if array not in slices.arrays_entered(address):
+            return False
         start = slices.array_entered(address)
         if start is None or address.step % table.step:
             return True
         distance = start.offset - table.address.offset
+    elif not -before <= distance < table.end - table.address.offset:
+        return False
     elif isinstance(address, Indexed):
         step = steps(slices, address.register, address.place)
         if step is None or step % table.step:

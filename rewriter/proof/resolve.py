@@ -424,8 +424,10 @@ def _is_certain(
     if any((one.section, evidence.array(one)) not in arrays for one in single):
         return False
     is_target = _targets(evidence, slices.graph)
-    for section, offset in slices.walks_begin:
-        if (section, evidence.array(Address(section, offset))) in arrays:
+    for begin, moved in slices.walks_begin:
+        section, offset = begin
+        is_inside, goes_in = ((section, evidence.array(one)) in arrays for one in (begin, moved))
+        if is_inside or not goes_in:
             continue
         for table in walked:
             field = evidence.obj.contents(section)[max(offset, 0) : max(offset + table.size, 0)]

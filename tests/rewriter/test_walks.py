@@ -51,6 +51,7 @@ v: .long 8,8,8,8
  .section .toc,"aw"
 .LC0: .quad .La
 .LC1: .quad t{shift}
+.LC2: .quad u
 """
 
 
@@ -74,6 +75,9 @@ ALL = {
     "in two ways": walk(opcode="bne 0,0b\n lwa 9,0(31)\n addi 31,31,4\n b 0b+8"),
     "or skips some": walk(opcode="bne 0,0b\n addi 31,31,4"),
     "and is compared": walk(opcode="cmpld 31,30"),
+    "and another one goes through the array in front": walk(
+        first="ld 29,.LC2@toc(2)", opcode="lwz 4,0(29)\n addi 29,29,4"
+    ),
     "and a call is in the way": walk(opcode="bl g\n nop"),
 }
 OTHERS = {
@@ -89,6 +93,9 @@ OTHERS = {
     "nobody knows in what steps it goes": walk("lwa 9,0(31)\n add 31,31,5"),
     "it is read for something else": walk(opcode="lwz 4,4(31)"),
     "another one may be read for something else": walk(opcode="add 5,31,6\n lwz 4,0(5)"),
+    "it is read for something else, by another pointer": walk(
+        first="ld 29,.LC1@toc(2)", opcode="lwz 4,0(29)\n addi 29,29,4"
+    ),
     "a function may read it": walk(opcode="mr 3,31\n bl g\n nop"),
     "a function may read it by a second argument": walk(opcode="mr 4,31\n bl g\n nop"),
     "a pointer's function may read it": walk(opcode="mr 3,31\n mtctr 5\n bctrl\n ld 2,24(1)"),
