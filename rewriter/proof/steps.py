@@ -351,8 +351,15 @@ class Sums:
         return self._low_bits(value, operation.limit, source)
 
     def _low_bits(self, value: Node, limit: int, source: Sum) -> Sum | None:
-        """Some low bits of ``source``: any number, unless that one goes in steps."""
-        return self._field(value, limit) if _factor(source) == 1 else None
+        """Some low bits of ``source``: any number, unless that one goes in steps.
+
+        Odd steps that are larger than what is left over are those of a hash, and leave nothing out.
+        """
+        step = _factor(source)
+        is_hash = step & 1 and step > limit
+        if step != 1 and (not is_hash or not self._largest.keys().isdisjoint(source)):
+            return None
+        return self._field(value, limit)
 
 
 def _added(one: Sum, two: Sum, sign: int) -> Sum:

@@ -113,6 +113,8 @@ STEPS = {
     "what is loaded from a variable": ("lwz 3,u@toc@l(2)\n sldi 3,3,3", 8),
     "a call's result": ("bl g\n nop\n sldi 3,3,3", 8),
     "what may be any number": ("xor 3,3,4\n sldi 3,3,2", 4),
+    "the low bits of a hash": ("mulli 3,3,257\n clrldi 3,3,56\n sldi 3,3,2", 4),
+    "bits of a difference": ("sldi 4,3,6\n subf 3,3,4\n clrldi 3,3,59\n sldi 3,3,2", 4),
     "a field from the middle": ("srwi 3,3,5\n sldi 3,3,2", 4),
     "one of two registers": ("cmpwi 5,0\n isel 3,3,4,2\n sldi 3,3,2", 4),
     "one of two ways": (EITHER.format("mr 3,4", "mr 3,6"), 4),
@@ -155,6 +157,11 @@ NO_STEPS = {
     "of bits that are cleared below": "rldicr 3,3,0,60",
     "of the low bits of a product": "mulli 3,3,3\n clrldi 3,3,56\n sldi 3,3,2",
     "of the low bits of a product, shifted": "mulli 3,3,3\n rlwinm 3,3,2,22,29",
+    "of the low bits of an even product": "mulli 3,3,258\n clrldi 3,3,56\n sldi 3,3,2",
+    "of the low bits of a product that may be a row":
+        "mulli 3,3,31\n clrldi 3,3,59\n sldi 3,3,2",
+    "of the low bits of a bit's product":
+        "clrldi 3,3,63\n mulli 3,3,257\n clrldi 3,3,56\n sldi 3,3,2",
     "by what isn't known": "mulld 3,3,4\n sldi 3,3,2",
     "of a part of a product": "mulli 3,3,6\n srwi 3,3,1\n sldi 3,3,2",
     "of a part of a product, extended": "slwi 3,3,2\n extsw 3,3\n sradi 3,3,1\n sldi 3,3,2",
