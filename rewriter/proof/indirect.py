@@ -743,14 +743,18 @@ class Values:
     def _reloaded(self, place: Place, operation: semantics.Operation) -> Alternatives:
         """What was stored to the stack slot that is loaded.
 
-        Where addresses on the stack are made the slot may be a variable that others change, and an
-        address from it is `doubtful`.
+        Where addresses on the stack are made the slot may be a variable that others change. An
+        address from it is `doubtful` then; a number stays one only where nothing comes between
+        that may store there.
         """
         slot = Slot(operation.source, operation.immediate, operation.size)
         found = self._of(self.reaching.at(slot, place))
         if self.reaching.stack_escapes():
             for value in found:
                 self.doubtful |= _addresses(value)
+            if any(isinstance(value, Number) for value in found):
+                after = self._of(self.reaching.at(slot._replace(others=True), place))
+                found = after.union(v for v in found if not isinstance(v, Number))
         return found if slot.size == 8 else _low_bits(found, operation, 32, place)
 
     def _loaded(self, place: Place, address: Value, operation: semantics.Operation) -> Alternatives:

@@ -141,6 +141,9 @@ OWN = {
     "of half-words, kept in a word": (True,
                   "static const short t[] = {&&a-&&b, &&b-&&b, &&c-&&b, &&d-&&b};"
                   " int distance = t[x & 3]; ext(y); goto *(&&b + distance);"),
+    "by a number that a function called may have changed": (False,
+                  "static const int t[] = {&&a-&&a, &&b-&&a, &&c-&&a};"
+                  " int i = 0; ext(x, &i); goto *(&&a + t[i]);"),
     "eight bytes": (True, "static const long t[] = {&&a-&&a, &&b-&&a}; goto *(&&a + t[x]);"),
 }  # fmt: skip
 

@@ -137,6 +137,42 @@ def test_an_interpreter_with_many_opcodes(
     assert (verdict.verdict, verdict.detail) == ("equal", "")
 
 
+FILLED_BY_A_CALL = """\
+extern int get(long *, long);
+static __attribute__((noinline)) int add(long x, long y) { return get(&x, y) * 3; }
+int run(long x)
+{
+    long words[4] = { 0 };
+    if (get(words, x))
+        return -1;
+    switch (words[0]) {
+    case 4: return add(x, 1) + 2;
+    case 5: return add(x, 7) * 5;
+    case 6: case 9: return add(x, 9) - 3;
+    case 7: return add(words[1], 2) + add(x, 3);
+    case 8: return add(words[2], x) ^ 4;
+    case 10: return add(x, words[3]) + 6;
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.parametrize("level", ["-O0", "-O1", "-O2", "-Os"])
+@pytest.mark.parametrize("compiler", [GCC, "clang-19"])
+def test_a_number_put_on_the_stack_is_no_index_behind_a_call_that_may_change_it(
+    compiler: str, level: str, tmp_path: Path, need_compiler: Callable[[str], None]
+) -> None:
+    need_compiler(compiler)
+    file = tmp_path / "f.c"
+    file.write_text(FILLED_BY_A_CALL)
+    flags = (level, "-mno-vsx", "-mno-altivec")  # as a kernel's: each word is stored by itself
+    verdict = oracle.run_case(
+        oracle.Compile(file, oracle.Tools(compiler), flags), folder=tmp_path / "made"
+    )
+    assert (verdict.verdict, verdict.detail) == ("equal", "")
+
+
 SHARED_JUMP = """\
 extern long outside(void *, long);
 static __attribute__((noinline)) long helper(void *p, long x) {{ return outside(p, x) * 3; }}
