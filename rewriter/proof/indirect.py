@@ -174,6 +174,9 @@ _PASSING = ("copy", "select", "load")
 
 _PLAIN = (Opaque, Pointer, Nothing, External)
 
+_NUMBERS = (Number, Between)
+"""What a variable on the stack may hold in place of an address."""
+
 Value = (
     Address | External | Number | Indexed | Entry | Distance | Between | Pointer | Opaque | Nothing
 )
@@ -752,9 +755,9 @@ class Values:
         if self.reaching.stack_escapes():
             for value in found:
                 self.doubtful |= _addresses(value)
-            if any(isinstance(value, Number) for value in found):
+            if any(isinstance(value, _NUMBERS) for value in found):
                 after = self._of(self.reaching.at(slot._replace(others=True), place))
-                found = after.union(v for v in found if not isinstance(v, Number))
+                found = after.union(v for v in found if not isinstance(v, _NUMBERS))
         return found if slot.size == 8 else _low_bits(found, operation, 32, place)
 
     def _loaded(self, place: Place, address: Value, operation: semantics.Operation) -> Alternatives:

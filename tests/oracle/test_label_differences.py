@@ -144,6 +144,8 @@ OWN = {
     "by a number that a function called may have changed": (False,
                   "static const int t[] = {&&a-&&a, &&b-&&a, &&c-&&a};"
                   " int i = 0; ext(x, &i); goto *(&&a + t[i]);"),
+    "a distance that a function called may have changed": (False,
+                  "char *p = &&a, *q = &&b; long d = q - p; ext(y, &d); goto *(p + d);"),
     "eight bytes": (True, "static const long t[] = {&&a-&&a, &&b-&&a}; goto *(&&a + t[x]);"),
 }  # fmt: skip
 
