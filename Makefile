@@ -1,6 +1,6 @@
 # make help         this list
 # make demo         show on the committed samples what nopfix does; needs Python only
-# make test         install what is missing, lint, type-check, run the tests (under 5 minutes)
+# make test         install what is missing, lint, type-check, run the tests (six minutes on two processors)
 # make lint         ruff and mypy --strict, a part of make test
 # make corpus       every oracle case; takes hours (JOBS=n, CORPUS="names")
 # make alignment    what becomes of alignment at -O2, against gas (ten minutes; JOBS=n)
