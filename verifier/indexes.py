@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nopfix.verifier.uses import Uses
 
 
-_UNKNOWN = 1 << 62
+UNKNOWN = 1 << 62
 """By how much a unit that isn't looked at may have grown at most."""
 
 
@@ -107,7 +107,8 @@ def check_addresses(fields: Fields, uses: Uses) -> dict[int, int]:
 
 def _new_addresses(fields: Fields, uses: Uses, b: Reader, end: int) -> None:
     """What OUT has more: addresses that something uses, a .dwo perhaps."""
-    returns = _return_addresses(fields)
+    unseen = uses.unseen
+    returns = _return_addresses(fields) if unseen and b.position < end else set()
     while b.position < end:
         place = b.position
         if any(b.take(8)):
@@ -115,7 +116,7 @@ def _new_addresses(fields: Fields, uses: Uses, b: Reader, end: int) -> None:
         if (fields.section.number, place) in uses.addresses:
             continue
         after = fields.new_relocations.get(place)
-        if not uses.unseen or after is None or _target(fields, after) not in returns:
+        if not unseen or after is None or _target(fields, after) not in returns:
             fields.differ("addr", None, place, "a new address that nothing uses")
         else:
             returns.remove(_target(fields, after))
@@ -197,11 +198,11 @@ def check_pubnames(fields: Fields, uses: Uses) -> None:
             pass
         # GCC gives the size of the unit in the .dwo, LLVM that of the skeleton (AsmPrinter,
         # DwarfDebug.cpp, emitDebugPubSection), which tells nothing of the other.
-        growth = new_size - old_size if unit_end is None else _UNKNOWN
+        growth = new_size - old_size if unit_end is None else UNKNOWN
         if unit_end is None:
             elsewhere.append((old_size, new_size, place))
         left = [name for name in elsewhere if not in_split(fields, uses, (section, unit), name)]
-        _check_elsewhere(fields, sorted(left), growth)
+        check_elsewhere(fields, "pubnames", sorted(left), growth)
         fields.findings.count("name table")
     fields.equal("pubnames", a.position, b.position, a.done, b.done)
 
@@ -222,7 +223,9 @@ def in_split(
     return expected is not None
 
 
-def _check_elsewhere(fields: Fields, names: list[tuple[int, int, int]], growth: int) -> None:
+def check_elsewhere(
+    fields: Fields, rule: str, names: list[tuple[int, int, int]], growth: int
+) -> None:
     """The entries of a .dwo, which is not looked at, are further apart there by no more than it
     has grown by; `names` are offsets in IN and OUT, and places in the section.
     """
@@ -230,7 +233,7 @@ def _check_elsewhere(fields: Fields, names: list[tuple[int, int, int]], growth: 
     for offset, new_offset, place in names:
         if not least <= new_offset - offset <= max(growth, 0):
             text = f"names the entry at {offset:#x} in IN, but {new_offset:#x} in OUT"
-            fields.differ("pubnames", place, place, text)
+            fields.differ(rule, place, place, text)
         else:
             least = new_offset - offset
 
@@ -274,8 +277,11 @@ def check_equal(fields: Fields) -> None:
 
 
 __all__ = [
+    "UNKNOWN",
     "check_addresses",
     "check_aranges",
+    "check_elsewhere",
     "check_equal",
     "check_pubnames",
+    "in_split",
 ]

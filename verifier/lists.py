@@ -48,6 +48,7 @@ class _Walk:
         self.bases = uses.range_bases.get(fields.section.number, {})
         self.views = uses.views.get(fields.section.number, {})
         self.starts: dict[int, int] = {}
+        self.behind: list[int] = []
 
     def run(self) -> dict[int, int]:
         """Walk over the whole section."""
@@ -113,6 +114,7 @@ class _Walk:
 
     def _body(self, start: int, end: int, new_start: int, new_end: int) -> tuple[int, int]:
         """The lists between two offsets, in the order of the section."""
+        self.behind = sorted(self.lists)
         known = set(self.lists) | set(self.views)
         order = sorted(offset for offset in known if start <= offset < end)
         position, new_position = start, new_start
@@ -211,7 +213,8 @@ class _Walk:
         use = self.views[offset]
         end = use.list
         if end is None:
-            end = min((start for start in self.lists if start > offset), default=offset)
+            following = bisect.bisect_right(self.behind, offset)
+            end = self.behind[following] if following < len(self.behind) else offset
         size = end - offset
         if use.new != new_offset:
             text = f"an attribute of OUT refers to {use.new:#x}"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from nopfix.verifier.fields import shown
 from nopfix.verifier.forms import Format, compile_form, name_of
-from nopfix.verifier.indexes import in_split
+from nopfix.verifier.indexes import UNKNOWN, check_elsewhere, in_split
 from nopfix.verifier.pairing import Starts
 from nopfix.verifier.reader import Malformed, Reader
 
@@ -114,19 +114,7 @@ def _check_names(
         if unit is not None:
             skeleton = unit.section, unit.old
             found = [name for name in found if not in_split(fields, uses, skeleton, name)]
-        _check_elsewhere(fields, sorted(found))
-
-
-def _check_elsewhere(fields: Fields, names: list[tuple[int, int, int]]) -> None:
-    """Entries of a .dwo are further apart in OUT, if anything; `names` are offsets in IN and OUT,
-    and places in the section.
-    """
-    least = 0
-    for offset, new_offset, place in names:
-        if new_offset - offset < least:
-            text = f"names the entry at {offset:#x} in IN, but {new_offset:#x} in OUT"
-            fields.differ("names", place, place, text)
-        least = max(least, new_offset - offset)
+        check_elsewhere(fields, "names", sorted(found), UNKNOWN)
 
 
 # Reading

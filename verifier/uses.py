@@ -101,9 +101,9 @@ class Uses:
         """Where an entry is in OUT's split unit that is at an offset of IN's; None where that unit
         isn't looked at.  It is the one that belongs to the skeleton at `unit` of a section.
         """
-        for identity, skeleton in self.by_id.items():
-            split = self.split.get(identity)
-            if split is not None and (skeleton.section, skeleton.old) == (section, unit):
+        for identity, split in self.split.items():
+            skeleton = self.by_id[identity]
+            if (skeleton.section, skeleton.old) == (section, unit):
                 new = self.entries.get(split.section, Starts()).get(split.old + offset)
                 return None if new is None else new - split.new
         return None

@@ -34,7 +34,7 @@ import tempfile
 
 from nopfix.dwarf.record import TYPE_CHECKING
 from nopfix.rewriter.build import objects_in_place, request, start
-from nopfix.rewriter.build.wrapper import COMMAND_NOT_FOUND, die
+from nopfix.rewriter.build.wrapper import die, end_by_interrupts, not_run
 from nopfix.rewriter.errors import INTERNAL_ERROR, complain, internal_error, say
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ _REQUESTS_BETWEEN_COLLECTIONS = 64
 def main() -> int:
     """Run the command; returns its exit status."""
     start.open_streams()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # and no exception, wherever this process is
+    end_by_interrupts()
     command = sys.argv[1:]
     if command[:1] in (["-h"], ["--help"]):
         print(_USAGE, end="")
@@ -185,9 +184,7 @@ def _run(
             command[0], list(command), environment, setsigdef=own, setsigmask=mask
         )
     except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else error  # of a name without a letter
-        complain(f"{command[0]}: {said}")
-        return COMMAND_NOT_FOUND
+        return not_run(command, error)
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     # Not reaped before its number is forgotten: another process may get the number next.
     os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)

@@ -103,7 +103,7 @@ def run(compiler: Sequence[str], arguments: Sequence[str]) -> int:
     Doesn't return where there is nothing to rewrite (the compiler takes this process's place) or
     where the compiler died by a signal (so does this process).
     """
-    _end_by_interrupts()
+    end_by_interrupts()
     try:
         return _run(compiler, arguments)
     except Exception as error:
@@ -172,7 +172,7 @@ def one_pass(command: Sequence[str]) -> int:
 
     The assembler's object is rewritten if a compiler wrote the assembly, or $NOPFIX_ASM is 1.
     """
-    _end_by_interrupts()
+    end_by_interrupts()
     try:
         return _one_pass(command)
     except Exception as error:
@@ -187,7 +187,7 @@ def _one_pass(command: Sequence[str]) -> int:
     return _compile_and_rewrite(command, {command[command.index("-o") + 1]: True}, only_compiled)
 
 
-def _end_by_interrupts() -> None:
+def end_by_interrupts() -> None:
     """Have an interrupt end this process as it ends others, without a word, until it has a child.
 
     The interpreter would raise an exception, wherever it is.
@@ -208,10 +208,11 @@ def _become(command: Sequence[str]) -> int:
     try:
         os.execvp(command[0], list(command))
     except (OSError, ValueError) as error:
-        return _not_run(command, error)
+        return not_run(command, error)
 
 
-def _not_run(command: Sequence[str], error: OSError | ValueError) -> int:
+def not_run(command: Sequence[str], error: OSError | ValueError) -> int:
+    """Say that ``command`` couldn't be started; returns the exit status for that."""
     said = error.strerror if isinstance(error, OSError) else error  # of a name without a letter
     _complain(f"{command[0]}: {said}")
     return COMMAND_NOT_FOUND
@@ -281,7 +282,7 @@ def _compile_and_rewrite(
     try:
         child = _spawn(command)
     except (OSError, ValueError) as error:
-        return _not_run(command, error)
+        return not_run(command, error)
     if received:  # before there was anyone to pass it on to
         _kill(child, received[0])
     rewrite = None if is_probe else _load()

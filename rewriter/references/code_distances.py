@@ -115,22 +115,14 @@ def _check_addresses(
 
     So is one in the midst of a traceback table, whose fields nobody names.
     """
-    tables = {
-        number: [
-            (region.start + 1, region.end)
-            for region in regions.get(number, ())
-            if region.kind == TRACEBACK_TABLE
-        ]
-        for number in maps
-    }
-    data = {
-        number: [
-            (region.start, region.end)
-            for region in regions.get(number, ())
-            if region.kind != TRACEBACK_TABLE
-        ]
-        for number in maps
-    }
+    tables: dict[int, list[tuple[int, int]]] = {number: [] for number in maps}
+    data: dict[int, list[tuple[int, int]]] = {number: [] for number in maps}
+    for number in maps:
+        for region in regions.get(number, ()):
+            if region.kind == TRACEBACK_TABLE:
+                tables[number].append((region.start + 1, region.end))
+            else:
+                data[number].append((region.start, region.end))
     for number in program.filled:
         if kernel_sections.is_elsewhere(program.obj.sections[number]):
             continue

@@ -15,7 +15,7 @@ from nopfix import Refusal, rewrite
 from nopfix.corpus import oracle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 GCC = "gcc-12"
@@ -81,19 +81,24 @@ PRESSED = {
 }
 
 
+def equal(source: str, compiler: str, flags: Sequence[str], folder: Path) -> str:
+    """Hold what nopfix makes of a C source against the assembler; returns the compiler's text."""
+    file = folder / "f.c"
+    file.write_text(source)
+    compile = oracle.Compile(file, oracle.Tools(compiler), tuple(flags))
+    verdict = oracle.run_case(compile, folder=folder / "made")
+    assert (verdict.verdict, verdict.detail) == ("equal", "")
+    return (folder / "made" / "f.s").read_text()
+
+
 @pytest.mark.parametrize("level", ["-O2", "-O3"])
 @pytest.mark.parametrize("source", PRESSED.values(), ids=PRESSED.keys())
 def test_values_kept_in_lr(
     source: str, level: str, tmp_path: Path, need_compiler: Callable[[str], None]
 ) -> None:
     need_compiler(GCC)
-    file = tmp_path / "f.c"
-    file.write_text(source)
-    verdict = oracle.run_case(
-        oracle.Compile(file, oracle.Tools(GCC), (level, *LINUX)), folder=tmp_path / "made"
-    )
-    assert (verdict.verdict, verdict.detail) == ("equal", "")
-    assert " mtlr " in (tmp_path / "made" / "f.s").read_text().replace("\t", " ")
+    text = equal(source, GCC, (level, *LINUX), tmp_path)
+    assert " mtlr " in text.replace("\t", " ")
 
 
 INTERPRETER = """\
@@ -116,10 +121,10 @@ BODIES = (
 )
 
 
-def interpreter(opcodes: int) -> str:
-    labels = ", ".join(f"&&op{n}" for n in range(opcodes))
+def interpreter(opcodes: int, program: str = INTERPRETER, entry: str = "&&op{n}") -> str:
+    labels = ", ".join(entry.format(n=n) for n in range(opcodes))
     bodies = "\n".join(BODIES[n % len(BODIES)].format(n=n) for n in range(opcodes))
-    return INTERPRETER.format(labels=labels, bodies=bodies + "\nop_end: return a;")
+    return program.format(labels=labels, bodies=bodies + "\nop_end: return a;")
 
 
 @pytest.mark.parametrize("opcodes", [10, 62, 250])
@@ -128,13 +133,9 @@ def test_an_interpreter_with_many_opcodes(
     opcodes: int, level: str, tmp_path: Path, need_compiler: Callable[[str], None]
 ) -> None:
     need_compiler(GCC)
-    file = tmp_path / "f.c"
-    file.write_text(interpreter(opcodes).replace("&&op0,", "&&op_end,", 1).replace("op0:", "", 1))
     flags = (level, "-mtraceback=no", "-fno-align-loops", "-fno-align-jumps", "-fno-align-labels")
-    verdict = oracle.run_case(
-        oracle.Compile(file, oracle.Tools(GCC), flags), folder=tmp_path / "made"
-    )
-    assert (verdict.verdict, verdict.detail) == ("equal", "")
+    source = interpreter(opcodes).replace("&&op0,", "&&op_end,", 1).replace("op0:", "", 1)
+    equal(source, GCC, flags, tmp_path)
 
 
 FILLED_BY_A_CALL = """\
@@ -164,13 +165,8 @@ def test_a_number_put_on_the_stack_is_no_index_behind_a_call_that_may_change_it(
     compiler: str, level: str, tmp_path: Path, need_compiler: Callable[[str], None]
 ) -> None:
     need_compiler(compiler)
-    file = tmp_path / "f.c"
-    file.write_text(FILLED_BY_A_CALL)
     flags = (level, "-mno-vsx", "-mno-altivec")  # as a kernel's: each word is stored by itself
-    verdict = oracle.run_case(
-        oracle.Compile(file, oracle.Tools(compiler), flags), folder=tmp_path / "made"
-    )
-    assert (verdict.verdict, verdict.detail) == ("equal", "")
+    equal(FILLED_BY_A_CALL, compiler, flags, tmp_path)
 
 
 SHARED_JUMP = """\
@@ -193,16 +189,8 @@ def test_opcodes_that_share_one_jump_through_label_differences(
     opcodes: int, level: str, tmp_path: Path, need_compiler: Callable[[str], None]
 ) -> None:
     need_compiler(GCC)
-    labels = ", ".join(f"&&op{n} - &&op_end" for n in range(opcodes))
-    bodies = "\n".join(BODIES[n % len(BODIES)].format(n=n) for n in range(opcodes))
-    file = tmp_path / "f.c"
-    file.write_text(SHARED_JUMP.format(labels=labels, bodies=bodies + "\nop_end: return a;"))
-    verdict = oracle.run_case(
-        oracle.Compile(file, oracle.Tools(GCC), (level, "-mtraceback=no")),
-        folder=tmp_path / "made",
-    )
-    assert (verdict.verdict, verdict.detail) == ("equal", "")
-    text = (tmp_path / "made" / "f.s").read_text()
+    source = interpreter(opcodes, SHARED_JUMP, "&&op{n} - &&op_end")
+    text = equal(source, GCC, (level, "-mtraceback=no"), tmp_path)
     assert text.count("bctr") < opcodes / 4
 
 
@@ -245,14 +233,9 @@ def test_a_switch(
     source: str, compiler: str, tmp_path: Path, need_compiler: Callable[[str], None]
 ) -> None:
     need_compiler(compiler)
-    file = tmp_path / "f.c"
-    file.write_text(source)
     # LLVM up to 17 makes tables of so few cases by default.
     flags = ("-mllvm", "-ppc-min-jump-table-entries=4") if compiler.startswith("clang") else ()
-    verdict = oracle.run_case(
-        oracle.Compile(file, oracle.Tools(compiler), ("-O2", *flags)), folder=tmp_path / "made"
-    )
-    assert (verdict.verdict, verdict.detail) == ("equal", "")
+    equal(source, compiler, ("-O2", *flags), tmp_path)
 
 
 STATES = """\
@@ -282,14 +265,8 @@ def test_a_switch_of_the_large_model_by_what_a_loop_computes(
 ) -> None:
     """Its table has numbers that no relocation marks; what it's switched by is no plain product."""
     need_compiler("clang-19")
-    file = tmp_path / "f.c"
-    file.write_text(STATES)
     flags = ("-O2", "-mcmodel=large", "-mllvm", "-ppc-min-jump-table-entries=4")
-    verdict = oracle.run_case(
-        oracle.Compile(file, oracle.Tools("clang-19"), flags), folder=tmp_path / "made"
-    )
-    assert (verdict.verdict, verdict.detail) == ("equal", "")
-    assert "bctr" in (tmp_path / "made" / "f.s").read_text()
+    assert "bctr" in equal(STATES, "clang-19", flags, tmp_path)
 
 
 # -- hand-written code that reads the program counter, data in front of it -------------------------

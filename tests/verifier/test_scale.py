@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING
 
 from nopfix import rewrite
 from nopfix.verifier import verify
-from tests.rewriter.test_scale import MOST, PAIRS, SMALL, TIMES
+from tests.rewriter.test_scale import MOST, PAIRS, SMALL, TIMES, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Assemble = Callable[..., bytes]
 
-HEAD = """\
- .abiversion 2
- .type first,@function
-first: blr
- .size first,.-first
-"""
 FUNCTION_AND_ADDRESS = """\
  .type f{n},@function
 f{n}: mflr 0
@@ -37,8 +31,7 @@ o{n}: .quad f{n},0
 
 def pair(assemble: Assemble, count: int) -> tuple[bytes, bytes]:
     """An object and what nopfix makes of it."""
-    pieces = (FUNCTION_AND_ADDRESS.replace("{n}", str(n)) for n in range(count))
-    data = assemble(HEAD + "".join(pieces))
+    data = assemble(text(FUNCTION_AND_ADDRESS, count))
     return data, rewrite(data).data
 
 
